@@ -1,0 +1,67 @@
+# With only Python 3.11+ (with venv) and make on the machine:
+#   make demo    sets everything up and runs the service against a simulated org
+#   make test    sets everything up and passes lint, types, import contracts and tests
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# xdist workers: two, because the acceptance tests start processes of their own.
+WORKERS ?= 2
+
+.PHONY: help demo test lint types contracts tests format lock clean check-python
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+check-python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "cadence-consumer needs Python 3.11 or newer and found no '$(PYTHON)'." >&2; \
+	  echo "Install it (Debian/Ubuntu: apt-get install python3 python3-venv; macOS: brew install python) or name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "cadence-consumer needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V)." >&2; \
+	  echo "Name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' has no venv module. Debian/Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+# The runtime alone, with the console script: what a user needs.
+$(VENV)/.runtime: requirements.lock pyproject.toml | check-python
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# What the tests need on top.
+$(VENV)/.dev: tests/requirements.lock $(VENV)/.runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.lock
+	@touch $@
+
+demo: $(VENV)/.runtime
+	$(BIN)/cadence-consumer demo
+
+test: lint types contracts tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+tests: $(VENV)/.dev
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+# Lock files name hashes, never addresses.
+lock: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate pyproject.toml --group dev -c requirements.lock -o tests/requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
