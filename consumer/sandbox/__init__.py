@@ -1,0 +1,62 @@
+"""A simulated Salesforce org: OAuth, CometD, REST, a world of cadences, and trouble on demand.
+
+    async with Sandbox(SandboxOptions(seed=7)) as sandbox:
+        run = sandbox.world.enrol("Outbound Prospecting")
+        sandbox.world.complete_step(run)
+        sandbox.weather.cause("drop_session")
+        sandbox.ledger.messages(channel="/data/ChangeEvents")
+
+It serves real sockets to any client and knows nothing of the service that consumes it; an import contract
+keeps it so, for a simulator that shares code with what it tests proves nothing.
+"""
+
+from consumer.sandbox.bus import ALL_CHANGES, EventBus, Ledger, Published, entity_channel
+from consumer.sandbox.cadences import CadencePlan, StepPlan
+from consumer.sandbox.clock import ManualClock, OrgClock
+from consumer.sandbox.cometd import CometdOptions
+from consumer.sandbox.errors import (
+    IllegalTransition,
+    PortUnavailable,
+    SandboxError,
+    UnknownRecord,
+    UnknownTrouble,
+)
+from consumer.sandbox.oauth import Credentials, OAuthOptions
+from consumer.sandbox.org import Org, OrgOptions
+from consumer.sandbox.runs import EngagementOptions
+from consumer.sandbox.schema import STEP_TRACKER, TRACKER
+from consumer.sandbox.server import Sandbox, SandboxOptions
+from consumer.sandbox.weather import KINDS, Weather, WeatherOptions
+from consumer.sandbox.world import World, WorldOptions
+
+__all__ = [
+    "ALL_CHANGES",
+    "KINDS",
+    "STEP_TRACKER",
+    "TRACKER",
+    "CadencePlan",
+    "CometdOptions",
+    "Credentials",
+    "EngagementOptions",
+    "EventBus",
+    "IllegalTransition",
+    "Ledger",
+    "ManualClock",
+    "OAuthOptions",
+    "Org",
+    "OrgClock",
+    "OrgOptions",
+    "PortUnavailable",
+    "Published",
+    "Sandbox",
+    "SandboxError",
+    "SandboxOptions",
+    "StepPlan",
+    "UnknownRecord",
+    "UnknownTrouble",
+    "Weather",
+    "WeatherOptions",
+    "World",
+    "WorldOptions",
+    "entity_channel",
+]

@@ -1,0 +1,299 @@
+"""The streaming endpoint: Bayeux over long polling at `/cometd/<version>`.
+
+A POST carries one message or an array of them; each gets its reply, and a lone `/meta/connect` is held
+until events come or the poll's time is up. The token is checked on every request, then the session, then
+its cookies, in that order, because that is the order in which their errors mask each other. Events are
+joined as bytes that were serialised when they were published, so a backlog costs a copy and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import web
+
+from consumer.sandbox import bayeux
+from consumer.sandbox.admission import Admission, Authenticate, Exchange
+from consumer.sandbox.bayeux import Message
+from consumer.sandbox.bayeux_requests import cookies, parse, replay_id, subscription_names, wrong_version
+from consumer.sandbox.breakage import cut_response, json_response, reset_socket
+from consumer.sandbox.bus import Channels, EventBus
+from consumer.sandbox.sessions import Session, Sessions, Subscription
+from consumer.sandbox.weather import Trouble, Weather
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CometdOptions:
+    """Limits of the streaming endpoint; the defaults are those that Salesforce documents.
+
+    Attributes:
+        poll_timeout_ms: how long a poll is held (documented: 110 s).
+        session_lifetime_ms: how long a client may stay away between polls (documented: 40 s).
+        route_lifetime_ms: how long the routing cookie lasts, and with it the session (observed: about 3 h).
+        max_events_per_poll: most events in one answer (not documented).
+        max_bytes_per_poll: about the most bytes in one answer (clients buffer at least 10 MB).
+        max_request_bytes: largest request body (documented: 32,768).
+    """
+
+    poll_timeout_ms: int = 110_000
+    session_lifetime_ms: int = 40_000
+    route_lifetime_ms: int = 3 * 3_600_000
+    max_events_per_poll: int = 2_000
+    max_bytes_per_poll: int = 8_000_000
+    max_request_bytes: int = 32_768
+
+
+class Cometd:
+    """Serves every streaming client of the org."""
+
+    def __init__(
+        self,
+        *,
+        bus: EventBus,
+        channels: Channels,
+        weather: Weather,
+        authenticate: Authenticate,
+        options: CometdOptions | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.options = options or CometdOptions()
+        self.sessions = Sessions(
+            seed=seed,
+            lifetime=self.options.session_lifetime_ms / 1000,
+            route_lifetime=self.options.route_lifetime_ms / 1000,
+        )
+        self._bus = bus
+        self._channels = channels
+        self._weather = weather
+        self._admission = Admission(self.sessions, weather=weather, authenticate=authenticate)
+        self._closed = asyncio.Event()
+        weather.on_order = self.sessions.wake_all
+        bus.on_publish = self.sessions.wake_all
+
+    def close(self) -> None:
+        """Answer every open poll at once and hold no more."""
+        self._closed.set()
+        self.sessions.wake_all()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one POST."""
+        if (request.content_length or 0) > self.options.max_request_bytes:
+            return web.Response(status=413, text=bayeux.TOO_LARGE)
+        body = await request.read()
+        if len(body) > self.options.max_request_bytes:
+            return web.Response(status=413, text=bayeux.TOO_LARGE)
+        messages = parse(body)
+        if messages is None:
+            return web.Response(status=400, text="400::Cannot parse the request body as Bayeux messages")
+        complaint = wrong_version(request.match_info.get("version", ""))
+        if complaint is not None:
+            replies = [
+                {"channel": each.get("channel"), "error": complaint, "successful": False} for each in messages
+            ]
+            return json_response(orjson.dumps(replies), status=400)
+        exchange = Exchange(
+            authorization=request.headers.get("Authorization"),
+            cookies=cookies(request.headers.get("Cookie", "")),
+            now=asyncio.get_running_loop().time(),
+        )
+        parts: list[bytes] = []
+        for message in messages:
+            parts += await self._answer(message, exchange, alone=len(messages) == 1)
+        return await self._send(request, exchange, b"[" + b",".join(parts) + b"]")
+
+    async def _send(self, request: web.Request, exchange: Exchange, body: bytes) -> web.StreamResponse:
+        kind = exchange.trouble.kind if exchange.trouble is not None else None
+        if kind is not None:
+            self._weather.happened(kind)
+        if kind == "close_socket":
+            return reset_socket(request)
+        if kind == "cut":
+            return await cut_response(request, body)
+        if kind == "malformed":
+            body = body[:-1] + b',{"channel":"/data/\xff'
+        response = json_response(body)
+        for cookie in exchange.set_cookies:
+            response.headers.add("Set-Cookie", cookie)
+        return response
+
+    async def _answer(self, message: Message, exchange: Exchange, *, alone: bool) -> list[bytes]:
+        refusal = self._admission.unauthenticated(message, exchange)
+        if refusal is not None:
+            return [orjson.dumps(refusal)]
+        if message.get("channel") == "/meta/handshake":
+            return [orjson.dumps(self._admission.handshake(message, exchange))]
+        session = self._admission.session(message, exchange)
+        if isinstance(session, dict):
+            return [orjson.dumps(session)]
+        session.seen = exchange.now
+        match message.get("channel"):
+            case "/meta/connect":
+                if message.get("connectionType") != "long-polling":
+                    error = bayeux.invalid_connection_type(message.get("connectionType"))
+                    return [orjson.dumps(bayeux.refused(message, error))]
+                return await self._poll(session, message, exchange, may_wait=alone)
+            case "/meta/subscribe":
+                reply = self._subscribe(session, message)
+            case "/meta/unsubscribe":
+                for channel in subscription_names(message):
+                    session.subscriptions.pop(channel, None)
+                reply = bayeux.subscribe_ok(message)
+            case "/meta/disconnect":
+                session.left = True
+                self.sessions.forget(session)
+                reply = bayeux.disconnect_ok(message)
+            case _:
+                reply = bayeux.refused(message, "403::Restricted channel")
+        return [orjson.dumps(reply)]
+
+    def _subscribe(self, session: Session, message: Message) -> Message:
+        names = subscription_names(message)
+        if not names:
+            return bayeux.refused(message, bayeux.NO_CHANNEL_NAME)
+        found: list[Subscription] = []
+        for channel in names:
+            subscription = self._subscription(channel, message)
+            if isinstance(subscription, dict):
+                return subscription
+            found.append(subscription)
+        session.subscriptions.update({each.channel: each for each in found})
+        session.wake.set()
+        return bayeux.subscribe_ok(message)
+
+    def _subscription(self, channel: str, message: Message) -> Subscription | Message:
+        """What the client asked for on one channel, or the reply that refuses it."""
+        trouble = self._weather.ordered(
+            "refuse_subscribe", matching=lambda each: each.details.get("channel") in {None, channel}
+        )
+        if trouble is not None:
+            self._weather.happened("refuse_subscribe")
+            return _refusal(message, trouble, "403:denied_by_security_policy:subscribe_denied")
+        if not channel.startswith("/"):
+            return bayeux.refused(message, bayeux.NO_LEADING_SLASH)
+        entities = self._channels.entities(channel)
+        if entities is None:
+            return bayeux.refused(message, bayeux.no_such_channel(channel))
+        wanted = replay_id(message, channel)
+        cursor = self._bus.resume_after(wanted) if isinstance(wanted, int) else None
+        if cursor is None:
+            return bayeux.refused(message, bayeux.invalid_replay(wanted))
+        return Subscription(channel, entities, cursor)
+
+    async def _poll(
+        self, session: Session, message: Message, exchange: Exchange, *, may_wait: bool
+    ) -> list[bytes]:
+        """Hold the poll until there is something to say, then say it."""
+        session.polls += 1
+        turn = session.polls
+        first = not session.connected
+        session.connected = True
+        session.wake.set()  # an older poll of the same client yields to this one
+        session.polling += 1
+        try:
+            hold = may_wait and not first
+            trouble = await self._hold(session, turn, exchange, self._timeout(message) if hold else 0.0)
+            if self._closed.is_set() or session.polls != turn:
+                return [orjson.dumps(bayeux.connect_ok(message, first=False, timeout_ms=0))]
+            refusal = self._admission.unauthenticated(message, exchange)
+            if refusal is not None:
+                return [orjson.dumps(refusal)]
+            if session.forgotten:
+                return [orjson.dumps(self._farewell(session, message, exchange))]
+            return await self._deliver(session, message, exchange, first=first, trouble=trouble)
+        finally:
+            session.polling -= 1
+            session.seen = asyncio.get_running_loop().time()
+
+    def _timeout(self, message: Message) -> float:
+        """Seconds to hold a poll: the client's own advice, at most the configured time."""
+        advice = message.get("advice")
+        wanted = advice.get("timeout") if isinstance(advice, dict) else None
+        limit = self.options.poll_timeout_ms
+        return (min(wanted, limit) if isinstance(wanted, int) and wanted >= 0 else limit) / 1000
+
+    async def _hold(self, session: Session, turn: int, exchange: Exchange, seconds: float) -> Trouble | None:
+        """Wait for events, trouble, the end of the session or the end of the poll's time."""
+        loop = asyncio.get_running_loop()
+        drawn = self._weather.drawn_for_poll()
+        deadline = loop.time() + seconds
+        while True:
+            session.wake.clear()
+            over = (
+                self._closed.is_set()
+                or session.forgotten
+                or session.polls != turn
+                or not self._admission.has_valid_token(exchange)
+            )
+            if over:
+                return None
+            ordered = self._weather.ordered_for_poll()
+            if ordered is not None:
+                return ordered
+            if session.has_events(self._bus) or loop.time() >= deadline:
+                return drawn
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await session.wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _deliver(
+        self, session: Session, message: Message, exchange: Exchange, *, first: bool, trouble: Trouble | None
+    ) -> list[bytes]:
+        """Answer a poll in the present weather: events first, the acknowledgement last."""
+        match trouble.kind if trouble is not None else None:
+            case "drop_session":
+                self.sessions.forget(session)
+                self._weather.happened("drop_session")
+                error = str(trouble.details.get("error", bayeux.UNKNOWN_CLIENT)) if trouble else ""
+                return [orjson.dumps(self._admission.unknown(message, exchange, error))]
+            case "refuse_connect" if trouble is not None:
+                self._weather.happened("refuse_connect")
+                return [orjson.dumps(_refusal(message, trouble, bayeux.DAILY_LIMIT))]
+            case "stall" | "delay" if trouble is not None:
+                await self._wait_out(trouble)
+            case "cut" | "malformed" | "close_socket":
+                exchange.trouble = trouble
+        parts = session.take(
+            self._bus,
+            self._weather,
+            max_events=self.options.max_events_per_poll,
+            max_bytes=self.options.max_bytes_per_poll,
+        )
+        if trouble is not None and trouble.kind == "server_disconnect":
+            self._weather.happened("server_disconnect")
+            self.sessions.forget(session)
+            parts.append(orjson.dumps(bayeux.server_disconnect()))
+        acknowledgement = bayeux.connect_ok(message, first=first, timeout_ms=self.options.poll_timeout_ms)
+        return [*parts, orjson.dumps(acknowledgement)]
+
+    async def _wait_out(self, trouble: Trouble) -> None:
+        """Keep the client waiting: as long as ordered, a stall otherwise until it gives up or the sandbox closes."""
+        self._weather.happened(trouble.kind)
+        milliseconds = trouble.details.get("ms")
+        if milliseconds is None and trouble.kind == "delay":
+            milliseconds = self._weather.drawn_ms(self._weather.options.delay_ms)
+        try:
+            async with asyncio.timeout(None if milliseconds is None else milliseconds / 1000):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+
+    def _farewell(self, session: Session, message: Message, exchange: Exchange) -> Message:
+        """What an open poll hears when its session ended meanwhile."""
+        if session.left:
+            reply = bayeux.connect_ok(message, first=False, timeout_ms=0)
+            return {**reply, "advice": {"reconnect": "none", "interval": 0}}
+        return self._admission.unknown(message, exchange)
+
+
+def _refusal(message: Message, trouble: Trouble, default: str) -> Message:
+    """A refusal worded by whoever ordered it."""
+    return bayeux.refused(
+        message,
+        str(trouble.details.get("error", default)),
+        failure_reason=trouble.details.get("failure_reason"),
+        advice=trouble.details.get("advice"),
+    )

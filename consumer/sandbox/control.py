@@ -1,0 +1,136 @@
+"""The control API under `/sandbox/…`: look behind the scenes, make weather, tell stories.
+
+It is no part of Salesforce. Tests in other processes and people with curl use it to ask for the ledger and
+the records, to order trouble, to advance the world or call one of its story methods, and to put broken
+events on the bus. Everything is JSON; a request that makes no sense is answered 400 with a sentence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+from consumer.sandbox.breakage import Handler, json_response
+from consumer.sandbox.bus import EVERY_CHANNEL
+from consumer.sandbox.errors import SandboxError
+from consumer.sandbox.schema import ENTITIES, rest_value
+from consumer.sandbox.weather import WeatherOptions
+
+if TYPE_CHECKING:
+    from consumer.sandbox.server import Sandbox
+
+
+class Control:
+    """The handlers of one sandbox's control API."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Mount the API."""
+        router.add_get("/sandbox/ledger", _explained(self.ledger))
+        router.add_get("/sandbox/records", _explained(self.records))
+        router.add_get("/sandbox/status", _explained(self.status))
+        router.add_get("/sandbox/credentials", _explained(self.credentials))
+        router.add_post("/sandbox/trouble", _explained(self.trouble))
+        router.add_post("/sandbox/world", _explained(self.world))
+        router.add_post("/sandbox/inject", _explained(self.inject))
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        """GET: `entries` after replay id `after` on `channel`, at most `limit`, in bus order."""
+        query = request.query
+        after = int(query["after"]) if "after" in query else None
+        entries = self._sandbox.ledger.entries(channel=query.get("channel"), after=after)
+        limit = int(query.get("limit", len(entries)))
+        rows = [
+            {
+                "position": entry.position,
+                "replayId": entry.replay_id,
+                "entity": entry.entity,
+                "message": entry.decoded(query.get("channel")),
+            }
+            for entry in entries[:limit]
+        ]
+        return _answer({"entries": rows, "total": len(entries)})
+
+    async def records(self, request: web.Request) -> web.Response:
+        """GET: all records by object, deleted ones too, as REST shows them; `object` narrows it to one."""
+        wanted = request.query.get("object")
+        now = self._sandbox.org.clock()
+        return _answer(
+            {
+                entity: [
+                    {name: rest_value(entity, record, name, now) for name in ENTITIES[entity].fields}
+                    for record in records.values()
+                ]
+                for entity, records in self._sandbox.org.records.items()
+                if wanted in {None, entity}
+            }
+        )
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """GET: counters, clients, positions and the world's population."""
+        return _answer(self._sandbox.status())
+
+    async def credentials(self, _request: web.Request) -> web.Response:
+        """GET: everything a client needs to log in."""
+        credentials = self._sandbox.credentials
+        names = ("organization_id", "user_id", "username", "password", "client_id", "client_secret")
+        body = {name: getattr(credentials, name) for name in (*names, "refresh_token", "private_key")}
+        return _answer({**body, "login_url": self._sandbox.url})
+
+    async def trouble(self, request: web.Request) -> web.Response:
+        """POST: `{"kind": …, "times": n, …details}`, `{"chances": {…}}` or `{"calm": true}`."""
+        body = await _object(request)
+        weather = self._sandbox.weather
+        if body.pop("calm", False):
+            weather.calm()
+        if "chances" in body:
+            weather.change(WeatherOptions(**body.pop("chances")))
+        if "kind" in body:
+            weather.cause(body.pop("kind"), **body)
+        return _answer({"counters": dict(weather.counters)})
+
+    async def world(self, request: web.Request) -> web.Response:
+        """POST: `{"advance": n}`, `{"call": name, "args": […], "kwargs": {…}}` or `{"settle": true}`."""
+        body = await _object(request)
+        result: Any = None
+        if "advance" in body:
+            self._sandbox.world.advance(int(body["advance"]))
+        if "call" in body:
+            result = self._sandbox.world.tell(body["call"], *body.get("args", []), **body.get("kwargs", {}))
+        if body.get("settle"):
+            self._sandbox.settle()
+        return _answer({"result": result, "events": len(self._sandbox.ledger)})
+
+    async def inject(self, request: web.Request) -> web.Response:
+        """POST: `{"data": any JSON, "entity": optional}` goes on the bus as it is; the answer names its replay id."""
+        body = await _object(request)
+        replay_id = self._sandbox.bus.inject(body["data"], entity=body.get("entity", EVERY_CHANNEL))
+        return _answer({"replayId": replay_id})
+
+
+def _answer(body: Any) -> web.Response:
+    return json_response(orjson.dumps(body))
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    body = orjson.loads(await request.read())
+    if not isinstance(body, dict):
+        raise TypeError(f"the body must be a JSON object, not {type(body).__name__}")
+    return body
+
+
+def _explained(handler: Handler) -> Handler:
+    """A handler whose refusals are answered 400 with their sentence."""
+
+    async def explained(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (SandboxError, KeyError, TypeError, ValueError) as refused:
+            body = {"error": f"{type(refused).__name__}: {refused}"}
+            return json_response(orjson.dumps(body), status=400)
+
+    return explained

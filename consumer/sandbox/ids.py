@@ -1,0 +1,71 @@
+"""Record ids as Salesforce makes them.
+
+A record id is a three-character key prefix that names the object, two characters of the instance and
+a base-62 counter: fifteen case-sensitive characters. The eighteen-character form that change events
+and REST use appends three checksum characters, each encoding which of five characters are upper case,
+so that the id survives systems that fold case. Consumers may verify that checksum, so the sandbox
+never invents ids without it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KEY_PREFIXES: Final = {
+    "ActionCadenceTracker": "0qB",
+    "ActionCadenceStepTracker": "8HF",
+    "ActionCadence": "77C",
+    "ActionCadenceStep": "8HE",
+    "ActionCadenceRule": "8HC",
+    "Lead": "00Q",
+    "Contact": "003",
+    "Opportunity": "006",
+    "User": "005",
+    "Organization": "00D",
+    "QueryLocator": "01g",
+}
+
+# What an overflow event carries instead of record ids.
+EMPTY_ID: Final = "000000000000000AAA"
+
+_BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECKSUM: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+
+
+def checksum(id15: str) -> str:
+    """The three characters that turn a fifteen-character id into its eighteen-character form."""
+    return "".join(
+        _CHECKSUM[sum(1 << bit for bit, char in enumerate(id15[start : start + 5]) if char.isupper())]
+        for start in (0, 5, 10)
+    )
+
+
+def to_18(record_id: str) -> str | None:
+    """The eighteen-character form of an id, or None when it is malformed or its checksum is wrong."""
+    if not (record_id.isascii() and record_id.isalnum()):
+        return None
+    if len(record_id) == 15:
+        return record_id + checksum(record_id)
+    if len(record_id) == 18 and checksum(record_id[:15]) == record_id[15:].upper():
+        return record_id[:15] + record_id[15:].upper()
+    return None
+
+
+class IdFactory:
+    """Hands out the next id of each object, counting from `first` in base 62, on instance `instance`."""
+
+    def __init__(self, *, instance: str = "WP", first: int = 250_000) -> None:
+        self._instance = instance
+        self._first = first
+        self._issued: dict[str, int] = {}
+
+    def next(self, entity: str) -> str:
+        """A new eighteen-character id of `entity`; raises KeyError for an object without a key prefix."""
+        number = self._issued.get(entity, self._first)
+        self._issued[entity] = number + 1
+        digits = ""
+        for _ in range(10):
+            number, digit = divmod(number, 62)
+            digits = _BASE62[digit] + digits
+        id15 = KEY_PREFIXES[entity] + self._instance + digits
+        return id15 + checksum(id15)

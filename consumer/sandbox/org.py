@@ -1,0 +1,260 @@
+"""The org: records, transactions and the numbers that Salesforce gives them.
+
+Everything that happens in the sandbox happens in a transaction. It gathers what its statements do to
+each record, and when it commits, the org stamps the records, turns what remains of the gathered changes
+into change events (one per record, first kind of change, final data) and hands them on in sequence. A
+transaction that raises leaves no trace. The org knows nothing of channels, clients or weather: whoever
+listens to `on_commit` decides what becomes of the events.
+
+What Salesforce leaves unconfirmed about these objects is an option here, so that a consumer can be tested
+against every plausible reality.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumer.sandbox.change_events import (
+    Change,
+    ChangeEvent,
+    Commit,
+    change_event,
+    changed_body,
+    full_body,
+    merge,
+)
+from consumer.sandbox.clock import Milliseconds
+from consumer.sandbox.errors import UnknownRecord
+from consumer.sandbox.ids import IdFactory
+from consumer.sandbox.schema import ENTITIES, ORGANIZATION, STEP_TRACKER, TRACKER, USER
+
+_DEFAULT_ORIGIN = "com/salesforce/api/rest/66.0;client=SfdcInternalAPI/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrgOptions:
+    """What the org is like; each default is the more plausible reading of the documentation.
+
+    Attributes:
+        selected: entities selected for change data capture; others leave holes in sequence numbers.
+        tracker_active_in_events: whether `IsTrackerActive` travels (unconfirmed by Salesforce).
+        cadence_name_in_events: whether `ActionCadenceName` travels (unconfirmed; it is another record's field).
+        separate_transactions: tracker and step changes in transactions of their own instead of one.
+        merge_updates: equal changes to several records of an object share one event with several record ids.
+        sequence_holes: probability that an invisible entity takes a sequence number before an event.
+    """
+
+    selected: tuple[str, ...] = (TRACKER, STEP_TRACKER)
+    tracker_active_in_events: bool = True
+    cadence_name_in_events: bool = False
+    separate_transactions: bool = False
+    merge_updates: bool = True
+    sequence_holes: float = 0.0
+
+
+@dataclass(slots=True)
+class _Touch:
+    """What a transaction has done to one record so far."""
+
+    entity: str
+    before: dict[str, Any] | None
+    kind: str
+    fields: dict[str, None] = field(default_factory=dict)
+
+
+class Org:
+    """Records of every object, changed only through transactions; org time comes from `clock` (epoch ms)."""
+
+    def __init__(self, options: OrgOptions | None = None, *, clock: Milliseconds, seed: int = 1) -> None:
+        self.options = options or OrgOptions()
+        self.clock = clock
+        self.ids = IdFactory()
+        self.records: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in ENTITIES}
+        self.on_commit: Callable[[list[ChangeEvent]], None] = lambda _events: None
+        self.transactions = 0
+        self._random = random.Random(f"org-{seed}")
+        self._commit_number = 1_082_985_383_811
+        hidden = {
+            "IsTrackerActive": self.options.tracker_active_in_events,
+            "ActionCadenceName": self.options.cadence_name_in_events,
+        }
+        self._hidden = frozenset(name for name, visible in hidden.items() if not visible)
+        self.organization_id = self.ids.next(ORGANIZATION)
+        self.integration_user_id = self.ids.next(USER)
+        self.install(
+            ORGANIZATION,
+            {"Id": self.organization_id, "Name": "Sandbox", "InstanceName": "WP1S", "IsSandbox": True},
+        )
+        self.install(
+            USER,
+            {
+                "Id": self.integration_user_id,
+                "Name": "Integration User",
+                "Username": "integration@sandbox.example",
+                "IsActive": True,
+            },
+        )
+
+    def now_second(self) -> int:
+        """Org time in epoch ms, cut to the whole second: the granularity of everything Salesforce stamps."""
+        return self.clock() // 1000 * 1000
+
+    def install(self, entity: str, values: dict[str, Any]) -> str:
+        """Put a record into the org as set-up, without a transaction or an event; returns its id."""
+        record_id = str(values.get("Id") or self.ids.next(entity))
+        now = self.now_second()
+        user = self.integration_user_id
+        self.records[entity][record_id] = {
+            **values,
+            "Id": record_id,
+            "IsDeleted": False,
+            "SystemModstamp": now,
+            "CreatedDate": now,
+            "CreatedById": user,
+            "LastModifiedDate": now,
+            "LastModifiedById": user,
+        }
+        return record_id
+
+    def get(self, entity: str, record_id: str) -> dict[str, Any]:
+        """A live record; raises `UnknownRecord` when there is none or it is deleted."""
+        record = self.records[entity].get(record_id)
+        if record is None or record["IsDeleted"]:
+            raise UnknownRecord(entity=entity, record_id=record_id)
+        return record
+
+    @contextmanager
+    def transaction(self, *, user: str | None = None, origin: str = _DEFAULT_ORIGIN) -> Iterator[Transaction]:
+        """A transaction by `user` (default: the integration user); commits on leaving, rolls back on an exception."""
+        transaction = Transaction(self)
+        try:
+            yield transaction
+        except BaseException:
+            transaction.roll_back()
+            raise
+        self._commit(transaction, user or self.integration_user_id, origin)
+
+    def _commit(self, transaction: Transaction, user: str, origin: str) -> None:
+        now = self.now_second()
+        changes = [
+            change
+            for record_id, touch in transaction.touched.items()
+            if (change := self._settle(record_id, touch, user, now)) is not None
+        ]
+        if not changes:
+            return
+        if self.options.separate_transactions:
+            entities = dict.fromkeys(change.entity for change in changes)
+            groups = [[change for change in changes if change.entity == entity] for entity in entities]
+        else:
+            groups = [changes]
+        for group in groups:
+            self._publish(group, user, origin, now)
+
+    def _settle(self, record_id: str, touch: _Touch, user: str, now: int) -> Change | None:
+        """Stamp one touched record and say what the transaction did to it, if anything."""
+        record = self.records[touch.entity][record_id]
+        kind = touch.kind
+        if touch.before is None:
+            if record["IsDeleted"]:
+                del self.records[touch.entity][record_id]
+                return None
+            record.update(CreatedDate=now, CreatedById=user)
+        elif touch.before["IsDeleted"] and record["IsDeleted"]:
+            return None
+        elif not touch.before["IsDeleted"] and not record["IsDeleted"]:
+            kind = "UPDATE"
+        changed = [
+            name
+            for name in touch.fields
+            if touch.before is None or record.get(name) != touch.before.get(name)
+        ]
+        if kind == "UPDATE" and not changed:
+            return None
+        if record.get("LastModifiedById") != user:
+            record["LastModifiedById"] = user
+            changed.append("LastModifiedById")
+        record.update(LastModifiedDate=now, SystemModstamp=now)
+        if kind == "UPDATE":
+            body = changed_body(touch.entity, record, changed, self._hidden)
+        elif kind == "DELETE":
+            body = {}
+        else:
+            body = full_body(touch.entity, record, self._hidden)
+        return Change(touch.entity, record_id, kind, body)
+
+    def _publish(self, changes: list[Change], user: str, origin: str, now: int) -> None:
+        self.transactions += 1
+        self._commit_number += self._random.randrange(1_000, 90_000)
+        digits = f"{self._random.getrandbits(128):032x}"
+        key = f"000{digits[3:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        commit = Commit(self._commit_number, key, now, user, origin)
+        grouped = (
+            merge(changes) if self.options.merge_updates else [(each, [each.record_id]) for each in changes]
+        )
+        events: list[ChangeEvent] = []
+        sequence_number = 0
+        for change, record_ids in grouped:
+            sequence_number += 1
+            if self.options.sequence_holes and self._random.random() < self.options.sequence_holes:
+                sequence_number += 1
+            if change.entity in self.options.selected:
+                events.append(change_event(commit, sequence_number, change, record_ids))
+        if events:
+            self.on_commit(events)
+
+
+class Transaction:
+    """The statements of one transaction; visible in the org at once, published when it commits."""
+
+    def __init__(self, org: Org) -> None:
+        self.org = org
+        self.touched: dict[str, _Touch] = {}
+
+    def create(self, entity: str, values: dict[str, Any]) -> str:
+        """Insert a record and return its id; an `Id` among `values` is used as it is."""
+        record_id = str(values.get("Id") or self.org.ids.next(entity))
+        self.org.records[entity][record_id] = {**values, "Id": record_id, "IsDeleted": False}
+        self.touched[record_id] = _Touch(entity, None, "CREATE")
+        return record_id
+
+    def update(self, entity: str, record_id: str, **values: Any) -> None:
+        """Set fields of a live record (dates in epoch ms, None clears); raises `UnknownRecord`."""
+        record = self.org.get(entity, record_id)
+        touch = self._touch(entity, record_id, "UPDATE")
+        record.update(values)
+        touch.fields.update(dict.fromkeys(values))
+
+    def delete(self, entity: str, record_id: str) -> None:
+        """Move a live record to the recycle bin; raises `UnknownRecord`."""
+        record = self.org.get(entity, record_id)
+        self._touch(entity, record_id, "DELETE").kind = "DELETE"
+        record["IsDeleted"] = True
+
+    def undelete(self, entity: str, record_id: str) -> None:
+        """Bring a record back from the recycle bin; raises `UnknownRecord` unless it is there."""
+        record = self.org.records[entity].get(record_id)
+        if record is None or not record["IsDeleted"]:
+            raise UnknownRecord(entity=entity, record_id=record_id)
+        self._touch(entity, record_id, "UNDELETE").kind = "UNDELETE"
+        record["IsDeleted"] = False
+
+    def roll_back(self) -> None:
+        """Undo everything this transaction did."""
+        for record_id, touch in self.touched.items():
+            if touch.before is None:
+                del self.org.records[touch.entity][record_id]
+            else:
+                self.org.records[touch.entity][record_id] = touch.before
+        self.touched.clear()
+
+    def _touch(self, entity: str, record_id: str, kind: str) -> _Touch:
+        touch = self.touched.get(record_id)
+        if touch is None:
+            touch = _Touch(entity, dict(self.org.records[entity][record_id]), kind)
+            self.touched[record_id] = touch
+        return touch

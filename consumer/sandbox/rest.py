@@ -1,0 +1,223 @@
+"""REST: query with paging, retrieve one, retrieve many.
+
+Every answer that a token opens carries `Sforce-Limit-Info`, every refusal is an array of errors with
+Salesforce's codes, dates are written with `+0000`. Queries answer from the records as they were when the
+first page was asked for; later pages come from a query locator. Resources are methods of one class over
+the org's records, so another resource is another method and a route.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from consumer.sandbox.breakage import Handler, json_response
+from consumer.sandbox.ids import to_18
+from consumer.sandbox.org import Org
+from consumer.sandbox.schema import ENTITIES, rest_value
+from consumer.sandbox.soql import QueryRefused, parse
+
+_VERSIONS: Final = tuple(f"{major}.0" for major in range(45, 68))
+_MOST_IDS: Final = 2_000
+_LONGEST_URL: Final = 16_384
+_LOCATORS_KEPT: Final = 64
+_NOT_FOUND: Final = "The requested resource does not exist"
+
+
+class Refused(Exception):
+    """A REST refusal: HTTP status and Salesforce's error."""
+
+    def __init__(self, status: int, code: str, message: str, fields: list[str] | None = None) -> None:
+        self.status = status
+        self.body: dict[str, Any] = {"message": message, "errorCode": code}
+        if fields is not None:
+            self.body["fields"] = fields
+        super().__init__(f"{status} {code}: {message}")
+
+
+class Rest:
+    """`/services/data/…` over the org's records; `batch_size` is the most rows of a page."""
+
+    def __init__(
+        self,
+        org: Org,
+        *,
+        user_of: Callable[[str], str | None],
+        batch_size: int = 2_000,
+        daily_requests: int = 100_000,
+    ) -> None:
+        self._org = org
+        self._user_of = user_of
+        self._batch_size = batch_size
+        self._daily_requests = daily_requests
+        self._locators: OrderedDict[str, tuple[str, tuple[str, ...], list[dict[str, Any]]]] = OrderedDict()
+        self.requests = 0
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Mount the resources."""
+        data = "/services/data/v{version:[0-9]+[.][0-9]}"
+        router.add_get("/services/data", self.versions)
+        router.add_get("/services/data/", self.versions)
+        for path, handler in (
+            (f"{data}/query", self._open(self.query)),
+            (f"{data}/query/", self._open(self.query)),
+            (f"{data}/queryAll", self._open(self.query_all)),
+            (f"{data}/queryAll/", self._open(self.query_all)),
+            (f"{data}/query/{{locator}}", self._open(self.query_more)),
+            (f"{data}/queryAll/{{locator}}", self._open(self.query_more)),
+            (f"{data}/sobjects/{{entity}}/{{id}}", self._open(self.retrieve)),
+        ):
+            router.add_get(path, handler)
+        router.add_post(f"{data}/composite/sobjects/{{entity}}", self._open(self.retrieve_many))
+
+    def _open(self, handler: Handler) -> Handler:
+        """A resource behind the token check, with the usage header and errors as Salesforce writes them."""
+
+        async def opened(request: web.Request) -> web.StreamResponse:
+            try:
+                self._admit(request)
+                response = await handler(request)
+            except Refused as refused:
+                response = json_response(orjson.dumps([refused.body]), status=refused.status)
+            except QueryRefused as refused:
+                body = [{"message": refused.message, "errorCode": refused.code}]
+                response = json_response(orjson.dumps(body), status=400)
+            response.headers["Sforce-Limit-Info"] = f"api-usage={self.requests}/{self._daily_requests}"
+            return response
+
+        return opened
+
+    def _admit(self, request: web.Request) -> None:
+        if self._user_of(request.headers.get("Authorization", "")) is None:
+            raise Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")
+        self.requests += 1
+        if len(request.raw_path) > _LONGEST_URL:
+            raise Refused(414, "URI_TOO_LONG", "The length of the URI exceeds the 16,384 byte limit")
+
+    async def versions(self, _request: web.Request) -> web.Response:
+        """GET `/services/data`: the API versions, without a token."""
+        body = [
+            {"label": f"v{each}", "url": f"/services/data/v{each}", "version": each} for each in _VERSIONS
+        ]
+        return json_response(orjson.dumps(body))
+
+    async def query(self, request: web.Request) -> web.StreamResponse:
+        """GET `/query?q=`: live records."""
+        return self._run(request, deleted=False)
+
+    async def query_all(self, request: web.Request) -> web.StreamResponse:
+        """GET `/queryAll?q=`: live and soft-deleted records."""
+        return self._run(request, deleted=True)
+
+    def _run(self, request: web.Request, *, deleted: bool) -> web.Response:
+        text = request.query.get("q")
+        if text is None:
+            raise Refused(400, "MALFORMED_QUERY", "A query string has to be specified")
+        query = parse(text)
+        records = self._org.records[query.entity].values()
+        visible = (record for record in records if deleted or not record["IsDeleted"])
+        rows = query.run(visible, self._org.clock())
+        if not query.fields:
+            return json_response(orjson.dumps({"totalSize": len(rows), "done": True, "records": []}))
+        # A later page shows the record as it was when the query ran.
+        snapshot = rows if len(rows) <= self._page_size(request) else [dict(row) for row in rows]
+        return self._page(request, query.entity, query.fields, snapshot, 0, None)
+
+    async def query_more(self, request: web.Request) -> web.StreamResponse:
+        """GET `/query/<locator>-<offset>`: the next page."""
+        name, _, offset = request.match_info["locator"].rpartition("-")
+        if name not in self._locators or not offset.isdigit():
+            raise Refused(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+        entity, fields, rows = self._locators[name]
+        return self._page(request, entity, fields, rows, int(offset), name)
+
+    def _page(
+        self,
+        request: web.Request,
+        entity: str,
+        fields: tuple[str, ...],
+        rows: list[dict[str, Any]],
+        start: int,
+        locator: str | None,
+    ) -> web.Response:
+        end = start + self._page_size(request)
+        version = request.match_info["version"]
+        body: dict[str, Any] = {"totalSize": len(rows), "done": end >= len(rows)}
+        if end < len(rows):
+            if locator is None:
+                locator = self._org.ids.next("QueryLocator")
+                self._locators[locator] = (entity, fields, rows)
+                if len(self._locators) > _LOCATORS_KEPT:
+                    self._locators.popitem(last=False)
+            body["nextRecordsUrl"] = f"/services/data/v{version}/query/{locator}-{end}"
+        body["records"] = [self._shown(version, entity, row, fields) for row in rows[start:end]]
+        return json_response(orjson.dumps(body))
+
+    def _page_size(self, request: web.Request) -> int:
+        """The configured size, or less when `Sforce-Query-Options: batchSize=…` (200 to 2,000) asks for less."""
+        _, _, wanted = request.headers.get("Sforce-Query-Options", "").partition("batchSize=")
+        size = max(200, min(2_000, int(wanted))) if wanted.strip().isdigit() else self._batch_size
+        return min(size, self._batch_size)
+
+    async def retrieve(self, request: web.Request) -> web.StreamResponse:
+        """GET `/sobjects/<object>/<id>[?fields=]`: one live record."""
+        entity = self._entity(request)
+        given = request.match_info["id"]
+        record_id = to_18(given)
+        if record_id is None:
+            raise Refused(400, "MALFORMED_ID", f"{entity} ID: id value of incorrect type: {given}", ["Id"])
+        record = self._org.records[entity].get(record_id)
+        if record is None or record["IsDeleted"]:
+            raise Refused(404, "NOT_FOUND", _NOT_FOUND)
+        wanted = request.query.get("fields")
+        fields = self._fields(entity, wanted.split(",")) if wanted else tuple(ENTITIES[entity].fields)
+        return json_response(orjson.dumps(self._shown(request.match_info["version"], entity, record, fields)))
+
+    async def retrieve_many(self, request: web.Request) -> web.StreamResponse:
+        """POST `/composite/sobjects/<object>`: up to 2,000 records in the order asked, null for what is missing."""
+        entity = self._entity(request)
+        try:
+            body = orjson.loads(await request.read())
+            ids, names = list(body["ids"]), list(body["fields"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as malformed:
+            raise Refused(400, "JSON_PARSER_ERROR", "The body must hold 'ids' and 'fields'") from malformed
+        if len(ids) > _MOST_IDS:
+            raise Refused(400, "EXCEEDED_ID_LIMIT", f"The number of ids exceeds the limit of {_MOST_IDS}")
+        fields = self._fields(entity, names)
+        records = self._org.records[entity]
+        version = request.match_info["version"]
+        rows = []
+        for each in ids:
+            record = records.get(to_18(str(each)) or "")
+            gone = record is None or record["IsDeleted"]
+            rows.append(None if record is None or gone else self._shown(version, entity, record, fields))
+        return json_response(orjson.dumps(rows))
+
+    def _entity(self, request: web.Request) -> str:
+        wanted = request.match_info["entity"].lower()
+        for name in ENTITIES:
+            if name.lower() == wanted:
+                return name
+        raise Refused(404, "NOT_FOUND", _NOT_FOUND)
+
+    def _fields(self, entity: str, wanted: list[str]) -> tuple[str, ...]:
+        known = {name.lower(): name for name in ENTITIES[entity].fields}
+        fields = []
+        for each in wanted:
+            name = known.get(str(each).strip().lower())
+            if name is None:
+                raise Refused(400, "INVALID_FIELD", f"No such column '{each}' on sobject of type {entity}")
+            fields.append(name)
+        return tuple(dict.fromkeys(fields))
+
+    def _shown(
+        self, version: str, entity: str, record: dict[str, Any], fields: tuple[str, ...]
+    ) -> dict[str, Any]:
+        now = self._org.clock()
+        url = f"/services/data/v{version}/sobjects/{entity}/{record['Id']}"
+        shown: dict[str, Any] = {"attributes": {"type": entity, "url": url}}
+        return shown | {name: rest_value(entity, record, name, now) for name in fields}
