@@ -1,0 +1,174 @@
+"""The lifecycle event: what handlers receive, what the journal holds, what ``--json`` prints.
+
+It is a frozen pydantic model whose JSON form is the same everywhere. The journal keeps that JSON; nothing is validated again on the hot
+path until a handler is about to receive it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic_core.core_schema import ValidationInfo
+
+from consumer.records import ENTITIES, ActionCadenceStepTracker, ActionCadenceTracker, Record
+
+__all__ = ["ErrorDetail", "LifecycleEvent", "Origin", "Position", "Transaction"]
+
+FORMAT = 1
+"""Version of the journal's JSON; a reader refuses a greater one."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Origin(StrEnum):
+    """How a change came to be known."""
+
+    STREAM = "stream"
+    SNAPSHOT = "snapshot"
+    GAP = "gap"
+    REPAIR = "repair"
+    TIMER = "timer"
+
+
+class Position(_Frozen):
+    """Where in the stream the change stood.
+
+    Attributes:
+        channel: as in ``/data/ActionCadenceTrackerChangeEvent``.
+        replay_id: an opaque position; never compare by size, never compute with it.
+    """
+
+    channel: str
+    replay_id: str | None
+
+
+class Transaction(_Frozen):
+    """The Salesforce transaction that made the change.
+
+    Attributes:
+        key: ``ChangeEventHeader.transactionKey``, opaque.
+        commit_number: ``ChangeEventHeader.commitNumber``; orders transactions of one database instance.
+        sequence_number: ``ChangeEventHeader.sequenceNumber``; orders changes within the transaction, from 1, with holes.
+    """
+
+    key: str
+    commit_number: int
+    sequence_number: int
+
+
+class ErrorDetail(_Frozen):
+    """Why a run or a step failed.
+
+    Attributes:
+        code: ``ErrorCode`` of a step; None for runs.
+        message: ``ErrorMessage`` of a run; None for steps.
+        kind: what to look at.
+    """
+
+    code: str | None = None
+    message: str | None = None
+    kind: Literal["prospect data", "mailbox", "template", "quota", "permission", "transient", "unknown"] = (
+        "unknown"
+    )
+
+
+class LifecycleEvent(_Frozen):
+    """Something happened to a run or to one of its steps.
+
+    Attributes:
+        id: deterministic: the same change yields the same id, however often it is read.
+        type: one of ``consumer.vocabulary.ALL_TYPES``.
+        time: when Salesforce committed the change (granularity one second); for timers, when it was due.
+        tracker_id: the run; everything with the same one arrives in order. None for system events.
+        entity: API name of the changed record's object.
+        record_id: the changed record.
+        url: of the record in Salesforce.
+        cadence_id: ``ActionCadenceId``.
+        cadence_name: where the event or a look-up gave it.
+        target_id: the prospect: Lead, Contact or person account.
+        owner_id: the run's assignee, where known.
+        actor_id: who made the change (``ChangeEventHeader.commitUser``).
+        step_tracker_id: the step's record, for ``step.*`` and ``run.advanced``.
+        cadence_step_id: ``ActionCadenceStepId``.
+        step_type: as in ``SendAnEmail``.
+        step_title: as in ``First Touch``.
+        iteration: of a run, its number in a daisy chain; of a step, how often it was created for the same step.
+        previous_tracker_id: the run before this one in a daisy chain, where it can be known.
+        before: the record before the change, sparse where unknown; None where unknowable.
+        after: the record after it.
+        changed: API names of the fields that changed.
+        reason: ``CompletionReason``, for endings.
+        disposition: ``CompletionDisposition``.
+        exit_rule_id: ``ExitGlobalRuleId``.
+        error: for failures.
+        late: it arrived after something newer of the same run had been committed.
+        missed_transitions: states between ``before`` and ``after`` were merged away by Salesforce.
+        origin: how it came to be known.
+        position: where in the stream it stood; None unless ``origin`` is ``stream``.
+        transaction: which Salesforce transaction made it; None unless ``origin`` is ``stream``.
+    """
+
+    id: str
+    type: str
+    time: datetime
+    tracker_id: str | None = None
+    entity: str | None = None
+    record_id: str | None = None
+    url: str | None = None
+    cadence_id: str | None = None
+    cadence_name: str | None = None
+    target_id: str | None = None
+    owner_id: str | None = None
+    actor_id: str | None = None
+    step_tracker_id: str | None = None
+    cadence_step_id: str | None = None
+    step_type: str | None = None
+    step_title: str | None = None
+    iteration: int | None = None
+    previous_tracker_id: str | None = None
+    before: ActionCadenceTracker | ActionCadenceStepTracker | None = None
+    after: ActionCadenceTracker | ActionCadenceStepTracker | None = None
+    changed: tuple[str, ...] = ()
+    reason: str | None = None
+    disposition: str | None = None
+    exit_rule_id: str | None = None
+    error: ErrorDetail | None = None
+    late: bool = False
+    missed_transitions: bool = False
+    origin: Origin = Origin.STREAM
+    position: Position | None = None
+    transaction: Transaction | None = None
+
+    @field_validator("before", "after", mode="plain")
+    @classmethod
+    def _typed_by_entity(cls, value: Any, info: ValidationInfo) -> Record | None:
+        if value is None or isinstance(value, Record):
+            return value
+        return ENTITIES.get(info.data.get("entity") or "", Record).model_validate(value)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> LifecycleEvent:
+        """Read what the journal, ``tail --json`` or a sink wrote.
+
+        Raises:
+            ValueError: it is not a lifecycle event, or of a newer format.
+        """
+        value = orjson.loads(data)
+        if not isinstance(value, dict) or value.get("v", FORMAT) > FORMAT:
+            raise ValueError("not a lifecycle event of a format this version reads")
+        return cls.model_validate(value)
+
+    def to_json(self) -> bytes:
+        """One line of NDJSON, without the line break; what is unknown is left out."""
+        value = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"before", "after"})
+        for name in ("before", "after"):
+            record: Record | None = getattr(self, name)
+            if record is not None:
+                value[name] = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return orjson.dumps({"v": FORMAT, **value})

@@ -1,0 +1,71 @@
+"""What ingest tells the outside about itself; logs, metrics and readiness listen here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from consumer.changes import Change
+from consumer.ports import IngestDeadLetter
+
+__all__ = ["IngestEvents"]
+
+
+class IngestEvents(Protocol):
+    """Named moments of the ingest half. Implementations neither block nor raise."""
+
+    def received(self, channel: str, changes: int) -> None:
+        """Changes arrived on a channel; merged ones count once per record."""
+        ...
+
+    def bad_event(self, letter: IngestDeadLetter) -> None:
+        """A message could not be understood and is kept with its bytes."""
+        ...
+
+    def gap(self, change: Change) -> None:
+        """Salesforce says that something happened which the stream does not carry."""
+        ...
+
+    def position_refused(self, channel: str, position: str, policy: str, *, missed: bool) -> None:
+        """Salesforce does not know the stored replay id any more.
+
+        Args:
+            channel: which.
+            position: the refused replay id.
+            policy: what is done about it.
+            missed: whether changes may have been missed (False: polls were answered all the time within the retention).
+        """
+        ...
+
+    def held(self, changes: int) -> None:
+        """So many changes are held back for ordering now."""
+        ...
+
+    def committed(self, summary: CommitSummary) -> None:
+        """A commit was applied."""
+        ...
+
+    def commit_failing(self, number: int, why: str, since_ms: int) -> None:
+        """The store did not take a commit; the same one is sent again.
+
+        Args:
+            number: of the commit.
+            why: one line.
+            since_ms: for how long it has been failing, in milliseconds.
+        """
+        ...
+
+
+class CommitSummary(Protocol):
+    """What a commit held; all counts."""
+
+    number: int
+    changes: int
+    duplicates: int
+    late: int
+    ignored: int
+    events: Mapping[str, int]
+    """Event type to count."""
+    newest_commit_ms: int | None
+    """Greatest Salesforce commit time among its changes, milliseconds since the epoch."""
+    duration_ms: int

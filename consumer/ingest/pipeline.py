@@ -1,0 +1,458 @@
+"""The sentence of ingest: take an answer, put it in order, say what it means, commit it with its positions.
+
+One loop does all of it, for one tenure, on state that it built from the store after winning the lease and that dies with the tenure. The
+supervisor fills the inbox beside it, so the next poll is under way while a commit is.
+
+Nothing is awaited per event: an answer is decoded whole, and a commit takes everything that is ready, up to ``commit.max_events``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from consumer import vocabulary as v
+from consumer.changes import compact, decode, position_of, raw_messages
+from consumer.clock import Clock, iso
+from consumer.errors import BadEvent, StopService, StoreUnavailable
+from consumer.events import FORMAT
+from consumer.ingest.committer import Committer
+from consumer.ingest.inbox import Inbox
+from consumer.ingest.interpreter import Batch, Interpreter, Part
+from consumer.ingest.observer import IngestEvents
+from consumer.ingest.positions import ChannelPositions, Entry
+from consumer.ingest.sequencer import Sequencer
+from consumer.lifecycle import Org
+from consumer.ports import (
+    Answer,
+    ChannelState,
+    IngestDeadLetter,
+    IngestStore,
+    JournalRecord,
+    SessionEnded,
+    SessionOpened,
+)
+
+__all__ = ["Ingest", "IngestOptions"]
+
+EPOCH = 0
+"""Of commit numbers; grows when the org moves to another instance and they restart."""
+
+RETENTION_MS = 72 * 3600 * 1000
+"""Change events stay on the bus for three days (documented)."""
+
+_POLLED_THROUGH_EVERY_MS = 10 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """Plain arguments of the ingest loop; durations in milliseconds.
+
+    Attributes:
+        channels: every configured channel.
+        start: where a channel begins that was never subscribed: ``latest`` or ``earliest``.
+        on_expired: what to do when a stored position is refused: ``halt``, ``earliest`` or ``latest``.
+        lateness_ms: ``ordering.lateness``.
+        window: ``ordering.window``.
+        max_hold_ms: ``ordering.max_hold``.
+        strict: ``ordering.strict``.
+        max_events: ``commit.max_events``, in changes.
+        max_delay_ms: ``commit.max_delay``.
+        max_held: at so many held changes intake pauses.
+    """
+
+    channels: Sequence[str]
+    start: str = "latest"
+    on_expired: str = "halt"
+    lateness_ms: int = 1_000
+    window: int = 1_000
+    max_hold_ms: int = 5_000
+    strict: bool = True
+    max_events: int = 500
+    max_delay_ms: int = 20
+    max_held: int = 20_000
+
+
+@dataclass(slots=True)
+class _Summary:
+    number: int
+    changes: int
+    duplicates: int
+    late: int
+    ignored: int
+    events: Mapping[str, int]
+    newest_commit_ms: int | None
+    duration_ms: int
+
+
+@dataclass(slots=True)
+class _Ready:
+    """What waits for the next commit."""
+
+    parts: list[Part] = field(default_factory=list)
+    letters: list[tuple[IngestDeadLetter, Entry]] = field(default_factory=list)
+    journal: list[JournalRecord] = field(default_factory=list)
+    since_ms: int | None = None
+    """Monotonic milliseconds when the oldest of it became ready."""
+    channels: bool = False
+    """Whether channel states have to be written even if nothing else is ready."""
+
+    def __bool__(self) -> bool:
+        return bool(self.parts or self.letters or self.journal or self.channels)
+
+
+class Ingest:
+    """The ingest half of one tenure; also the supervisor's plan of where to resume.
+
+    Args:
+        store: for states and channels.
+        committer: numbers and sends the commits.
+        inbox: what the supervisor delivers.
+        org: where sessions lead to; asked when one has opened, for ids and links.
+        options: plain arguments.
+        clock: for waiting and for naming instants.
+        observer: told what happens.
+    """
+
+    def __init__(
+        self,
+        store: IngestStore,
+        committer: Committer,
+        inbox: Inbox,
+        org: Callable[[], Org],
+        options: IngestOptions,
+        clock: Clock,
+        observer: IngestEvents,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._inbox = inbox
+        self._org = org
+        self._options = options
+        self._clock = clock
+        self._observer = observer
+        self._interpreter = Interpreter(store)
+        self._sequencer: Sequencer[Part] = Sequencer(
+            options.channels,
+            lateness_ms=options.lateness_ms,
+            window=options.window,
+            max_hold_ms=options.max_hold_ms,
+            strict=options.strict,
+        )
+        self._channels: dict[str, ChannelState] = {}
+        self._positions: dict[str, ChannelPositions] = {}
+        self._anew: dict[str, str] = {}
+        self._ready = _Ready()
+        self._answered_ms = 0
+        self._answered_at_ms: int | None = None
+        self._server_ms: int | None = None
+        self._polled_through_ms: int | None = None
+        self._stopping = False
+
+    async def prepare(self) -> None:
+        """Build everything from the store; the token must have been written before.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        self._channels = await self._store.channels()
+        for channel in self._options.channels:
+            known = self._channels.get(channel)
+            self._positions[channel] = ChannelPositions(known.position if known else None)
+
+    # ------------------------------------------------------------ the plan of the supervisor
+
+    async def resume(self) -> Mapping[str, str]:
+        """The replay option of each channel for a new session."""
+        return {channel: self._resume_option(channel) for channel in self._options.channels}
+
+    def _resume_option(self, channel: str) -> str:
+        position = self._positions[channel].resume
+        if position is not None:
+            return position
+        anew = self._anew.get(channel)
+        if anew is not None:
+            return anew
+        if channel in self._channels:
+            return "-2"  # it has a birth: everything since then, older commit times are ignored
+        return "-2" if self._options.start == "earliest" else "-1"
+
+    async def refused(self, channel: str, position: str, detail: str) -> None:
+        """Salesforce does not know ``position`` any more.
+
+        Raises:
+            StopService: ``replay.on_expired`` is ``halt``.
+        """
+        known = self._channels.get(channel)
+        polled_ms = known.polled_through_ms if known else None
+        now_ms = self._server_ms or self._clock.wall_ms()
+        missed = polled_ms is None or now_ms - polled_ms > RETENTION_MS
+        policy = self._options.on_expired
+        self._observer.position_refused(channel, position, policy if missed else "earliest", missed=missed)
+        if missed and policy == "halt":
+            raise StopService(
+                "position_refused",
+                f"Salesforce refused the stored position {position} of {channel} ({detail}): changes since then may be lost to the stream.",
+                "Set replay.on_expired to earliest (re-read what the bus still holds) or latest (go on from now), then start again.",
+            )
+        self._positions[channel].restart()
+        self._anew[channel] = "-1" if missed and policy == "latest" else "-2"
+        if known is not None:
+            # Written with the announcement below, so that a restart neither asks for it nor announces it again.
+            self._channels[channel] = replace(known, position=None)
+            self._ready.channels = True
+            self._mark_ready()
+        if missed:
+            self._announce_gap(channel, position, polled_ms, now_ms)
+
+    def _announce_gap(self, channel: str, position: str, since_ms: int | None, now_ms: int) -> None:
+        facts = {
+            "kind": "EXPIRED_POSITION",
+            "since": iso(since_ms) if since_ms is not None else None,
+            "resumed": self._anew[channel],
+        }
+        event_id = f"{self._org().id}/{channel}/{position}/{v.SYSTEM_GAP}"
+        event = {
+            "v": FORMAT,
+            "id": event_id,
+            "type": v.SYSTEM_GAP,
+            "time": iso(now_ms),
+            "after": facts,
+            "position": {"channel": channel, "replay_id": position},
+        }
+        self._ready.journal.append(JournalRecord(event_id, v.SYSTEM_GAP, None, orjson.dumps(event)))
+        self._mark_ready()
+
+    # ------------------------------------------------------------ the loop
+
+    def stop(self) -> None:
+        """End :meth:`run` after what it is doing now; a commit under way is never abandoned half-known."""
+        self._stopping = True
+        self._inbox.close()
+
+    async def run(self) -> None:
+        """Ingest until :meth:`stop`.
+
+        Raises:
+            CommitRefused: the tenure is over.
+            StoreForeign: the store belongs to another org.
+        """
+        while not self._stopping:
+            if self._is_full():
+                await asyncio.sleep(self._wait_ms() / 1000)
+            else:
+                item = await self._inbox.get(self._wait_ms())
+                while item is not None:
+                    self._take(item)
+                    if self._is_full() or len(self._ready.parts) >= self._options.max_events:
+                        break
+                    self._release()
+                    item = await self._inbox.get(0)
+            self._release()
+            while self._should_commit():
+                await self._commit()
+            self._inbox.processed()
+
+    async def finish(self) -> None:
+        """Commit what was released; what is still held back stays unfinished and is delivered again to the next tenure."""
+        while self._ready:
+            await self._commit()
+
+    def _is_full(self) -> bool:
+        return len(self._sequencer) >= self._options.max_held
+
+    def _wait_ms(self) -> int:
+        """Until a held change is due by wall time, or what is ready has waited long enough."""
+        now_ms = self._clock.monotonic_ms()
+        due_ms = self._sequencer.due_ms()
+        wait_ms = 60_000 if due_ms is None else due_ms - now_ms
+        if self._ready and self._ready.since_ms is not None:
+            wait_ms = min(wait_ms, self._ready.since_ms + self._options.max_delay_ms - now_ms)
+        return max(wait_ms, 1)
+
+    def _should_commit(self) -> bool:
+        ready = self._ready
+        if not ready:
+            return False
+        if len(ready.parts) >= self._options.max_events or len(self._inbox) == 0:
+            return True  # waiting longer would only add latency: more arrives while the commit is under way
+        return (
+            ready.since_ms is not None
+            and self._clock.monotonic_ms() - ready.since_ms >= self._options.max_delay_ms
+        )
+
+    def _release(self) -> None:
+        released = self._sequencer.pop(now_ms=self._clock.monotonic_ms(), answered_ms=self._answered_ms)
+        if released:
+            self._ready.parts += released
+            self._mark_ready()
+        self._observer.held(len(self._sequencer))
+
+    def _mark_ready(self) -> None:
+        if self._ready.since_ms is None:
+            self._ready.since_ms = self._clock.monotonic_ms()
+
+    # ------------------------------------------------------------ what arrives
+
+    def _take(self, item: SessionOpened | Answer | SessionEnded) -> None:
+        if isinstance(item, Answer):
+            self._take_answer(item)
+        elif isinstance(item, SessionOpened):
+            self._take_opening(item)
+        else:
+            self._answered_at_ms = None
+
+    def _take_opening(self, opened: SessionOpened) -> None:
+        self._answered_at_ms = opened.received_ms
+        server_ms = opened.server_ms or self._clock.wall_ms()
+        self._server_ms = server_ms
+        for channel, option in opened.resumed.items():
+            self._positions[channel].session_opened()
+            known = self._channels.get(channel)
+            if option == "-1" or known is None:
+                # Subscribed from the tip, now: this is its birth, or its new one after a refused position.
+                birth_ms = server_ms if option == "-1" else 0
+                self._channels[channel] = ChannelState(birth_ms, polled_through_ms=server_ms)
+                self._anew.pop(channel, None)
+                self._ready.channels = True
+                self._mark_ready()
+
+    def _take_answer(self, answer: Answer) -> None:
+        if self._answered_at_ms is not None:
+            self._answered_ms += max(answer.received_ms - self._answered_at_ms, 0)
+        self._answered_at_ms = answer.received_ms
+        received: dict[str, int] = {}
+        for index, message in enumerate(answer.messages):
+            channel = str(message["channel"])
+            received[channel] = received.get(channel, 0) + self._take_message(answer, index, channel)
+        for channel, changes in received.items():
+            self._observer.received(channel, changes)
+        for positions in self._positions.values():
+            positions.answer_ended()
+        if answer.server_ms is not None:
+            self._server_ms = answer.server_ms
+            self._note_polled_through(answer.server_ms)
+
+    def _take_message(self, answer: Answer, index: int, channel: str) -> int:
+        message = answer.messages[index]
+        position = position_of(message.get("data"))
+        positions = self._positions[channel]
+        try:
+            changes = decode(message, channel, position)
+        except BadEvent as error:
+            letter = self._dead_letter(answer, index, channel, position, error)
+            self._ready.letters.append((letter, positions.arrive(position, 1)))
+            self._mark_ready()
+            self._observer.bad_event(letter)
+            return 1
+        entry = positions.arrive(position, len(changes))
+        for change in changes:
+            key = (EPOCH, change.header.commit_number, change.header.sequence_number)
+            self._sequencer.push(
+                key,
+                channel,
+                Part(change, key, entry),
+                now_ms=answer.received_ms,
+                answered_ms=self._answered_ms,
+            )
+        return len(changes)
+
+    def _dead_letter(
+        self, answer: Answer, index: int, channel: str, position: str | None, error: BadEvent
+    ) -> IngestDeadLetter:
+        raw = _raw(answer, index)
+        digest = hashlib.sha256(raw).hexdigest()[:16]
+        return IngestDeadLetter(
+            f"{channel}/{position or '-'}/{digest}",
+            channel,
+            position,
+            error.reason,
+            error.detail,
+            raw,
+            self._clock.wall_ms(),
+        )
+
+    def _note_polled_through(self, server_ms: int) -> None:
+        last_ms = self._polled_through_ms
+        if last_ms is not None and server_ms - last_ms < _POLLED_THROUGH_EVERY_MS:
+            return
+        if not all(positions.is_idle for positions in self._positions.values()):
+            return
+        self._polled_through_ms = server_ms
+        for channel in self._options.channels:
+            if channel in self._channels:
+                self._channels[channel] = replace(self._channels[channel], polled_through_ms=server_ms)
+        self._ready.channels = True
+        self._mark_ready()
+
+    # ------------------------------------------------------------ the commit
+
+    async def _commit(self) -> None:
+        began_ms = self._clock.monotonic_ms()
+        ready = self._ready
+        parts = ready.parts[: self._options.max_events]
+        rest = ready.parts[self._options.max_events :]
+        # Whatever becomes ready while the commit is under way belongs to the next one.
+        self._ready = _Ready(parts=rest, since_ms=began_ms if rest else None)
+        batch = await self._interpret(parts)
+        commit = self._committer.draft(self._org().id)
+        commit.states = {record_id: state.encode() for record_id, state in batch.states.items()}
+        commit.journal = ready.journal + batch.journal
+        commit.dead_letters = [letter for letter, _ in ready.letters]
+        for part in parts:
+            part.entry.settle()
+        for _, entry in ready.letters:
+            entry.settle()
+        commit.channels = self._settled_channels(everything=ready.channels)
+        await self._committer.send(commit)
+        self._observer.committed(
+            _Summary(
+                commit.number,
+                len(parts),
+                batch.duplicates,
+                batch.late,
+                batch.ignored,
+                batch.events,
+                batch.newest_commit_ms,
+                self._clock.monotonic_ms() - began_ms,
+            )
+        )
+
+    async def _interpret(self, parts: Sequence[Part]) -> Batch:
+        if not parts:
+            return Batch(self._org())
+        while True:
+            try:
+                return await self._interpreter.interpret(parts, self._channels, self._org())
+            except StoreUnavailable as error:
+                self._observer.commit_failing(self._committer.number + 1, error.why, 0)
+                await asyncio.sleep(0.2)
+
+    def _settled_channels(self, *, everything: bool) -> dict[str, ChannelState]:
+        """The channels whose remembered state changes with this commit."""
+        changed: dict[str, ChannelState] = {}
+        for channel, known in self._channels.items():
+            positions = self._positions.get(channel)
+            if positions is None:
+                continue
+            checkpoint = positions.checkpoint
+            if checkpoint is not None and checkpoint != known.position:
+                changed[channel] = replace(known, position=checkpoint, position_ms=self._clock.wall_ms())
+            elif everything:
+                changed[channel] = known
+        self._channels.update(changed)
+        return changed
+
+
+def _raw(answer: Answer, index: int) -> bytes:
+    """The exact bytes of a message in its answer."""
+    try:
+        pieces = raw_messages(answer.body)
+        wanted = answer.messages[index]
+        return next(piece for piece in pieces if orjson.loads(piece) == wanted)
+    except (ValueError, IndexError, StopIteration):
+        return compact(answer.messages[index])

@@ -1,0 +1,136 @@
+"""Puts changes back into the order in which Salesforce committed them.
+
+A sequence number may legitimately be missing (another entity, another channel), so completeness can never be waited for; only lateness can
+be bounded. A change is held until it is the lowest held *and*
+
+(a) ``lateness`` of time with answered polls has passed since it arrived: anything older would have come by now; or
+(b) ``window`` changes have arrived after it and every other channel has delivered a greater key: a backlog flows at full speed; or
+(c) ``max_hold`` of wall time has passed: nothing is held for ever;
+
+and, when ``strict`` is off because milliseconds matter more than a channel that breaks its documented order, also
+
+(d) on one channel, as soon as its transaction is complete up to it (1..n seen);
+(e) on several, as soon as every other one has delivered a greater key.
+
+Time with answered polls is what the caller says it is: it stands still while no session is up, so a change is not released merely because
+its older sibling could not arrive. Nothing is flushed on a stop: what is held stays unfinished and is delivered again, since a flushed
+change would turn its late sibling into something that looks late.
+
+A pure class, told the time by its caller in whole milliseconds.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from consumer.changes import Key
+
+__all__ = ["Held", "Sequencer"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Held(Generic[T]):
+    """A change on hold.
+
+    Attributes:
+        key: its place in the order.
+        ordinal: its place in arrival order.
+        arrived_ms: monotonic milliseconds.
+        answered_ms: time with answered polls when it arrived.
+        channel: where it arrived.
+        item: what the caller wants back.
+    """
+
+    key: Key
+    ordinal: int
+    arrived_ms: int
+    answered_ms: int
+    channel: str
+    item: T
+
+    def __lt__(self, other: Held[T]) -> bool:
+        return (self.key, self.ordinal) < (other.key, other.ordinal)
+
+
+class Sequencer(Generic[T]):
+    """Holds changes back until nothing older is to be expected.
+
+    Args:
+        channels: every configured channel; rules (b), (d) and (e) ask whether the others have delivered more.
+        lateness_ms: rule (a).
+        window: rule (b), in changes.
+        max_hold_ms: rule (c).
+        strict: whether rules (d) and (e) are off.
+    """
+
+    def __init__(
+        self, channels: Sequence[str], *, lateness_ms: int, window: int, max_hold_ms: int, strict: bool
+    ) -> None:
+        self._lateness_ms = lateness_ms
+        self._window = window
+        self._max_hold_ms = max_hold_ms
+        self._strict = strict
+        self._greatest: dict[str, Key | None] = dict.fromkeys(channels)
+        self._held: list[Held[T]] = []
+        self._arrived = 0
+        # The last released change as (epoch, commitNumber, sequenceNumber) if its transaction is complete up to it.
+        self._complete_to: Key | None = None
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def push(self, key: Key, channel: str, item: T, *, now_ms: int, answered_ms: int) -> None:
+        """Take a change that has just arrived."""
+        greatest = self._greatest.get(channel)
+        if greatest is None or greatest < key:
+            self._greatest[channel] = key
+        self._arrived += 1
+        heapq.heappush(self._held, Held(key, self._arrived, now_ms, answered_ms, channel, item))
+
+    def pop(self, *, now_ms: int, answered_ms: int) -> list[T]:
+        """Everything that may go now, in order."""
+        released: list[T] = []
+        held = self._held
+        while held and self._may_go(held[0], now_ms, answered_ms):
+            lowest = heapq.heappop(held)
+            self._note(lowest.key)
+            released.append(lowest.item)
+        return released
+
+    def due_ms(self) -> int | None:
+        """Monotonic milliseconds at which rule (c) releases the lowest held change; None when nothing is held."""
+        return self._held[0].arrived_ms + self._max_hold_ms if self._held else None
+
+    def _may_go(self, lowest: Held[T], now_ms: int, answered_ms: int) -> bool:
+        if (
+            answered_ms - lowest.answered_ms >= self._lateness_ms
+            or now_ms - lowest.arrived_ms >= self._max_hold_ms
+        ):
+            return True
+        if self._arrived - lowest.ordinal >= self._window and self._others_passed(lowest):
+            return True
+        if self._strict:
+            return False
+        return self._is_complete(lowest.key) if len(self._greatest) == 1 else self._others_passed(lowest)
+
+    def _others_passed(self, lowest: Held[T]) -> bool:
+        return all(
+            greatest is not None and greatest > lowest.key
+            for channel, greatest in self._greatest.items()
+            if channel != lowest.channel
+        )
+
+    def _is_complete(self, key: Key) -> bool:
+        if key[2] == 1:
+            return True
+        done = self._complete_to
+        return done is not None and done[:2] == key[:2] and key[2] <= done[2] + 1
+
+    def _note(self, key: Key) -> None:
+        if self._is_complete(key):
+            self._complete_to = key

@@ -1,0 +1,296 @@
+"""What a change means: (known state, change) -> (new state, lifecycle events).
+
+Pure functions: no clock, no I/O. One change can yield several events, always in this order:
+
+=====  ==========================================================================================================
+run    enrolled · the transition of ``State`` · advanced · waiting or resume_changed · reassigned · attributed ·
+       disposition_set · updated
+step   created · action_taken · the transition of ``State`` · due_changed · start_changed · updated
+=====  ==========================================================================================================
+
+``updated`` says that something else changed, and comes only when nothing else does. ``Processing`` announces nothing. A *late* change
+(something newer of the same run was committed before) is interpreted without looking at what is known: ``before`` is None, and a State
+that could be reached in several ways (``Running``, ``Active``) is reported as ``updated`` rather than guessed.
+
+An event is a dictionary in the journal's JSON form (``consumer.events.LifecycleEvent``): building a model for each would cost more than all
+the rest of the way from the socket to the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from consumer import vocabulary as v
+from consumer.changes import Change, Key
+from consumer.clock import iso
+from consumer.events import FORMAT
+from consumer.records import RUN
+from consumer.state import TRANSITIONAL, RecordState
+from consumer.step_errors import kind_of
+from consumer.transitions import NEW, UNKNOWN, run_transition, step_transition
+
+__all__ = ["Org", "interpret", "system_event"]
+
+_BOOKKEEPING = frozenset({"LastModifiedDate", "LastModifiedById", "CreatedDate", "CreatedById"})
+
+
+@dataclass(frozen=True, slots=True)
+class Org:
+    """Where the changes come from.
+
+    Attributes:
+        id: 18 characters.
+        url: base of record links, as in ``https://acme.my.salesforce.com``.
+    """
+
+    id: str
+    url: str
+
+
+class _View:
+    """The change with what is known around it: what the rules below look at."""
+
+    __slots__ = ("after", "before", "body", "changed", "kind", "state_before")
+
+    def __init__(self, change: Change, before: RecordState | None, after: RecordState, *, late: bool) -> None:
+        header = change.header
+        self.kind = header.kind
+        self.body = change.body
+        self.changed = frozenset(change.body if header.changed is None else header.changed)
+        known = before is not None and before.exists and not late
+        self.before = before.values() if known and before is not None and before.fields else None
+        self.after = (
+            {name: change.body[name] for name in self.changed if name in change.body}
+            if late
+            else after.values()
+        )
+        if self.kind in {"CREATE", "UNDELETE"}:
+            self.state_before = NEW
+        elif known and before is not None and before.announced is not None:
+            self.state_before = before.announced[0] or UNKNOWN
+        else:
+            self.state_before = UNKNOWN
+
+    def wrote(self, name: str) -> bool:
+        """Whether this change wrote the field."""
+        return name in self.changed and name in self.body
+
+
+def interpret(
+    change: Change, key: Key, record: RecordState | None, run: RecordState | None, org: Org, *, late: bool
+) -> tuple[RecordState, list[dict[str, Any]]]:
+    """Apply a change and say what it means.
+
+    Args:
+        change: not a gap, and not seen before.
+        key: its place in the order.
+        record: what is known of its record, or None.
+        run: for a step: what is known of its run, or None.
+        org: for ids and links.
+        late: something newer of the same run was committed before.
+
+    Returns:
+        The record's new state, and the events in order, as the journal's JSON.
+    """
+    before = record if record is not None else RecordState(change.header.entity, change.record_id)
+    after = before.with_change(change, key)
+    view = _View(change, before, after, late=late)
+    is_run = change.header.entity == RUN
+    types, missed = (_run_types if is_run else _step_types)(view)
+    if not types:
+        return after, []
+    base = _common(change, view, after, after if is_run else run, org)
+    if late:
+        base["late"] = True
+    if missed:
+        base["missed_transitions"] = True
+    identity = f"{org.id}/{change.header.entity}/{change.record_id}/{change.identity}/"
+    events = []
+    for name in types:
+        event = {"v": FORMAT, "id": identity + name, "type": name, **base}
+        detail = _DETAILS.get(name)
+        if detail is not None:
+            detail(event, view.after)
+        events.append(event)
+    return after, events
+
+
+def system_event(name: str, change: Change, org: Org, **facts: Any) -> dict[str, Any]:
+    """An event of the system lane, about a position and not about a run; ``facts`` stand in ``after``."""
+    header = change.header
+    return {
+        "v": FORMAT,
+        "id": f"{org.id}/{change.channel}/{change.position}/{name}",
+        "type": name,
+        "time": iso(header.commit_ms),
+        "entity": header.entity,
+        "actor_id": header.user,
+        "after": facts,
+        "position": {"channel": change.channel, "replay_id": change.position},
+        "transaction": _transaction(change),
+    }
+
+
+def _transaction(change: Change) -> dict[str, Any]:
+    header = change.header
+    return {
+        "key": header.transaction,
+        "commit_number": header.commit_number,
+        "sequence_number": header.sequence_number,
+    }
+
+
+def _common(
+    change: Change, view: _View, record: RecordState, run: RecordState | None, org: Org
+) -> dict[str, Any]:
+    """Everything that all events of one change share; what is unknown is left out."""
+    header = change.header
+    is_run = header.entity == RUN
+    tracker_id = record.tracker_id or change.record_id
+    event: dict[str, Any] = {
+        "time": iso(header.commit_ms),
+        "tracker_id": tracker_id,
+        "entity": header.entity,
+        "record_id": change.record_id,
+        "url": f"{org.url}/{change.record_id}",
+        "actor_id": header.user,
+        "changed": sorted(view.changed) if header.changed is not None else [],
+        "position": {"channel": change.channel, "replay_id": change.position},
+        "transaction": _transaction(change),
+    }
+    if view.before is not None:
+        event["before"] = view.before
+    event["after"] = view.after
+    known = (record,) if is_run or run is None else (record, run)
+    for name, field in (("cadence_id", "ActionCadenceId"), ("target_id", "TargetId")):
+        for source in known:
+            value = source.get(field)
+            if value is not None:
+                event[name] = value
+                break
+    if run is not None and (owner := run.get("OwnerId")) is not None:
+        event["owner_id"] = owner
+    if is_run:
+        _put(event, "iteration", record.get("DaisyChainIteration"))
+    else:
+        event["step_tracker_id"] = change.record_id
+        _put(event, "cadence_name", record.get("ActionCadenceName"))
+        _put(event, "cadence_step_id", record.get("ActionCadenceStepId"))
+        _put(event, "step_type", record.get("StepType"))
+        _put(event, "step_title", record.get("StepTitle"))
+        _put(event, "iteration", record.get("GoToStepIterationCount"))
+    return event
+
+
+def _put(event: dict[str, Any], name: str, value: Any) -> None:
+    if value is not None:
+        event[name] = value
+
+
+def _run_types(view: _View) -> tuple[list[str], bool]:
+    if view.kind == "DELETE":
+        return [v.RUN_DELETED], False
+    if view.kind == "UNDELETE":
+        return [v.RUN_RESTORED], False
+    after = view.after
+    types = [v.RUN_ENROLLED] if view.kind == "CREATE" else []
+    transition: tuple[str, ...] = ()
+    missed = False
+    if view.wrote("State"):
+        transition, missed = run_transition(
+            view.state_before, view.body["State"], after.get("CompletionReason")
+        )
+        types += transition
+    ended = any(name.startswith("run.ended.") for name in transition)
+    resume = view.body.get("ScheduledResumeDateTime") if view.wrote("ScheduledResumeDateTime") else None
+    if resume is not None and after.get("State") == "Running":
+        types.append(v.RUN_WAITING)
+    if view.kind == "CREATE":
+        return types, missed
+    if view.wrote("CurrentStepId") and view.body["CurrentStepId"] is not None and not ended:
+        # Before waiting: the run moves to the wait step, then waits on it.
+        types.insert(len(transition), v.RUN_ADVANCED)
+    if (
+        view.wrote("ScheduledResumeDateTime")
+        and v.RUN_WAITING not in types
+        and not transition
+        and after.get("State") != "Complete"
+    ):
+        types.append(v.RUN_RESUME_CHANGED)
+    if view.wrote("OwnerId"):
+        types.append(v.RUN_REASSIGNED)
+    if view.wrote("RelatedToId") or view.wrote("RelatedToAttributionType"):
+        types.append(v.RUN_ATTRIBUTED)
+    if view.wrote("CompletionDisposition") and not ended:
+        types.append(v.RUN_DISPOSITION_SET)
+    return types or _updated(view, v.RUN_UPDATED), missed
+
+
+def _step_types(view: _View) -> tuple[list[str], bool]:
+    if view.kind == "DELETE":
+        return [v.STEP_DELETED], False
+    if view.kind == "UNDELETE":
+        return [v.STEP_RESTORED], False
+    types = [v.STEP_CREATED] if view.kind == "CREATE" else []
+    if (
+        view.kind == "UPDATE"
+        and view.wrote("ActionTakenDateTime")
+        and view.body["ActionTakenDateTime"] is not None
+    ):
+        types.append(v.STEP_ACTION_TAKEN)
+    missed = False
+    if view.wrote("State"):
+        transition, missed = step_transition(
+            view.state_before, view.body["State"], view.after.get("CompletionReason")
+        )
+        types += transition
+    if view.kind == "CREATE":
+        return types, missed
+    if view.wrote("DueDateTime"):
+        types.append(v.STEP_DUE_CHANGED)
+    if view.wrote("ScheduledStartDateTime"):
+        types.append(v.STEP_START_CHANGED)
+    return types or _updated(view, v.STEP_UPDATED), missed
+
+
+def _updated(view: _View, name: str) -> list[str]:
+    told = view.changed - _BOOKKEEPING
+    if told == {"State"} and view.body.get("State") in TRANSITIONAL:
+        return []
+    if told == {"State"} and view.state_before == view.body.get("State"):
+        return []  # back from a transitional state to where it was
+    return [name] if told else []
+
+
+def _ending(event: dict[str, Any], after: dict[str, Any]) -> None:
+    _put(event, "reason", after.get("CompletionReason"))
+    _put(event, "disposition", after.get("CompletionDisposition"))
+    _put(event, "exit_rule_id", after.get("ExitGlobalRuleId"))
+
+
+def _disposition(event: dict[str, Any], after: dict[str, Any]) -> None:
+    _put(event, "disposition", after.get("CompletionDisposition"))
+
+
+def _run_failure(event: dict[str, Any], after: dict[str, Any]) -> None:
+    event["error"] = {"message": after.get("ErrorMessage"), "kind": "unknown"}
+
+
+def _step_failure(event: dict[str, Any], after: dict[str, Any]) -> None:
+    code = after.get("ErrorCode")
+    event["error"] = {"code": code, "kind": kind_of(code)}
+
+
+def _advanced(event: dict[str, Any], after: dict[str, Any]) -> None:
+    _put(event, "step_tracker_id", after.get("CurrentStepId"))
+
+
+_DETAILS: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {
+    **{name: _ending for name in v.ALL_TYPES if ".ended." in name},
+    v.RUN_DISPOSITION_SET: _disposition,
+    v.RUN_FAILED: _run_failure,
+    v.STEP_FAILED: _step_failure,
+    v.RUN_ADVANCED: _advanced,
+}

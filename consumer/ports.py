@@ -1,0 +1,438 @@
+"""The seams of the service: what ingest and delivery ask of a store and of a source, and the values that cross.
+
+Everything here is plain data and narrow protocols, declared once and implemented behind (``consumer.stores``, ``consumer.salesforce``).
+Two halves meet only in the journal: ingest commits, delivery reads.
+
+**One transaction is the truth.** A :class:`Commit` writes record states, journal entries, channel positions and ingest dead letters all
+or nothing, only for the current lease holder, and only once: it carries the tenure's random token and its own number *n*, and a store
+applies it if it holds this token and *n - 1*, answers "already applied" if it holds this token and *n*, and refuses otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = [
+    "Answer",
+    "ChannelState",
+    "Commit",
+    "HandlerDeadLetter",
+    "Inbound",
+    "IngestDeadLetter",
+    "IngestStore",
+    "JournalEntry",
+    "JournalRecord",
+    "JournalStore",
+    "LeaseState",
+    "LeaseStore",
+    "PlaceStore",
+    "SavedPlace",
+    "Session",
+    "SessionEnded",
+    "SessionOpened",
+    "Source",
+    "Store",
+    "Tenure",
+]
+
+
+# ---------------------------------------------------------------- source
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One poll answer, validated whole before any of it is consumed.
+
+    Attributes:
+        session: number of the session it came in, counting from 1 within the process.
+        messages: its data messages in arrival order, each ``{"channel": str, "data": Any, …}``.
+        body: the raw bytes it came as, so that a bad event can be kept exactly.
+        server_ms: Salesforce time (``Date`` header), milliseconds since the epoch; None when absent.
+        received_ms: monotonic milliseconds when it had arrived completely.
+    """
+
+    session: int
+    messages: Sequence[Mapping[str, Any]]
+    body: bytes
+    server_ms: int | None
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """Every configured channel is acknowledged.
+
+    Attributes:
+        session: its number.
+        resumed: per channel the replay option that was sent and acknowledged: ``-1``, ``-2`` or a replay id.
+        server_ms: Salesforce time at the acknowledgement of the last channel; None when no ``Date`` came.
+        received_ms: monotonic milliseconds.
+    """
+
+    session: int
+    resumed: Mapping[str, str]
+    server_ms: int | None
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The session is over, and nothing more of it will come.
+
+    Attributes:
+        session: its number.
+        code: why, a stable label (``consumer.errors.EndReason.code``).
+        received_ms: monotonic milliseconds.
+    """
+
+    session: int
+    code: str
+    received_ms: int
+
+
+Inbound = SessionOpened | Answer | SessionEnded
+
+
+class Session(Protocol):
+    """One disposable session: authenticate, handshake, subscribe every channel, poll. Nothing in it is ever repaired."""
+
+    async def open(self, resume: Mapping[str, str]) -> SessionOpened:
+        """Authenticate, shake hands and subscribe every channel of ``resume`` (channel to replay option).
+
+        Raises:
+            SessionFault: anything but a clean acknowledgement of every channel.
+        """
+        ...
+
+    def answers(self) -> AsyncIterator[Answer]:
+        """Poll, one long poll at a time; yields every answer, also empty ones.
+
+        Raises:
+            SessionFault: the session is over, with the reason.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Disconnect politely within 2 s; leaves no task, socket or cookie behind."""
+        ...
+
+
+class Source(Protocol):
+    """Makes sessions; a Pub/Sub API transport could fill this too."""
+
+    def session(self, number: int, poll_timeout: Callable[[], int | None]) -> Session:
+        """A fresh session with its own HTTP connections and cookie jar.
+
+        Args:
+            number: of the session.
+            poll_timeout: asked right before each long poll: milliseconds after which the server should answer even without events,
+                or None for the server's own time-out. While changes are held back, a short poll proves that nothing older is coming.
+        """
+        ...
+
+
+# ---------------------------------------------------------------- store: tenure
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """A won lease.
+
+    Attributes:
+        token: random, fresh with every win.
+        holder: who, for people: host name, process id, replica.
+    """
+
+    token: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseState:
+    """Who holds the lease, for people.
+
+    Attributes:
+        holder: None when nobody does.
+        expires_ms: wall milliseconds of the store.
+        number: number of the last commit of this tenure.
+    """
+
+    holder: str | None
+    expires_ms: int
+    number: int
+
+
+class LeaseStore(Protocol):
+    """Winning, keeping and leaving the lease."""
+
+    async def acquire(self, holder: str, lease_ms: int) -> Tenure | None:
+        """Win the lease and write a fresh token in one step, or None while another holds it."""
+        ...
+
+    async def renew(self, tenure: Tenure, number: int, lease_ms: int) -> None:
+        """Prolong it.
+
+        Raises:
+            CommitRefused: token or number are not what the store holds: the tenure is over.
+        """
+        ...
+
+    async def release(self, tenure: Tenure) -> None:
+        """Leave it to the next at once; does nothing if it is not ours any more."""
+        ...
+
+    async def lease(self) -> LeaseState:
+        """Who holds it now."""
+        ...
+
+
+# ---------------------------------------------------------------- store: ingest
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """What is remembered of one channel.
+
+    Attributes:
+        birth_ms: Salesforce time of its first acknowledged subscription; changes committed 60 s before it are ignored.
+        position: the checkpoint, an opaque replay id; None until one is finished.
+        position_ms: wall milliseconds when ``position`` last moved.
+        polled_through_ms: Salesforce time up to which polls were answered without interruption.
+    """
+
+    birth_ms: int
+    position: str | None = None
+    position_ms: int | None = None
+    polled_through_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """A lifecycle event on its way into the journal.
+
+    Attributes:
+        id: deterministic.
+        type: as in ``run.enrolled``.
+        tracker_id: the run, which is the ordering key; None for system events.
+        data: its JSON.
+    """
+
+    id: str
+    type: str
+    tracker_id: str | None
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IngestDeadLetter:
+    """A message that could not be understood, with its bytes.
+
+    Attributes:
+        id: deterministic: channel, position and a digest of ``raw``.
+        channel: where it came from.
+        position: its replay id, where it had one.
+        reason: stable label (``BadEvent.reason``).
+        detail: one line.
+        raw: the exact bytes.
+        at_ms: wall milliseconds when it was seen.
+    """
+
+    id: str
+    channel: str
+    position: str | None
+    reason: str
+    detail: str
+    raw: bytes
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Commit:
+    """All or nothing.
+
+    Attributes:
+        token: of the tenure.
+        number: 1, 2, 3 … within the tenure.
+        org_id: 18 characters; a store that belongs to another org refuses.
+        states: record id to its encoded state.
+        journal: appended in this order.
+        channels: channel to what is remembered of it from now on.
+        dead_letters: kept by id, so that a repeated one is one.
+    """
+
+    token: str
+    number: int
+    org_id: str
+    states: dict[str, bytes] = field(default_factory=dict)
+    journal: list[JournalRecord] = field(default_factory=list)
+    channels: dict[str, ChannelState] = field(default_factory=dict)
+    dead_letters: list[IngestDeadLetter] = field(default_factory=list)
+
+
+class IngestStore(Protocol):
+    """What a tenure needs besides the lease."""
+
+    async def commit(self, commit: Commit) -> bool:
+        """Apply it; False when the store had applied it already (its reply was lost).
+
+        Raises:
+            CommitRefused: the tenure is over; nothing was written.
+            StoreForeign: the store belongs to another org; nothing was written.
+            StoreUnavailable: whether it was written is unknown; send the same commit again.
+        """
+        ...
+
+    async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
+        """The encoded states of those that are known."""
+        ...
+
+    async def channels(self) -> dict[str, ChannelState]:
+        """Every remembered channel."""
+        ...
+
+    async def org_id(self) -> str | None:
+        """The org this store belongs to; None while it is new."""
+        ...
+
+    async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
+        """The newest, oldest first."""
+        ...
+
+
+# ---------------------------------------------------------------- store: delivery
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A lifecycle event in the journal.
+
+    Attributes:
+        offset: its place, counting from 1; grows, holes are possible after retention.
+        id: deterministic.
+        type: as in ``run.enrolled``.
+        tracker_id: the run; None for system events.
+        data: its JSON.
+    """
+
+    offset: int
+    id: str
+    type: str
+    tracker_id: str | None
+    data: bytes
+
+
+class JournalStore(Protocol):
+    """Reading the journal."""
+
+    async def read(self, after: int, limit: int) -> list[JournalEntry]:
+        """Up to ``limit`` entries with offsets greater than ``after``, ascending; empty at the end."""
+        ...
+
+    async def bounds(self) -> tuple[int, int]:
+        """First and last offset; ``(1, 0)`` when it is empty and nothing was ever removed."""
+        ...
+
+    async def wait(self, after: int, timeout_ms: int) -> bool:
+        """Wait until an entry past ``after`` may exist; False when the time is over."""
+        ...
+
+    async def of_run(self, tracker_id: str) -> list[JournalEntry]:
+        """The entries of one run, ascending."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlace:
+    """A handler's place as stored.
+
+    Attributes:
+        revision: grows by one with every change; what compare-and-set compares.
+        data: encoded by the delivery half.
+    """
+
+    revision: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerDeadLetter:
+    """An event that a handler gave up on.
+
+    Attributes:
+        handler: its name in the settings.
+        event_id: of the event.
+        offset: of the event in the journal.
+        tracker_id: of the event.
+        type: of the event.
+        attempts: how many were made.
+        error: the last failure, one line.
+        at_ms: wall milliseconds.
+        data: the event's JSON.
+    """
+
+    handler: str
+    event_id: str
+    offset: int
+    tracker_id: str | None
+    type: str
+    attempts: int
+    error: str
+    at_ms: int
+    data: bytes
+
+
+class PlaceStore(Protocol):
+    """Where handlers are."""
+
+    async def place(self, handler: str) -> SavedPlace | None:
+        """Its place; None for a new handler."""
+        ...
+
+    async def save_place(
+        self,
+        tenure: Tenure,
+        handler: str,
+        place: SavedPlace,
+        dead_letters: Sequence[HandlerDeadLetter] = (),
+    ) -> None:
+        """Write ``place`` with its dead letters, all or nothing, if the stored revision is one less (none, for the first).
+
+        Writing the same revision with the same data again is a repetition, not a conflict.
+
+        Raises:
+            CommitRefused: the tenure is over, or the stored revision is another one; nothing was written.
+            StoreUnavailable: whether it was written is unknown; send the same again.
+        """
+        ...
+
+    async def places(self) -> dict[str, SavedPlace]:
+        """Every handler that ever had a place."""
+        ...
+
+    async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
+        """The newest, oldest first; of all handlers with None."""
+        ...
+
+
+class Store(LeaseStore, IngestStore, JournalStore, PlaceStore, Protocol):
+    """Everything at once: what ``consumer.stores`` implements and the conformance suite tests."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without password, for messages."""
+        ...
+
+    async def open(self) -> None:
+        """Connect or create.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+            StoreForeign: it is of a newer format.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Leave nothing behind."""
+        ...

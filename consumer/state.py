@@ -1,0 +1,226 @@
+"""What is known of one record, and what a change makes of it.
+
+Changes are sparse and may arrive late, so every field carries the key of the change that wrote it: a change writes a field unless
+something newer did. That makes the result independent of arrival order (*convergence*), which is why duplicates are recognised by
+identity and never by "version <= stored": a late change is not a repeated one.
+
+A full image (``CREATE``, ``UNDELETE``) also says what is empty: its key, :attr:`RecordState.image`, stands for every field that is absent.
+A deletion leaves a tombstone with its own key. ``Processing`` is a transitional state of a run; :attr:`RecordState.announced` therefore
+keeps the last State that was worth announcing, with a key of its own.
+
+Values are immutable: :meth:`RecordState.with_change` returns a new one. The stored form is JSON with a format version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from consumer.changes import Change, Key
+from consumer.errors import StoreForeign
+from consumer.records import RUN
+
+__all__ = ["IDENTITY_MEMORY_MS", "TRANSITIONAL", "RecordState"]
+
+FORMAT: Final = 1
+
+IDENTITY_MEMORY_MS: Final = 96 * 3600 * 1000
+"""How long identities are remembered after their commit time: the bus keeps events for 72 h and may purge late."""
+
+TRANSITIONAL: Final = frozenset({"Processing"})
+"""States that change the record and announce nothing (documented: "Salesforce is working on changing the state")."""
+
+FILLABLE: Final = ("TargetId", "ActionCadenceId", "ActionCadenceTrackerId", "StepType")
+"""Fields that never change in a record's life, so that an enrichment value, read at delivery time, is right at any time."""
+
+_ENRICHED: Final[Key] = (-1, -1, -1)
+"""The key of enrichment values: anything that a change says is newer."""
+
+
+class RecordState:
+    """What is known of one record.
+
+    Attributes:
+        entity: API name of its object.
+        record_id: 18 characters.
+        fields: API name to (value, key of the change that wrote it).
+        image: key of the newest full image; fields absent from ``fields`` are null as of it. None: absent means unknown.
+        deleted: (whether it is deleted, key of the change that said so), or None.
+        announced: (last State that is not transitional, its key), or None.
+        high: for a run (and for a step whose run is unknown): greatest key committed for it or one of its steps.
+        seen: identity of each change to its commit time in milliseconds.
+    """
+
+    __slots__ = ("announced", "deleted", "entity", "fields", "high", "image", "record_id", "seen")
+
+    def __init__(
+        self,
+        entity: str,
+        record_id: str,
+        fields: dict[str, tuple[Any, Key]] | None = None,
+        image: Key | None = None,
+        deleted: tuple[bool, Key] | None = None,
+        announced: tuple[Any, Key] | None = None,
+        high: Key | None = None,
+        seen: dict[str, int] | None = None,
+    ) -> None:
+        self.entity = entity
+        self.record_id = record_id
+        self.fields = fields if fields is not None else {}
+        self.image = image
+        self.deleted = deleted
+        self.announced = announced
+        self.high = high
+        self.seen = seen if seen is not None else {}
+
+    # ------------------------------------------------------------ reading
+
+    def get(self, name: str) -> Any:
+        """The field's value; None when it is empty or unknown."""
+        pair = self.fields.get(name)
+        return pair[0] if pair is not None else None
+
+    def values(self) -> dict[str, Any]:
+        """Every field that has been heard of, with its value."""
+        return {name: pair[0] for name, pair in self.fields.items()}
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the newest word on it is a deletion."""
+        return self.deleted is not None and self.deleted[0]
+
+    @property
+    def exists(self) -> bool:
+        """Whether any change of the record itself is known (a run may be known through its steps only)."""
+        return bool(self.fields) or self.image is not None or self.deleted is not None
+
+    @property
+    def tracker_id(self) -> str | None:
+        """The run it belongs to: itself, or what the step says; None for a step whose run is unknown."""
+        return self.record_id if self.entity == RUN else self.get("ActionCadenceTrackerId")
+
+    # ------------------------------------------------------------ writing
+
+    def with_change(self, change: Change, key: Key) -> RecordState:
+        """The state after ``change``, in whatever order changes come."""
+        header = change.header
+        fields = dict(self.fields)
+        after = RecordState(
+            self.entity,
+            self.record_id,
+            fields,
+            self.image,
+            self.deleted,
+            self.announced,
+            self.high,
+            {**self.seen, change.identity: header.commit_ms},
+        )
+        kind = header.kind
+        if kind == "DELETE":
+            if self.deleted is None or self.deleted[1] < key:
+                after.deleted = (True, key)
+            return after
+        if header.changed is None:
+            after._write(change.body, change.body, key)
+            after._replace_image(change.body, key)
+        else:
+            after._write(change.body, header.changed, key)
+            after._fill(change.body, header.changed)
+        return after
+
+    def with_high(self, key: Key) -> RecordState:
+        """The same, with a greatest key of at least ``key``."""
+        if self.high is not None and self.high >= key:
+            return self
+        return RecordState(
+            self.entity, self.record_id, self.fields, self.image, self.deleted, self.announced, key, self.seen
+        )
+
+    def forget_identities(self, before_ms: int) -> None:
+        """Drop identities of changes committed before ``before_ms``; an unknown older change is not taken from the stream."""
+        if self.seen and min(self.seen.values()) < before_ms:
+            self.seen = {identity: at for identity, at in self.seen.items() if at >= before_ms}
+
+    def _write(self, body: Mapping[str, Any], names: Mapping[str, Any] | tuple[str, ...], key: Key) -> None:
+        fields, image = self.fields, self.image
+        for name in names:
+            if name not in body:
+                continue
+            pair = fields.get(name)
+            version = pair[1] if pair is not None else image
+            if version is None or version <= key:
+                fields[name] = (body[name], key)
+        if "State" in names and "State" in body:
+            self._announce(body["State"], key)
+
+    def _announce(self, state: Any, key: Key) -> None:
+        if state not in TRANSITIONAL and (self.announced is None or self.announced[1] <= key):
+            self.announced = (state, key)
+
+    def _replace_image(self, body: Mapping[str, Any], key: Key) -> None:
+        if "State" not in body:
+            self._announce(None, key)
+        if self.image is None or self.image < key:
+            self.image = key
+            for name in [name for name, pair in self.fields.items() if pair[1] < key and name not in body]:
+                del self.fields[name]
+        if self.deleted is None or self.deleted[1] < key:
+            self.deleted = (False, key)
+
+    def _fill(self, body: Mapping[str, Any], changed: tuple[str, ...]) -> None:
+        if self.image is not None:
+            return
+        for name in FILLABLE:
+            if name in body and name not in changed and name not in self.fields:
+                self.fields[name] = (body[name], _ENRICHED)
+
+    # ------------------------------------------------------------ storing
+
+    def encode(self) -> bytes:
+        """The stored form."""
+        return orjson.dumps(
+            {
+                "v": FORMAT,
+                "e": self.entity,
+                "r": self.record_id,
+                "f": self.fields,
+                "i": self.image,
+                "d": self.deleted,
+                "a": self.announced,
+                "h": self.high,
+                "s": self.seen,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> RecordState:
+        """Read the stored form.
+
+        Raises:
+            StoreForeign: it is of a format that a newer version wrote.
+        """
+        value = orjson.loads(data)
+        if value["v"] > FORMAT:
+            raise StoreForeign(
+                f"record {value['r']} is stored in format {value['v']}; this version reads up to {FORMAT}: run the newer release"
+            )
+        return cls(
+            value["e"],
+            value["r"],
+            {name: (pair[0], tuple(pair[1])) for name, pair in value["f"].items()},
+            _key(value["i"]),
+            _versioned(value["d"]),
+            _versioned(value["a"]),
+            _key(value["h"]),
+            value["s"],
+        )
+
+
+def _key(value: list[int] | None) -> Key | None:
+    return None if value is None else (value[0], value[1], value[2])
+
+
+def _versioned(value: list[Any] | None) -> tuple[Any, Key] | None:
+    return None if value is None else (value[0], (value[1][0], value[1][1], value[1][2]))

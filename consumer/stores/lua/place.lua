@@ -1,0 +1,29 @@
+#!lua
+-- A handler's place and its dead letters in one compare-and-set under the tenure's token.
+--
+-- KEYS  1 lease (hash)  2 places (hash)  3 handler dead letters (hash)  4 their order (sorted set)
+-- ARGV  1 token  2 handler  3 revision  4 data  5 count of letters  then threes  id, milliseconds, json
+-- Answers {1} | {0, holder}
+
+local lease = redis.call('HMGET', KEYS[1], 'token', 'holder')
+if lease[1] ~= ARGV[1] then return {0, lease[2] or ''} end
+local stored = redis.call('HMGET', KEYS[2], 'revision:' .. ARGV[2], 'data:' .. ARGV[2])
+local revision = tonumber(stored[1] or '0')
+local wanted = tonumber(ARGV[3])
+if revision == wanted and stored[2] == ARGV[4] then return {1} end
+if revision ~= wanted - 1 then return {0, lease[2] or ''} end
+for index, kind in ipairs({'hash', 'hash', 'hash', 'zset'}) do
+  local found = redis.call('TYPE', KEYS[index])['ok']
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[index] .. ' is a ' .. found .. ', not a ' .. kind)
+  end
+end
+
+local at = 6
+for _ = 1, tonumber(ARGV[5]) do
+  redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 2])
+  redis.call('ZADD', KEYS[4], ARGV[at + 1], ARGV[at])
+  at = at + 3
+end
+redis.call('HSET', KEYS[2], 'revision:' .. ARGV[2], ARGV[3], 'data:' .. ARGV[2], ARGV[4])
+return {1}

@@ -1,0 +1,366 @@
+"""The production store: Redis 7 or newer, or Valkey.
+
+A commit is one Lua script (``lua/commit.lua``): it validates token, number and org before its first write, because a failing script does
+not roll back. All keys share one hash tag, so the store fits on a cluster. The journal is a stream whose ids are ``<offset>-0``.
+
+The client never repeats a command by itself: a script that timed out may have been applied, and only the commit's number can tell. Every
+socket has a time-out; a socket without one hangs for ten hours one night. What is not promised: a Redis that forgets acknowledged commits
+(AOF ``everysec`` on power failure, failover with replication lag) takes state, journal, positions and places back *together*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import secrets
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import asdict
+from importlib import resources
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
+from consumer.ports import (
+    ChannelState,
+    Commit,
+    HandlerDeadLetter,
+    IngestDeadLetter,
+    JournalEntry,
+    LeaseState,
+    SavedPlace,
+    Tenure,
+)
+
+__all__ = ["RedisStore"]
+
+FORMAT: Final = 1
+"""Version of these keys; migrating them is code with a test."""
+
+_TIMEOUT_S: Final = 5.0
+_LOOK_EVERY_MS: Final = 250
+_OLDEST: Final = (7, 0)
+
+
+class RedisStore:
+    """Keys under ``{prefix}`` of one Redis database as a store.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py reads them.
+        shown_url: the same without password.
+        prefix: first part and hash tag of every key.
+        read_only: for commands that only look: writes nothing, not even the format's version.
+    """
+
+    def __init__(self, url: str, *, shown_url: str, prefix: str = "cadence", read_only: bool = False) -> None:
+        self._shown = shown_url
+        self._read_only = read_only
+        # Any: redis-py types its answers for every decoding mode at once.
+        self._redis: Any = Redis.from_url(
+            url,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            health_check_interval=15,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+        )
+        tag = f"{{{prefix}}}:"
+        self._lease = f"{tag}lease"
+        self._meta = f"{tag}meta"
+        self._states = f"{tag}states"
+        self._journal = f"{tag}journal"
+        self._runs = f"{tag}run:"
+        self._channels = f"{tag}channels"
+        self._letters = f"{tag}dead:ingest"
+        self._letters_order = f"{tag}dead:ingest:order"
+        self._places = f"{tag}places"
+        self._dead = f"{tag}dead:handlers"
+        self._dead_order = f"{tag}dead:handlers:order"
+        self._commit = self._script("commit")
+        self._lease_script = self._script("lease")
+        self._place_script = self._script("place")
+        self._appended = asyncio.Event()
+
+    def _script(self, name: str) -> Any:
+        text = resources.files("consumer.stores").joinpath("lua", f"{name}.lua").read_text()
+        return self._redis.register_script(text)
+
+    @property
+    def url(self) -> str:
+        """Where it is, without password."""
+        return self._shown
+
+    # ------------------------------------------------------------ opening and closing
+
+    async def open(self) -> None:
+        """Connect, and check that it is new enough and of a format that this version reads.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+            StoreForeign: it is too old, or of a newer format.
+        """
+        info = await self._call(self._redis.info("server"))
+        version = str(info.get("valkey_version") or info.get("redis_version", "0"))
+        if "valkey_version" not in info and tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+            raise StoreForeign(
+                f"store {self.url} is Redis {version}: version 7.0 or newer, or Valkey, is needed"
+            )
+        if not self._read_only:
+            await self._call(self._redis.hsetnx(self._meta, "format", str(FORMAT)))
+        found = await self._call(self._redis.hget(self._meta, "format"))
+        if found is None:
+            raise StoreUnavailable(
+                self.url,
+                "nothing has been written under this prefix yet; it appears when the service has run",
+            )
+        if int(found) > FORMAT:
+            raise StoreForeign(
+                f"store {self.url} is of format {int(found)}; this version reads up to {FORMAT}: run the newer release"
+            )
+
+    async def warnings(self) -> list[str]:
+        """What about its configuration can lose checkpoints."""
+        try:
+            policy = (await self._call(self._redis.config_get("maxmemory-policy"))).get("maxmemory-policy")
+            aof = (await self._call(self._redis.config_get("appendonly"))).get("appendonly")
+        except StoreUnavailable as error:
+            return [
+                f"cannot see how {self.url} is configured ({error.why}): make sure of maxmemory-policy noeviction and appendonly yes"
+            ]
+        found = []
+        if policy != "noeviction":
+            found.append(
+                f"{self.url} has maxmemory-policy {policy}: it may throw checkpoints away; set noeviction"
+            )
+        if aof != "yes":
+            found.append(f"{self.url} has appendonly {aof}: a restart forgets commits; set appendonly yes")
+        return found
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.aclose()
+
+    async def _call(self, command: Awaitable[Any]) -> Any:
+        try:
+            return await command
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(self.url, f"{type(error).__name__}: {error}") from error
+
+    # ------------------------------------------------------------ lease
+
+    async def acquire(self, holder: str, lease_ms: int) -> Tenure | None:
+        """Win the lease and write a fresh token in one script."""
+        token = secrets.token_hex(16)
+        answer = await self._call(
+            self._lease_script(keys=[self._lease], args=["win", token, lease_ms, holder])
+        )
+        return Tenure(token, holder) if answer[0] == 1 else None
+
+    async def renew(self, tenure: Tenure, number: int, lease_ms: int) -> None:
+        """Prolong the lease if token and number are still ours."""
+        answer = await self._call(
+            self._lease_script(keys=[self._lease], args=["renew", tenure.token, lease_ms, number])
+        )
+        if answer[0] != 1:
+            raise CommitRefused(number, answer[1].decode() or None)
+
+    async def release(self, tenure: Tenure) -> None:
+        """Leave the lease to the next."""
+        await self._call(self._lease_script(keys=[self._lease], args=["leave", tenure.token, 0, ""]))
+
+    async def lease(self) -> LeaseState:
+        """Who holds it."""
+        holder, expires, number = await self._call(
+            self._redis.hmget(self._lease, ["holder", "expires", "number"])
+        )
+        if expires is None:
+            return LeaseState(None, 0, 0)
+        seconds, micros = await self._call(self._redis.time())
+        held = bool(holder) and int(expires) > int(seconds) * 1000 + int(micros) // 1000
+        return LeaseState(holder.decode() if held else None, int(expires), int(number))
+
+    # ------------------------------------------------------------ ingest
+
+    async def commit(self, commit: Commit) -> bool:
+        """Apply a commit as one script, if token and number say so."""
+        keys = [
+            self._lease,
+            self._meta,
+            self._states,
+            self._journal,
+            self._channels,
+            self._letters,
+            self._letters_order,
+        ]
+        args = _arguments(commit, self._runs)
+        answer = await self._call(self._commit(keys=keys, args=args))
+        match answer[0]:
+            case b"applied":
+                if commit.journal:
+                    self._appended.set()
+                return True
+            case b"again":
+                return False
+            case b"foreign":
+                raise StoreForeign(
+                    f"the store belongs to org {answer[1].decode()}, not to {commit.org_id}: give every org a prefix of its own"
+                )
+            case _:
+                raise CommitRefused(commit.number, answer[1].decode() or None)
+
+    async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
+        """The encoded states of those that are known."""
+        if not record_ids:
+            return {}
+        found = await self._call(self._redis.hmget(self._states, list(record_ids)))
+        return {
+            record_id: data for record_id, data in zip(record_ids, found, strict=True) if data is not None
+        }
+
+    async def channels(self) -> dict[str, ChannelState]:
+        """Every remembered channel."""
+        found = await self._call(self._redis.hgetall(self._channels))
+        return {channel.decode(): ChannelState(**orjson.loads(data)) for channel, data in found.items()}
+
+    async def org_id(self) -> str | None:
+        """The org this store belongs to."""
+        found = await self._call(self._redis.hget(self._meta, "org"))
+        return None if found is None else found.decode()
+
+    async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
+        """The newest, oldest first."""
+        ids = await self._call(self._redis.zrevrange(self._letters_order, 0, limit - 1))
+        found = await self._call(self._redis.hmget(self._letters, ids)) if ids else []
+        letters = []
+        for data in reversed(found):
+            if data is not None:
+                value = orjson.loads(data)
+                letters.append(IngestDeadLetter(**{**value, "raw": base64.b64decode(value["raw"])}))
+        return letters
+
+    # ------------------------------------------------------------ journal
+
+    async def read(self, after: int, limit: int) -> list[JournalEntry]:
+        """Entries past ``after``."""
+        found = await self._call(self._redis.xrange(self._journal, min=f"({after}-0", max="+", count=limit))
+        return [_entry(stream_id, fields) for stream_id, fields in found]
+
+    async def bounds(self) -> tuple[int, int]:
+        """First and last offset."""
+        if not await self._call(self._redis.exists(self._journal)):
+            return 1, 0
+        info = await self._call(self._redis.xinfo_stream(self._journal))
+        last = _offset(info["last-generated-id"])
+        first = info["first-entry"]
+        return (_offset(first[0]) if first else last + 1), last
+
+    async def wait(self, after: int, timeout_ms: int) -> bool:
+        """Wait for an entry past ``after``."""
+        deadline = time.monotonic() + timeout_ms / 1000
+        while True:
+            self._appended.clear()
+            if (await self.bounds())[1] > after:
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._appended.wait(), min(left, _LOOK_EVERY_MS / 1000))
+
+    async def of_run(self, tracker_id: str) -> list[JournalEntry]:
+        """The entries of one run."""
+        offsets = await self._call(self._redis.lrange(self._runs + tracker_id, 0, -1))
+        entries = []
+        for offset in offsets:
+            stream_id = f"{int(offset)}-0"
+            found = await self._call(self._redis.xrange(self._journal, min=stream_id, max=stream_id, count=1))
+            entries += [_entry(found_id, fields) for found_id, fields in found]
+        return entries
+
+    # ------------------------------------------------------------ places
+
+    async def place(self, handler: str) -> SavedPlace | None:
+        """Where a handler is."""
+        revision, data = await self._call(
+            self._redis.hmget(self._places, [f"revision:{handler}", f"data:{handler}"])
+        )
+        return None if revision is None else SavedPlace(int(revision), data)
+
+    async def places(self) -> dict[str, SavedPlace]:
+        """Where every handler is."""
+        found = await self._call(self._redis.hgetall(self._places))
+        names = [name.removeprefix(b"revision:").decode() for name in found if name.startswith(b"revision:")]
+        return {
+            name: SavedPlace(int(found[f"revision:{name}".encode()]), found[f"data:{name}".encode()])
+            for name in names
+        }
+
+    async def save_place(
+        self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Sequence[HandlerDeadLetter] = ()
+    ) -> None:
+        """Compare-and-set a place with its dead letters under the tenure's token."""
+        args: list[Any] = [tenure.token, handler, place.revision, place.data, len(dead_letters)]
+        for letter in dead_letters:
+            value = {**asdict(letter), "data": letter.data.decode()}
+            args += [f"{letter.handler}/{letter.event_id}", letter.at_ms, orjson.dumps(value)]
+        keys = [self._lease, self._places, self._dead, self._dead_order]
+        answer = await self._call(self._place_script(keys=keys, args=args))
+        if answer[0] != 1:
+            raise CommitRefused(place.revision, answer[1].decode() or None)
+
+    async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
+        """The newest, oldest first."""
+        found: list[HandlerDeadLetter] = []
+        start = 0
+        while len(found) < limit:
+            ids = await self._call(self._redis.zrevrange(self._dead_order, start, start + limit - 1))
+            if not ids:
+                break
+            start += len(ids)
+            values = await self._call(self._redis.hmget(self._dead, ids))
+            for data in values:
+                if data is None:
+                    continue
+                value = orjson.loads(data)
+                letter = HandlerDeadLetter(**{**value, "data": value["data"].encode()})
+                if handler is None or letter.handler == handler:
+                    found.append(letter)
+        return list(reversed(found[:limit]))
+
+
+def _arguments(commit: Commit, runs: str) -> list[Any]:
+    """The commit as the script's arguments."""
+    args: list[Any] = [commit.token, commit.number, commit.org_id, runs, len(commit.states)]
+    for record_id, state in commit.states.items():
+        args += (record_id, state)
+    args.append(len(commit.journal))
+    for record in commit.journal:
+        args += (record.id, record.type, record.tracker_id or "", record.data)
+    args.append(len(commit.channels))
+    for channel, known in commit.channels.items():
+        args += (channel, orjson.dumps(asdict(known)))
+    args.append(len(commit.dead_letters))
+    for letter in commit.dead_letters:
+        value = {**asdict(letter), "raw": base64.b64encode(letter.raw).decode()}
+        args += (letter.id, letter.at_ms, orjson.dumps(value))
+    return args
+
+
+def _offset(stream_id: bytes | str) -> int:
+    text = stream_id.decode() if isinstance(stream_id, bytes) else stream_id
+    return int(text.partition("-")[0])
+
+
+def _entry(stream_id: bytes, fields: dict[bytes, bytes]) -> JournalEntry:
+    run = fields[b"r"].decode()
+    return JournalEntry(
+        _offset(stream_id), fields[b"i"].decode(), fields[b"t"].decode(), run or None, fields[b"d"]
+    )

@@ -1,0 +1,39 @@
+"""The tables of the SQLite store.
+
+Ordinary rowid tables: ``WITHOUT ROWID`` is several times slower with values of a kilobyte. ``AUTOINCREMENT`` keeps journal offsets growing
+after retention has removed the newest rows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["FORMAT", "SCHEMA"]
+
+FORMAT: Final = 1
+"""Version of these tables; migrating them is code with a test."""
+
+SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    (
+        "CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT NOT NULL, number INTEGER NOT NULL,"
+        " holder TEXT, expires_ms INTEGER NOT NULL)"
+    ),
+    "CREATE TABLE IF NOT EXISTS states (record_id TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    (
+        "CREATE TABLE IF NOT EXISTS journal (offset INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL,"
+        " tracker_id TEXT, data BLOB NOT NULL)"
+    ),
+    "CREATE INDEX IF NOT EXISTS journal_run ON journal (tracker_id, offset)",
+    "CREATE TABLE IF NOT EXISTS channels (channel TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    (
+        "CREATE TABLE IF NOT EXISTS ingest_dead_letters (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+        " channel TEXT NOT NULL, position TEXT, reason TEXT NOT NULL, detail TEXT NOT NULL, raw BLOB NOT NULL, at_ms INTEGER NOT NULL)"
+    ),
+    "CREATE TABLE IF NOT EXISTS places (handler TEXT PRIMARY KEY, revision INTEGER NOT NULL, data BLOB NOT NULL)",
+    (
+        "CREATE TABLE IF NOT EXISTS handler_dead_letters (handler TEXT NOT NULL, event_id TEXT NOT NULL, offset INTEGER NOT NULL,"
+        " tracker_id TEXT, type TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT NOT NULL, at_ms INTEGER NOT NULL,"
+        " data BLOB NOT NULL, PRIMARY KEY (handler, event_id))"
+    ),
+)

@@ -1,0 +1,475 @@
+"""The embedded store: one SQLite file, no server.
+
+Two connections, each on a thread of its own: one writes (a commit is one transaction), one reads, so that a handler reading the journal
+never waits behind a commit. The file is in WAL mode with ``synchronous=NORMAL``: it survives ``kill -9`` of the process; a power failure
+may take the last commits back *together* with their positions (``?synchronous=full`` in the URL prevents that, at the price of one disk
+flush a commit).
+
+The lease is the same rule as everywhere (a fresh random token; every commit checks token and number) plus a lock on ``<file>.lock``:
+whoever gets that lock knows that the last holder on this machine is dead and need not wait for the lease to run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
+
+import orjson
+
+from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
+from consumer.ports import (
+    ChannelState,
+    Commit,
+    HandlerDeadLetter,
+    IngestDeadLetter,
+    JournalEntry,
+    LeaseState,
+    SavedPlace,
+    Tenure,
+)
+from consumer.stores.schema import FORMAT, SCHEMA
+
+__all__ = ["SqliteStore"]
+
+T = TypeVar("T")
+
+_LOOK_EVERY_MS: Final = 250
+"""How often a waiting reader looks for entries that another process wrote; those of this process wake it at once."""
+
+_BUSY_MS: Final = 5_000
+_PARAMETERS: Final = 500
+"""Ids per query; SQLite allows 32,766 parameters, older builds 999."""
+
+
+class SqliteStore:
+    """One SQLite file as a store.
+
+    Args:
+        path: of the file; its folder must exist.
+        synchronous: ``normal`` or ``full``.
+        read_only: for commands that only look: never creates, writes or locks.
+    """
+
+    def __init__(self, path: Path, *, synchronous: str = "normal", read_only: bool = False) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._read_only = read_only
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._lock: IO[bytes] | None = None
+        self._appended = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """``sqlite:///`` and the path."""
+        return f"sqlite:///{self._path}"
+
+    # ------------------------------------------------------------ opening and closing
+
+    async def open(self) -> None:
+        """Create or open the file.
+
+        Raises:
+            StoreUnavailable: it cannot be opened, or does not exist when only reading.
+            StoreForeign: it is of a newer format.
+        """
+        try:
+            if not self._read_only:
+                await self._run(self._write_thread, self._open_writer)
+            await self._run(self._read_thread, self._open_reader)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def _open_writer(self) -> None:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000
+        )
+        self._writer = connection
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if self._synchronous == 'full' else 'NORMAL'}")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in SCHEMA:
+                connection.execute(statement)
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        self._check_format(connection)
+
+    def _open_reader(self) -> None:
+        if self._read_only and not self._path.exists():
+            raise StoreUnavailable(self.url, "there is no such file yet; it appears when the service has run")
+        connection = sqlite3.connect(
+            f"file:{self._path}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=_BUSY_MS / 1000,
+        )
+        self._reader = connection
+        self._check_format(connection)
+
+    def _check_format(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+        if row is not None and int(row[0]) > FORMAT:
+            raise StoreForeign(
+                f"store {self.url} is of format {row[0]}; this version reads up to {FORMAT}: run the newer release"
+            )
+
+    async def aclose(self) -> None:
+        """Close both connections and give the lock back."""
+        for thread, name in ((self._write_thread, "_writer"), (self._read_thread, "_reader")):
+            connection: sqlite3.Connection | None = getattr(self, name)
+            if connection is not None:
+                setattr(self, name, None)
+                await self._run(thread, connection.close)
+            thread.shutdown(wait=False)
+        self._unlock()
+
+    async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, work)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(self.url, f"{type(error).__name__}: {error}") from error
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` as one transaction."""
+
+        def transaction() -> T:
+            connection = self._writer
+            if connection is None:
+                raise StoreUnavailable(self.url, "it is closed or was opened for reading only")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+        # A cancelled caller must not leave: whether the transaction was applied has to be known.
+        return await asyncio.shield(self._run(self._write_thread, transaction))
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._reader
+        if connection is None:
+            raise StoreUnavailable(self.url, "it is closed")
+        return await self._run(self._read_thread, lambda: work(connection))
+
+    # ------------------------------------------------------------ lease
+
+    async def acquire(self, holder: str, lease_ms: int) -> Tenure | None:
+        """Win the lease and write a fresh token in one transaction."""
+        alone = self._try_lock()
+        token = secrets.token_hex(16)
+
+        def win(connection: sqlite3.Connection) -> bool:
+            now_ms = _now_ms()
+            row = connection.execute("SELECT holder, expires_ms FROM lease WHERE id = 1").fetchone()
+            if not alone and row is not None and row[0] is not None and row[1] > now_ms:
+                return False
+            connection.execute(
+                "INSERT OR REPLACE INTO lease (id, token, number, holder, expires_ms) VALUES (1, ?, 0, ?, ?)",
+                (token, holder, now_ms + lease_ms),
+            )
+            return True
+
+        return Tenure(token, holder) if await self._write(win) else None
+
+    async def renew(self, tenure: Tenure, number: int, lease_ms: int) -> None:
+        """Prolong the lease if token and number are still ours."""
+
+        def prolong(connection: sqlite3.Connection) -> None:
+            done = connection.execute(
+                "UPDATE lease SET expires_ms = ? WHERE id = 1 AND token = ? AND number = ?",
+                (_now_ms() + lease_ms, tenure.token, number),
+            )
+            if done.rowcount != 1:
+                raise CommitRefused(number, _holder(connection))
+
+        try:
+            await self._write(prolong)
+        except CommitRefused:
+            self._unlock()
+            raise
+
+    async def release(self, tenure: Tenure) -> None:
+        """Leave the lease to the next."""
+
+        def leave(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE lease SET holder = NULL, expires_ms = 0 WHERE id = 1 AND token = ?", (tenure.token,)
+            )
+
+        try:
+            await self._write(leave)
+        finally:
+            self._unlock()
+
+    async def lease(self) -> LeaseState:
+        """Who holds it."""
+
+        def look(connection: sqlite3.Connection) -> LeaseState:
+            row = connection.execute("SELECT holder, expires_ms, number FROM lease WHERE id = 1").fetchone()
+            if row is None:
+                return LeaseState(None, 0, 0)
+            return LeaseState(row[0] if row[1] > _now_ms() else None, row[1], row[2])
+
+        return await self._read(look)
+
+    def _try_lock(self) -> bool:
+        if self._lock is not None:
+            return True
+        handle = Path(f"{self._path}.lock").open("wb")  # noqa: SIM115 - held for as long as the tenure
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            return False
+        self._lock = handle
+        return True
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            with contextlib.closing(self._lock):
+                self._lock = None
+
+    # ------------------------------------------------------------ ingest
+
+    async def commit(self, commit: Commit) -> bool:
+        """Apply a commit as one transaction, if token and number say so."""
+        applied = await self._write(lambda connection: _apply(connection, commit))
+        if applied and commit.journal:
+            self._appended.set()
+        return applied
+
+    async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
+        """The encoded states of those that are known."""
+
+        def look(connection: sqlite3.Connection) -> dict[str, bytes]:
+            found: dict[str, bytes] = {}
+            for start in range(0, len(record_ids), _PARAMETERS):
+                some = record_ids[start : start + _PARAMETERS]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT record_id, data FROM states WHERE record_id IN ({marks})"  # noqa: S608 - marks only
+                found.update(connection.execute(query, some))
+            return found
+
+        return await self._read(look)
+
+    async def channels(self) -> dict[str, ChannelState]:
+        """Every remembered channel."""
+
+        def look(connection: sqlite3.Connection) -> dict[str, ChannelState]:
+            rows = connection.execute("SELECT channel, data FROM channels").fetchall()
+            return {channel: ChannelState(**orjson.loads(data)) for channel, data in rows}
+
+        return await self._read(look)
+
+    async def org_id(self) -> str | None:
+        """The org this store belongs to."""
+
+        def look(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute("SELECT value FROM meta WHERE name = 'org'").fetchone()
+            return None if row is None else str(row[0])
+
+        return await self._read(look)
+
+    async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
+        """The newest, oldest first."""
+
+        def look(connection: sqlite3.Connection) -> list[IngestDeadLetter]:
+            rows = connection.execute(
+                "SELECT id, channel, position, reason, detail, raw, at_ms FROM ingest_dead_letters ORDER BY seq DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+            return [IngestDeadLetter(*row) for row in reversed(rows)]
+
+        return await self._read(look)
+
+    # ------------------------------------------------------------ journal
+
+    async def read(self, after: int, limit: int) -> list[JournalEntry]:
+        """Entries past ``after``."""
+
+        def look(connection: sqlite3.Connection) -> list[JournalEntry]:
+            rows = connection.execute(
+                "SELECT offset, id, type, tracker_id, data FROM journal WHERE offset > ? ORDER BY offset LIMIT ?",
+                (after, limit),
+            ).fetchall()
+            return [JournalEntry(*row) for row in rows]
+
+        return await self._read(look)
+
+    async def bounds(self) -> tuple[int, int]:
+        """First and last offset."""
+
+        def look(connection: sqlite3.Connection) -> tuple[int, int]:
+            first, last = connection.execute(
+                "SELECT (SELECT min(offset) FROM journal), (SELECT seq FROM sqlite_sequence WHERE name = 'journal')"
+            ).fetchone()
+            last = last or 0
+            return (first if first is not None else last + 1), last
+
+        return await self._read(look)
+
+    async def wait(self, after: int, timeout_ms: int) -> bool:
+        """Wait for an entry past ``after``."""
+        deadline = time.monotonic() + timeout_ms / 1000
+        while True:
+            self._appended.clear()
+            if (await self.bounds())[1] > after:
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._appended.wait(), min(left, _LOOK_EVERY_MS / 1000))
+
+    async def of_run(self, tracker_id: str) -> list[JournalEntry]:
+        """The entries of one run."""
+
+        def look(connection: sqlite3.Connection) -> list[JournalEntry]:
+            rows = connection.execute(
+                "SELECT offset, id, type, tracker_id, data FROM journal WHERE tracker_id = ? ORDER BY offset",
+                (tracker_id,),
+            ).fetchall()
+            return [JournalEntry(*row) for row in rows]
+
+        return await self._read(look)
+
+    # ------------------------------------------------------------ places
+
+    async def place(self, handler: str) -> SavedPlace | None:
+        """Where a handler is."""
+
+        def look(connection: sqlite3.Connection) -> SavedPlace | None:
+            row = connection.execute(
+                "SELECT revision, data FROM places WHERE handler = ?", (handler,)
+            ).fetchone()
+            return None if row is None else SavedPlace(*row)
+
+        return await self._read(look)
+
+    async def places(self) -> dict[str, SavedPlace]:
+        """Where every handler is."""
+
+        def look(connection: sqlite3.Connection) -> dict[str, SavedPlace]:
+            rows = connection.execute("SELECT handler, revision, data FROM places").fetchall()
+            return {handler: SavedPlace(revision, data) for handler, revision, data in rows}
+
+        return await self._read(look)
+
+    async def save_place(
+        self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Sequence[HandlerDeadLetter] = ()
+    ) -> None:
+        """Compare-and-set a place with its dead letters under the tenure's token."""
+        await self._write(lambda connection: _save_place(connection, tenure, handler, place, dead_letters))
+
+    async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
+        """The newest, oldest first."""
+
+        def look(connection: sqlite3.Connection) -> list[HandlerDeadLetter]:
+            rows = connection.execute(
+                "SELECT handler, event_id, offset, tracker_id, type, attempts, error, at_ms, data FROM handler_dead_letters"
+                " WHERE ?1 IS NULL OR handler = ?1 ORDER BY at_ms DESC, offset DESC LIMIT ?2",
+                (handler, limit),
+            ).fetchall()
+            return [HandlerDeadLetter(*row) for row in reversed(rows)]
+
+        return await self._read(look)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _holder(connection: sqlite3.Connection) -> str | None:
+    row: tuple[Any, ...] | None = connection.execute("SELECT holder FROM lease WHERE id = 1").fetchone()
+    return None if row is None else row[0]
+
+
+def _apply(connection: sqlite3.Connection, commit: Commit) -> bool:
+    """Check token, number and org, then write everything; inside a transaction."""
+    lease = connection.execute("SELECT token, number FROM lease WHERE id = 1").fetchone()
+    if lease is None or lease[0] != commit.token or lease[1] not in {commit.number - 1, commit.number}:
+        raise CommitRefused(commit.number, _holder(connection))
+    if lease[1] == commit.number:
+        return False
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('org', ?)", (commit.org_id,))
+    org = connection.execute("SELECT value FROM meta WHERE name = 'org'").fetchone()[0]
+    if org != commit.org_id:
+        raise StoreForeign(
+            f"the store belongs to org {org}, not to {commit.org_id}: give every org a store of its own"
+        )
+    connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", commit.states.items())
+    connection.executemany(
+        "INSERT INTO journal (id, type, tracker_id, data) VALUES (?, ?, ?, ?)",
+        [(record.id, record.type, record.tracker_id, record.data) for record in commit.journal],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO channels VALUES (?, ?)",
+        [(channel, orjson.dumps(asdict(state))) for channel, state in commit.channels.items()],
+    )
+    connection.executemany(
+        "INSERT OR IGNORE INTO ingest_dead_letters (id, channel, position, reason, detail, raw, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                letter.id,
+                letter.channel,
+                letter.position,
+                letter.reason,
+                letter.detail,
+                letter.raw,
+                letter.at_ms,
+            )
+            for letter in commit.dead_letters
+        ],
+    )
+    connection.execute("UPDATE lease SET number = ? WHERE id = 1", (commit.number,))
+    return True
+
+
+def _save_place(
+    connection: sqlite3.Connection,
+    tenure: Tenure,
+    handler: str,
+    place: SavedPlace,
+    dead_letters: Sequence[HandlerDeadLetter],
+) -> None:
+    lease = connection.execute("SELECT token FROM lease WHERE id = 1").fetchone()
+    if lease is None or lease[0] != tenure.token:
+        raise CommitRefused(place.revision, _holder(connection))
+    stored = connection.execute("SELECT revision, data FROM places WHERE handler = ?", (handler,)).fetchone()
+    revision = 0 if stored is None else stored[0]
+    if stored is not None and (revision, stored[1]) == (place.revision, place.data):
+        return
+    if revision != place.revision - 1:
+        raise CommitRefused(place.revision, _holder(connection))
+    connection.execute(
+        "INSERT OR REPLACE INTO places VALUES (?, ?, ?)", (handler, place.revision, place.data)
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO handler_dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (d.handler, d.event_id, d.offset, d.tracker_id, d.type, d.attempts, d.error, d.at_ms, d.data)
+            for d in dead_letters
+        ],
+    )

@@ -1,0 +1,260 @@
+"""The contract of ``consumer.ports.Store``: one suite, run against each implementation."""
+
+import asyncio
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from consumer.errors import CommitRefused, StoreForeign
+from consumer.ports import (
+    ChannelState,
+    Commit,
+    HandlerDeadLetter,
+    IngestDeadLetter,
+    JournalRecord,
+    SavedPlace,
+)
+from consumer.stores.redis import RedisStore
+from consumer.stores.sqlite import SqliteStore
+from tests.redis_server import RedisServer, redis_command, valkey_command
+
+ORG = "00DWP0000001234MAA"
+LEASE_MS = 60_000
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis", "valkey"])
+def server(request, tmp_path_factory):
+    """The kind of store, and its server where it needs one: a real one, started here."""
+    if request.param == "sqlite":
+        yield None
+        return
+    command = redis_command() if request.param == "redis" else valkey_command()
+    server = RedisServer(tmp_path_factory.mktemp(request.param), command)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def new_store(server, tmp_path):
+    """Makes stores on the same data: call it twice for two replicas."""
+    if server is None:
+        return lambda: SqliteStore(tmp_path / "cadence.db")
+    prefix = f"test-{uuid.uuid4().hex}"
+    return lambda: RedisStore(server.url, shown_url=server.url, prefix=prefix)
+
+
+@pytest.fixture
+async def store(new_store):
+    store = new_store()
+    await store.open()
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def tenure(store):
+    won = await store.acquire("one", LEASE_MS)
+    assert won is not None
+    return won
+
+
+def commit_of(tenure, number, *, events=0, states=None, channels=None, letters=(), org=ORG):
+    return Commit(
+        token=tenure.token,
+        number=number,
+        org_id=org,
+        states=states or {},
+        journal=[
+            JournalRecord(f"{number}.{index}", "run.updated", f"run{index % 2}", b'{"v":1}') for index in range(events)
+        ],
+        channels=channels or {},
+        dead_letters=list(letters),
+    )
+
+
+async def test_a_commit_writes_everything_it_holds(store, tenure):
+    letter = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"\x00{raw", 5)
+    channels = {"/data/x": ChannelState(1, "7", 2, 3)}
+    assert await store.commit(
+        commit_of(tenure, 1, events=3, states={"r": b"state"}, channels=channels, letters=[letter])
+    )
+    assert await store.states(["r", "other"]) == {"r": b"state"}
+    assert await store.channels() == channels
+    assert await store.ingest_dead_letters(10) == [letter]
+    assert await store.org_id() == ORG
+    entries = await store.read(0, 10)
+    assert [(entry.offset, entry.id, entry.tracker_id) for entry in entries] == [
+        (1, "1.0", "run0"), (2, "1.1", "run1"), (3, "1.2", "run0"),
+    ]  # fmt: skip
+    assert await store.bounds() == (1, 3)
+
+
+async def test_an_empty_store_says_so(store):
+    assert await store.bounds() == (1, 0)
+    assert await store.read(0, 10) == []
+    assert await store.channels() == {}
+    assert await store.org_id() is None
+    assert (await store.lease()).holder is None
+    assert await store.place("h") is None
+
+
+async def test_the_same_commit_sent_again_is_applied_once(store, tenure):
+    commit = commit_of(tenure, 1, events=2)
+    assert await store.commit(commit) is True
+    assert await store.commit(commit) is False
+    assert await store.bounds() == (1, 2)
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+async def test_a_commit_out_of_turn_is_refused_whole(store, tenure, number):
+    with pytest.raises(CommitRefused):
+        await store.commit(commit_of(tenure, number, events=1, states={"r": b"x"}) if number else commit_of(tenure, -1, events=1))
+    assert await store.bounds() == (1, 0)
+    assert await store.states(["r"]) == {}
+
+
+async def test_a_commit_under_an_old_token_is_refused_whole(store, tenure):
+    await store.commit(commit_of(tenure, 1, events=1))
+    await store.release(tenure)
+    newer = await store.acquire("one", LEASE_MS)
+    assert newer.token != tenure.token, "a process that wins its own lease again starts a new tenure"
+    with pytest.raises(CommitRefused):
+        await store.commit(commit_of(tenure, 2, events=1, states={"r": b"x"}))
+    assert await store.bounds() == (1, 1)
+    assert await store.states(["r"]) == {}
+    assert await store.commit(commit_of(newer, 1, events=1))
+
+
+async def test_another_org_is_refused_whole(store, tenure):
+    await store.commit(commit_of(tenure, 1))
+    with pytest.raises(StoreForeign, match=ORG):
+        await store.commit(commit_of(tenure, 2, events=1, org="00DWP0000009999MAA"))
+    assert await store.bounds() == (1, 0)
+    assert await store.commit(commit_of(tenure, 2, events=1)), "the refusal cost no number"
+
+
+async def test_one_replica_holds_the_lease_and_the_other_is_told_who(new_store, store, tenure):
+    other = new_store()
+    await other.open()
+    try:
+        assert await other.acquire("two", LEASE_MS) is None
+        assert (await other.lease()).holder == "one"
+        await store.release(tenure)
+        assert (await other.lease()).holder is None
+        assert await other.acquire("two", LEASE_MS) is not None
+        assert await store.acquire("one", LEASE_MS) is None
+    finally:
+        await other.aclose()
+
+
+async def test_a_lease_that_ran_out_goes_to_the_next_and_the_old_holder_is_refused(new_store, store):
+    old = await store.acquire("one", 1)
+    other = new_store()
+    await other.open()
+    try:
+        async with asyncio.timeout(5):
+            while (new := await other.acquire("two", LEASE_MS)) is None:
+                await asyncio.sleep(0.01)
+        with pytest.raises(CommitRefused, match="two"):
+            await store.commit(commit_of(old, 1, events=1))
+        with pytest.raises(CommitRefused):
+            await store.renew(old, 0, LEASE_MS)
+        await store.release(old)
+        assert (await other.lease()).holder == "two", "releasing what is not ours any more does nothing"
+        assert await other.commit(commit_of(new, 1, events=1))
+    finally:
+        await other.aclose()
+
+
+async def test_renewal_checks_token_and_number(store, tenure):
+    await store.renew(tenure, 0, LEASE_MS)
+    await store.commit(commit_of(tenure, 1))
+    await store.renew(tenure, 1, LEASE_MS)
+    with pytest.raises(CommitRefused):
+        await store.renew(tenure, 0, LEASE_MS)
+
+
+async def test_the_journal_is_read_in_order_and_in_pieces(store, tenure):
+    for number in range(1, 4):
+        await store.commit(commit_of(tenure, number, events=4))
+    seen, after = [], 0
+    while entries := await store.read(after, 5):
+        seen += [entry.id for entry in entries]
+        after = entries[-1].offset
+    assert seen == [f"{number}.{index}" for number in range(1, 4) for index in range(4)]
+    assert [entry.id for entry in await store.of_run("run1")] == ["1.1", "1.3", "2.1", "2.3", "3.1", "3.3"]
+
+
+async def test_a_waiting_reader_wakes_for_a_commit_of_this_and_of_another_process(new_store, store, tenure):
+    other = new_store()
+    await other.open()
+    try:
+        assert await store.wait(0, 1) is False
+        waiting = asyncio.gather(store.wait(0, 10_000), other.wait(0, 10_000))
+        await store.commit(commit_of(tenure, 1, events=1))
+        assert await asyncio.wait_for(waiting, 5) == [True, True]
+        assert await store.wait(0, 0) is True
+        assert await store.wait(1, 1) is False
+    finally:
+        await other.aclose()
+
+
+async def test_a_place_moves_by_compare_and_set_with_its_dead_letters(store, tenure):
+    letter = HandlerDeadLetter("h", "id1", 4, "run1", "run.updated", 10, "boom", 77, b"{}")
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    await store.save_place(tenure, "h", SavedPlace(2, b"b"), [letter])
+    await store.save_place(tenure, "h", SavedPlace(2, b"b"), [letter])
+    assert await store.place("h") == SavedPlace(2, b"b")
+    assert await store.places() == {"h": SavedPlace(2, b"b")}
+    assert await store.handler_dead_letters("h", 10) == [letter]
+    assert await store.handler_dead_letters(None, 10) == [letter]
+    assert await store.handler_dead_letters("other", 10) == []
+
+
+@pytest.mark.parametrize("place", [SavedPlace(1, b"x"), SavedPlace(4, b"x"), SavedPlace(2, b"different")])
+async def test_a_place_is_not_overwritten_out_of_turn(store, tenure, place):
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    await store.save_place(tenure, "h", SavedPlace(2, b"b"))
+    letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
+    with pytest.raises(CommitRefused):
+        await store.save_place(tenure, "h", place, [letter])
+    assert await store.place("h") == SavedPlace(2, b"b")
+    assert await store.handler_dead_letters(None, 10) == []
+
+
+async def test_a_place_is_not_moved_under_an_old_token(store, tenure):
+    await store.release(tenure)
+    await store.acquire("two", LEASE_MS)
+    with pytest.raises(CommitRefused):
+        await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    assert await store.place("h") is None
+
+
+async def test_an_ingest_dead_letter_that_comes_again_is_one(store, tenure):
+    letter = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
+    await store.commit(commit_of(tenure, 1, letters=[letter]))
+    await store.commit(commit_of(tenure, 2, letters=[replace(letter, at_ms=9)]))
+    assert await store.ingest_dead_letters(10) == [letter]
+
+
+async def test_everything_is_there_after_closing_and_opening_again(new_store, store, tenure):
+    await store.commit(commit_of(tenure, 1, events=3, states={"r": b"s"}, channels={"/data/x": ChannelState(1, "7")}))
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    await store.aclose()
+    again = new_store()
+    await again.open()
+    try:
+        assert await again.bounds() == (1, 3)
+        assert await again.states(["r"]) == {"r": b"s"}
+        assert (await again.channels())["/data/x"].position == "7"
+        assert await again.place("h") == SavedPlace(1, b"a")
+    finally:
+        await again.aclose()
+
+
+async def test_many_states_are_found_at_once(store, tenure):
+    await store.commit(commit_of(tenure, 1, states={f"r{number}": b"%d" % number for number in range(2_500)}))
+    found = await store.states([f"r{number}" for number in range(0, 5_000, 2)])
+    assert found == {f"r{number}": b"%d" % number for number in range(0, 2_500, 2)}

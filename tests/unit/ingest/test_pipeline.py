@@ -1,0 +1,287 @@
+"""The ingest loop on a real SQLite store: what becomes of answers, in virtual time."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+
+from consumer.clock import SystemClock
+from consumer.errors import StopService
+from consumer.ingest.committer import Committer
+from consumer.ingest.inbox import Inbox
+from consumer.ingest.pipeline import Ingest, IngestOptions
+from consumer.lifecycle import Org
+from consumer.ports import Answer, SessionEnded, SessionOpened
+from consumer.stores.sqlite import SqliteStore
+from tests.changes import COMMIT_MS, ORG, RUN, RUN_1, RUN_2, RUN_CHANNEL, STEP, STEP_1, STEP_CHANNEL, message
+
+CHANNELS = (RUN_CHANNEL, STEP_CHANNEL)
+
+
+class Witness:
+    """Counts what ingest tells."""
+
+    def __init__(self):
+        self.summaries, self.letters, self.refusals = [], [], []
+
+    def received(self, channel, changes): ...
+    def held(self, changes): ...
+    def gap(self, change): ...
+    def commit_failing(self, number, why, since_ms): ...
+    def bad_event(self, letter):
+        self.letters.append(letter)
+
+    def committed(self, summary):
+        self.summaries.append(summary)
+
+    def position_refused(self, channel, position, policy, *, missed):
+        self.refusals.append((channel, position, policy, missed))
+
+    def total(self, name):
+        return sum(getattr(summary, name) for summary in self.summaries)
+
+
+class Rig:
+    """One tenure with a scripted stream."""
+
+    def __init__(self, store, ingest, inbox, witness, clock):
+        self.store, self.ingest, self.inbox, self.witness, self.clock = store, ingest, inbox, witness, clock
+        self.session = 0
+
+    async def open(self, **resumed):
+        self.session += 1
+        options = {RUN_CHANNEL: "-1", STEP_CHANNEL: "-1"} | {f"/data/{name}": value for name, value in resumed.items()}
+        await self.inbox.put(SessionOpened(self.session, options, COMMIT_MS, self.clock.monotonic_ms()))
+
+    async def answer(self, *messages):
+        body = orjson.dumps(messages)
+        await self.inbox.put(Answer(self.session, json.loads(body), body, COMMIT_MS + 1_000, self.clock.monotonic_ms()))
+
+    async def lose(self):
+        await self.inbox.put(SessionEnded(self.session, "unknown_client", self.clock.monotonic_ms()))
+
+    async def pass_time(self, ms, every=250):
+        for _ in range(0, ms, every):
+            await asyncio.sleep(every / 1000)
+            await self.answer()
+
+    async def journal(self):
+        return [json.loads(entry.data) for entry in await self.store.read(0, 10_000)]
+
+    async def types(self):
+        return [event["type"] for event in await self.journal()]
+
+
+@asynccontextmanager
+async def tenure(path, **options):
+    store = SqliteStore(path)
+    await store.open()
+    won = await store.acquire("test", 60_000)
+    clock, inbox, witness = SystemClock(), Inbox(100_000, 1 << 26), Witness()
+    committer = Committer(store, store, won, clock, witness.commit_failing)
+    org = Org(ORG, "https://acme.my.salesforce.com")
+    ingest = Ingest(store, committer, inbox, lambda: org, IngestOptions(CHANNELS, **options), clock, witness)
+    await ingest.prepare()
+    loop = asyncio.create_task(ingest.run())
+    try:
+        yield Rig(store, ingest, inbox, witness, clock)
+    finally:
+        ingest.stop()
+        await loop
+        await store.release(won)
+        await store.aclose()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cadence.db"
+
+
+enrol = message("CREATE", RUN, RUN_1, {"State": "Running", "TargetId": "00Q"}, commit=1, sequence=1)
+first_step = message("CREATE", STEP, STEP_1, {"State": "Active", "ActionCadenceTrackerId": RUN_1}, commit=1, sequence=2)
+pause = message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=2)
+resume = message("UPDATE", RUN, RUN_1, {"State": "Running"}, commit=3)
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_reordered_answers_are_journaled_in_commit_order(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(resume)
+        await rig.answer(first_step, pause)
+        await rig.answer(enrol)
+        await rig.pass_time(2_000)
+        assert await rig.types() == [
+            "run.enrolled", "run.started", "step.created", "step.activated", "run.paused", "run.resumed",
+        ]  # fmt: skip
+        assert {event["tracker_id"] for event in await rig.journal()} == {RUN_1}
+
+
+async def test_a_redelivered_change_is_journaled_once_whatever_its_position(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol)
+        await rig.pass_time(2_000)
+        again = json.loads(json.dumps(enrol))
+        again["data"]["event"]["replayId"] = 999
+        await rig.answer(enrol, again)
+        await rig.pass_time(2_000)
+        assert await rig.types() == ["run.enrolled", "run.started"]
+        assert rig.witness.total("duplicates") == 2
+
+
+async def test_the_checkpoint_is_committed_with_its_events_and_survives_a_restart(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, pause, resume)
+        assert (await rig.store.channels()) == {}
+        await rig.pass_time(2_000)
+        assert (await rig.store.channels())[RUN_CHANNEL].position == "31", "an answer without it followed"
+        assert (await rig.ingest.resume())[RUN_CHANNEL] == "31"
+    async with tenure(path) as rig:
+        assert await rig.ingest.resume() == {RUN_CHANNEL: "31", STEP_CHANNEL: "-2"}
+
+
+async def test_a_change_held_when_the_service_stops_is_not_flushed(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, pause)
+        await asyncio.sleep(0.1)
+    async with tenure(path) as rig:
+        assert await rig.types() == []
+        assert (await rig.ingest.resume())[RUN_CHANNEL] == "-2"
+        await rig.open(ActionCadenceTrackerChangeEvent="-2", ActionCadenceStepTrackerChangeEvent="-2")
+        await rig.answer(enrol, pause)
+        await rig.pass_time(2_000)
+        assert await rig.types() == ["run.enrolled", "run.started", "run.paused"]
+
+
+async def test_time_without_a_session_does_not_release_but_max_hold_does(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol)
+        await rig.lose()
+        await asyncio.sleep(4.9)
+        assert await rig.types() == []
+        await asyncio.sleep(0.2)
+        assert await rig.types() == ["run.enrolled", "run.started"]
+
+
+async def test_a_late_change_is_marked_and_changes_only_what_nothing_newer_wrote(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, resume)
+        await rig.pass_time(2_000)
+        await rig.answer(pause)
+        await rig.pass_time(2_000)
+        late = (await rig.journal())[-1]
+        assert (late["type"], late["late"]) == ("run.paused", True)
+        assert "before" not in late
+        assert rig.witness.total("late") == 1
+
+
+async def test_a_step_is_late_by_the_greatest_key_of_its_run_even_after_a_restart(path):
+    done = message("UPDATE", STEP, STEP_1, {"State": "Completed"}, commit=2, sequence=5)
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, first_step, resume)
+        await rig.pass_time(2_000)
+    async with tenure(path) as rig:
+        await rig.open(ActionCadenceTrackerChangeEvent="-2", ActionCadenceStepTrackerChangeEvent="-2")
+        await rig.answer(done)
+        await rig.pass_time(2_000)
+        assert (await rig.journal())[-1]["late"] is True
+        assert (await rig.journal())[-1]["tracker_id"] == RUN_1
+
+
+async def test_bad_events_are_kept_with_their_bytes_and_hold_nothing_up(path):
+    bad = message("CREATE", RUN, RUN_2, {"State": "Running"}, commit=1, position=12)
+    del bad["data"]["payload"]["ChangeEventHeader"]
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, bad, pause)
+        await rig.pass_time(2_000)
+        assert await rig.types() == ["run.enrolled", "run.started", "run.paused"]
+        (letter,) = await rig.store.ingest_dead_letters(10)
+        assert (letter.reason, letter.position, json.loads(letter.raw)) == ("no_header", "12", bad)
+
+
+async def test_a_merged_event_of_5000_records_is_one_position(path):
+    ids = [f"0qB{number:012d}AAA" for number in range(5_000)]
+    merged = message("UPDATE", RUN, ids, {"State": "Paused"}, commit=4)
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(merged)
+        await rig.pass_time(2_000)
+        assert await rig.types() == ["run.paused"] * 5_000
+        assert (await rig.store.channels())[RUN_CHANNEL].position == "41"
+
+
+async def test_changes_from_before_a_channels_birth_are_history(path):
+    old = message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=1, commit_ms=COMMIT_MS - 61_000)
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(old)
+        await rig.pass_time(2_000)
+        assert await rig.types() == []
+        assert rig.witness.total("ignored") == 1
+
+
+async def test_a_gap_is_announced_and_never_silent(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(message("GAP_UPDATE", RUN, RUN_1, commit=2))
+        await rig.pass_time(2_000)
+        (event,) = await rig.journal()
+        assert (event["type"], event["after"]) == ("system.gap", {"kind": "GAP_UPDATE", "record_id": RUN_1})
+
+
+async def test_a_refused_position_stops_the_service_with_halt(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        with pytest.raises(StopService, match=r"replay\.on_expired"):
+            await rig.ingest.refused(RUN_CHANNEL, "77", "400::The replayId {77} you provided was invalid.")
+
+
+@pytest.mark.parametrize(("policy", "option"), [("earliest", "-2"), ("latest", "-1")])
+async def test_a_refused_position_is_announced_once_and_replaced(path, policy, option):
+    async with tenure(path, on_expired=policy) as rig:
+        await rig.open()
+        await rig.answer(enrol, pause, resume)
+        await rig.pass_time(2_000)
+        rig.ingest._channels[RUN_CHANNEL] = type(rig.ingest._channels[RUN_CHANNEL])(0, "21", 0, None)
+        await rig.ingest.refused(RUN_CHANNEL, "21", "invalid")
+        assert (await rig.ingest.resume())[RUN_CHANNEL] == option
+        await rig.open(ActionCadenceTrackerChangeEvent=option, ActionCadenceStepTrackerChangeEvent="-2")
+        await rig.pass_time(2_000)
+        gaps = [event for event in await rig.journal() if event["type"] == "system.gap"]
+        assert [gap["after"]["kind"] for gap in gaps] == ["EXPIRED_POSITION"]
+        assert rig.witness.refusals == [(RUN_CHANNEL, "21", policy, True)]
+    async with tenure(path, on_expired=policy) as rig:
+        assert (await rig.ingest.resume())[RUN_CHANNEL] == "-2", "the refused position is not asked for again"
+
+
+async def test_a_refused_position_of_a_channel_that_was_polled_all_the_time_missed_nothing(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, pause, resume)
+        await rig.pass_time(2_000)
+        await rig.ingest.refused(RUN_CHANNEL, "21", "invalid")
+        assert rig.witness.refusals == [(RUN_CHANNEL, "21", "earliest", False)]
+        assert (await rig.ingest.resume())[RUN_CHANNEL] == "-2"
+        assert "system.gap" not in await rig.types()
+
+
+async def test_intake_pauses_at_the_limit_and_releases_nothing_early(path):
+    async with tenure(path, max_held=50) as rig:
+        await rig.open()
+        for number in range(10):
+            await rig.answer(*(message("UPDATE", RUN, RUN_1, {"Custom__c": index}, commit=number * 100 + index + 1) for index in range(40)))
+        await asyncio.sleep(0.5)
+        assert await rig.types() == []
+        assert len(rig.inbox) > 0
+        await asyncio.sleep(40)
+        assert await rig.types() == ["run.updated"] * 400
