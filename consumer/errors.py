@@ -138,7 +138,14 @@ class EndReason:
 
 
 class SessionFault(CadenceError):
-    """A session is over. No recovery happens inside a session, so there is one path to test."""
+    """A session is over. No recovery happens inside a session, so there is one path to test.
+
+    Attributes:
+        reason: why.
+        body: the exact answer, where it could not be read.
+    """
+
+    body: bytes | None = None
 
     def __init__(self, reason: EndReason) -> None:
         self.reason = reason

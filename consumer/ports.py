@@ -17,7 +17,9 @@ from typing import Any, Protocol
 __all__ = [
     "Answer",
     "ChannelState",
+    "CheckpointStore",
     "Commit",
+    "Epoch",
     "HandlerDeadLetter",
     "Inbound",
     "IngestDeadLetter",
@@ -27,6 +29,7 @@ __all__ = [
     "JournalStore",
     "LeaseState",
     "LeaseStore",
+    "PastPosition",
     "PlaceStore",
     "SavedPlace",
     "Session",
@@ -209,6 +212,38 @@ class ChannelState:
 
 
 @dataclass(frozen=True, slots=True)
+class PastPosition:
+    """Where a channel once was.
+
+    Attributes:
+        channel: which.
+        position: its checkpoint then.
+        at_ms: wall milliseconds.
+        offset: the journal's end then.
+    """
+
+    channel: str
+    position: str
+    at_ms: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A stretch of time with one sequence of commit numbers; they restart when the org moves to another instance.
+
+    Attributes:
+        number: 0, 1, 2 …
+        start_ms: commit time of its first change, milliseconds since the epoch, a whole second; 0 for the first.
+        instance: the org's instance name as far as known, as in ``NA224``.
+    """
+
+    number: int
+    start_ms: int
+    instance: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JournalRecord:
     """A lifecycle event on its way into the journal.
 
@@ -260,6 +295,8 @@ class Commit:
         journal: appended in this order.
         channels: channel to what is remembered of it from now on.
         dead_letters: kept by id, so that a repeated one is one.
+        remember_ms: when not None, positions in ``channels`` are also kept as history, as of these wall milliseconds.
+        epochs: every epoch from now on; None when nothing changes.
     """
 
     token: str
@@ -269,6 +306,8 @@ class Commit:
     journal: list[JournalRecord] = field(default_factory=list)
     channels: dict[str, ChannelState] = field(default_factory=dict)
     dead_letters: list[IngestDeadLetter] = field(default_factory=list)
+    remember_ms: int | None = None
+    epochs: list[Epoch] | None = None
 
 
 class IngestStore(Protocol):
@@ -296,8 +335,35 @@ class IngestStore(Protocol):
         """The org this store belongs to; None while it is new."""
         ...
 
+    async def epochs(self) -> list[Epoch]:
+        """Every epoch of commit numbers, oldest first; empty while the first lasts and nothing is known of it."""
+        ...
+
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
         """The newest, oldest first."""
+        ...
+
+
+class CheckpointStore(Protocol):
+    """What people do with positions."""
+
+    async def history(self, channel: str | None, limit: int) -> list[PastPosition]:
+        """The newest, oldest first; of all channels with None."""
+        ...
+
+    async def save_checkpoint(self, name: str, channels: Mapping[str, ChannelState]) -> None:
+        """Keep positions under a name, replacing what had it."""
+        ...
+
+    async def saved_checkpoints(self) -> dict[str, dict[str, ChannelState]]:
+        """Every named checkpoint."""
+        ...
+
+    async def move(self, channels: Mapping[str, ChannelState]) -> None:
+        """Put channels elsewhere and end whatever tenure is under way, in one transaction.
+
+        The holder's next commit or renewal is refused; it wins the lease again and builds everything from the store, as every tenure does.
+        """
         ...
 
 
@@ -416,7 +482,7 @@ class PlaceStore(Protocol):
         ...
 
 
-class Store(LeaseStore, IngestStore, JournalStore, PlaceStore, Protocol):
+class Store(LeaseStore, IngestStore, CheckpointStore, JournalStore, PlaceStore, Protocol):
     """Everything at once: what ``consumer.stores`` implements and the conformance suite tests."""
 
     @property
@@ -431,6 +497,10 @@ class Store(LeaseStore, IngestStore, JournalStore, PlaceStore, Protocol):
             StoreUnavailable: it cannot be reached.
             StoreForeign: it is of a newer format.
         """
+        ...
+
+    async def warnings(self) -> list[str]:
+        """What about its configuration can lose checkpoints, a sentence each with what to change."""
         ...
 
     async def aclose(self) -> None:

@@ -37,6 +37,14 @@ class IngestEvents(Protocol):
         """
         ...
 
+    def input_stuck(self, channel: str, what: str) -> None:
+        """The same answer could not be read three times; it is kept, and the stream cannot go on without it."""
+        ...
+
+    def input_flows(self, channel: str) -> None:
+        """An answer could be read again."""
+        ...
+
     def held(self, changes: int) -> None:
         """So many changes are held back for ordering now."""
         ...

@@ -26,6 +26,7 @@ from consumer.ingest.interpreter import Batch, Interpreter, Part
 from consumer.ingest.observer import IngestEvents
 from consumer.ingest.positions import ChannelPositions, Entry
 from consumer.ingest.sequencer import Sequencer
+from consumer.ingest.unreadable import UnreadableAnswers
 from consumer.lifecycle import Org
 from consumer.ports import (
     Answer,
@@ -94,7 +95,7 @@ class _Ready:
     """What waits for the next commit."""
 
     parts: list[Part] = field(default_factory=list)
-    letters: list[tuple[IngestDeadLetter, Entry]] = field(default_factory=list)
+    letters: list[tuple[IngestDeadLetter, Entry | None]] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)
     since_ms: int | None = None
     """Monotonic milliseconds when the oldest of it became ready."""
@@ -136,6 +137,7 @@ class Ingest:
         self._clock = clock
         self._observer = observer
         self._interpreter = Interpreter(store)
+        self._unreadable = UnreadableAnswers()
         self._sequencer: Sequencer[Part] = Sequencer(
             options.channels,
             lateness_ms=options.lateness_ms,
@@ -180,6 +182,16 @@ class Ingest:
         if channel in self._channels:
             return "-2"  # it has a birth: everything since then, older commit times are ignored
         return "-2" if self._options.start == "earliest" else "-1"
+
+    async def unreadable(self, body: bytes, detail: str) -> None:
+        """An answer could not be read; the third identical one in a row is kept, and the service is not ready."""
+        letter = self._unreadable.failed(body, await self.resume(), detail, self._clock.wall_ms())
+        if letter is not None:
+            self._ready.letters.append((letter, None))
+            self._mark_ready()
+            self._observer.input_stuck(
+                letter.channel, f"the same answer could not be read three times: {detail}"
+            )
 
     async def refused(self, channel: str, position: str, detail: str) -> None:
         """Salesforce does not know ``position`` any more.
@@ -331,6 +343,8 @@ class Ingest:
             received[channel] = received.get(channel, 0) + self._take_message(answer, index, channel)
         for channel, changes in received.items():
             self._observer.received(channel, changes)
+        if answer.messages and self._unreadable.flows():
+            self._observer.input_flows(" ".join(sorted(self._options.channels)))
         for positions in self._positions.values():
             positions.answer_ended()
         if answer.server_ms is not None:
@@ -340,15 +354,16 @@ class Ingest:
     def _take_message(self, answer: Answer, index: int, channel: str) -> int:
         message = answer.messages[index]
         position = position_of(message.get("data"))
-        positions = self._positions[channel]
+        positions = self._positions.get(channel)
+        if positions is None:
+            # Nobody subscribed to it: kept, so that it is seen, without a say in any checkpoint.
+            stray = BadEvent("unknown_channel", f"{channel} is not subscribed")
+            return self._put_aside(self._dead_letter(answer, index, channel, position, stray), None)
         try:
             changes = decode(message, channel, position)
         except BadEvent as error:
             letter = self._dead_letter(answer, index, channel, position, error)
-            self._ready.letters.append((letter, positions.arrive(position, 1)))
-            self._mark_ready()
-            self._observer.bad_event(letter)
-            return 1
+            return self._put_aside(letter, positions.arrive(position, 1))
         entry = positions.arrive(position, len(changes))
         for change in changes:
             key = (EPOCH, change.header.commit_number, change.header.sequence_number)
@@ -360,6 +375,12 @@ class Ingest:
                 answered_ms=self._answered_ms,
             )
         return len(changes)
+
+    def _put_aside(self, letter: IngestDeadLetter, entry: Entry | None) -> int:
+        self._ready.letters.append((letter, entry))
+        self._mark_ready()
+        self._observer.bad_event(letter)
+        return 1
 
     def _dead_letter(
         self, answer: Answer, index: int, channel: str, position: str | None, error: BadEvent
@@ -406,7 +427,8 @@ class Ingest:
         for part in parts:
             part.entry.settle()
         for _, entry in ready.letters:
-            entry.settle()
+            if entry is not None:
+                entry.settle()
         commit.channels = self._settled_channels(everything=ready.channels)
         await self._committer.send(commit)
         self._observer.committed(

@@ -10,12 +10,10 @@ socket has a time-out; a socket without one hangs for ten hours one night. What 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import secrets
-import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from typing import Any, Final
@@ -30,13 +28,17 @@ from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
 from consumer.ports import (
     ChannelState,
     Commit,
+    Epoch,
     HandlerDeadLetter,
     IngestDeadLetter,
     JournalEntry,
     LeaseState,
+    PastPosition,
     SavedPlace,
     Tenure,
 )
+from consumer.stores.appended import Appended
+from consumer.stores.encoding import HISTORY_KEPT, decode_channels, encode_channels
 
 __all__ = ["RedisStore"]
 
@@ -44,7 +46,6 @@ FORMAT: Final = 1
 """Version of these keys; migrating them is code with a test."""
 
 _TIMEOUT_S: Final = 5.0
-_LOOK_EVERY_MS: Final = 250
 _OLDEST: Final = (7, 0)
 
 
@@ -78,6 +79,8 @@ class RedisStore:
         self._journal = f"{tag}journal"
         self._runs = f"{tag}run:"
         self._channels = f"{tag}channels"
+        self._history = f"{tag}positions"
+        self._saved = f"{tag}checkpoints"
         self._letters = f"{tag}dead:ingest"
         self._letters_order = f"{tag}dead:ingest:order"
         self._places = f"{tag}places"
@@ -86,7 +89,8 @@ class RedisStore:
         self._commit = self._script("commit")
         self._lease_script = self._script("lease")
         self._place_script = self._script("place")
-        self._appended = asyncio.Event()
+        self._move = self._script("move")
+        self._appended = Appended()
 
     def _script(self, name: str) -> Any:
         text = resources.files("consumer.stores").joinpath("lua", f"{name}.lua").read_text()
@@ -199,13 +203,14 @@ class RedisStore:
             self._channels,
             self._letters,
             self._letters_order,
+            self._history,
         ]
         args = _arguments(commit, self._runs)
         answer = await self._call(self._commit(keys=keys, args=args))
         match answer[0]:
             case b"applied":
                 if commit.journal:
-                    self._appended.set()
+                    self._appended.note()
                 return True
             case b"again":
                 return False
@@ -235,6 +240,11 @@ class RedisStore:
         found = await self._call(self._redis.hget(self._meta, "org"))
         return None if found is None else found.decode()
 
+    async def epochs(self) -> list[Epoch]:
+        """Every epoch of commit numbers."""
+        found = await self._call(self._redis.hget(self._meta, "epochs"))
+        return [] if found is None else [Epoch(**value) for value in orjson.loads(found)]
+
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
         """The newest, oldest first."""
         ids = await self._call(self._redis.zrevrange(self._letters_order, 0, limit - 1))
@@ -245,6 +255,30 @@ class RedisStore:
                 value = orjson.loads(data)
                 letters.append(IngestDeadLetter(**{**value, "raw": base64.b64decode(value["raw"])}))
         return letters
+
+    # ------------------------------------------------------------ checkpoints
+
+    async def history(self, channel: str | None, limit: int) -> list[PastPosition]:
+        """Where channels once were."""
+        found = await self._call(self._redis.lrange(self._history, 0, -1))
+        past = [PastPosition(**orjson.loads(data)) for data in found]
+        return [one for one in past if channel is None or one.channel == channel][-limit:]
+
+    async def save_checkpoint(self, name: str, channels: Mapping[str, ChannelState]) -> None:
+        """Keep positions under a name."""
+        await self._call(self._redis.hset(self._saved, name, encode_channels(channels)))
+
+    async def saved_checkpoints(self) -> dict[str, dict[str, ChannelState]]:
+        """Every named checkpoint."""
+        found = await self._call(self._redis.hgetall(self._saved))
+        return {name.decode(): decode_channels(data) for name, data in sorted(found.items())}
+
+    async def move(self, channels: Mapping[str, ChannelState]) -> None:
+        """Put channels elsewhere and end the tenure under way."""
+        args: list[Any] = [secrets.token_hex(16)]
+        for channel, state in channels.items():
+            args += (channel, orjson.dumps(asdict(state)))
+        await self._call(self._move(keys=[self._lease, self._channels], args=args))
 
     # ------------------------------------------------------------ journal
 
@@ -264,16 +298,10 @@ class RedisStore:
 
     async def wait(self, after: int, timeout_ms: int) -> bool:
         """Wait for an entry past ``after``."""
-        deadline = time.monotonic() + timeout_ms / 1000
-        while True:
-            self._appended.clear()
-            if (await self.bounds())[1] > after:
-                return True
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._appended.wait(), min(left, _LOOK_EVERY_MS / 1000))
+        return await self._appended.wait(self._last, after, timeout_ms)
+
+    async def _last(self) -> int:
+        return (await self.bounds())[1]
 
     async def of_run(self, tracker_id: str) -> list[JournalEntry]:
         """The entries of one run."""
@@ -351,6 +379,8 @@ def _arguments(commit: Commit, runs: str) -> list[Any]:
     for letter in commit.dead_letters:
         value = {**asdict(letter), "raw": base64.b64encode(letter.raw).decode()}
         args += (letter.id, letter.at_ms, orjson.dumps(value))
+    args.append(b"" if commit.epochs is None else orjson.dumps([asdict(epoch) for epoch in commit.epochs]))
+    args += ("" if commit.remember_ms is None else commit.remember_ms, HISTORY_KEPT)
     return args
 
 

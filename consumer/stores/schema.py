@@ -36,4 +36,9 @@ SCHEMA: Final = (
         " tracker_id TEXT, type TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT NOT NULL, at_ms INTEGER NOT NULL,"
         " data BLOB NOT NULL, PRIMARY KEY (handler, event_id))"
     ),
+    (
+        "CREATE TABLE IF NOT EXISTS positions (seq INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, position TEXT NOT NULL,"
+        " at_ms INTEGER NOT NULL, offset INTEGER NOT NULL)"
+    ),
+    "CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, data BLOB NOT NULL)",
 )

@@ -17,7 +17,7 @@ import fcntl
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -29,21 +29,23 @@ from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
 from consumer.ports import (
     ChannelState,
     Commit,
+    Epoch,
     HandlerDeadLetter,
     IngestDeadLetter,
     JournalEntry,
     LeaseState,
+    PastPosition,
     SavedPlace,
     Tenure,
 )
+from consumer.stores.appended import Appended
+from consumer.stores.encoding import HISTORY_KEPT, decode_channels, encode_channels
 from consumer.stores.schema import FORMAT, SCHEMA
 
 __all__ = ["SqliteStore"]
 
 T = TypeVar("T")
 
-_LOOK_EVERY_MS: Final = 250
-"""How often a waiting reader looks for entries that another process wrote; those of this process wake it at once."""
 
 _BUSY_MS: Final = 5_000
 _PARAMETERS: Final = 500
@@ -68,7 +70,7 @@ class SqliteStore:
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._lock: IO[bytes] | None = None
-        self._appended = asyncio.Event()
+        self._appended = Appended()
 
     @property
     def url(self) -> str:
@@ -91,6 +93,10 @@ class SqliteStore:
         except BaseException:
             await self.aclose()
             raise
+
+    async def warnings(self) -> list[str]:
+        """Nothing about a file can be configured to forget checkpoints."""
+        return []
 
     def _open_writer(self) -> None:
         connection = sqlite3.connect(
@@ -257,7 +263,7 @@ class SqliteStore:
         """Apply a commit as one transaction, if token and number say so."""
         applied = await self._write(lambda connection: _apply(connection, commit))
         if applied and commit.journal:
-            self._appended.set()
+            self._appended.note()
         return applied
 
     async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
@@ -292,6 +298,15 @@ class SqliteStore:
 
         return await self._read(look)
 
+    async def epochs(self) -> list[Epoch]:
+        """Every epoch of commit numbers."""
+
+        def look(connection: sqlite3.Connection) -> list[Epoch]:
+            row = connection.execute("SELECT value FROM meta WHERE name = 'epochs'").fetchone()
+            return [] if row is None else [Epoch(**value) for value in orjson.loads(row[0])]
+
+        return await self._read(look)
+
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
         """The newest, oldest first."""
 
@@ -303,6 +318,50 @@ class SqliteStore:
             return [IngestDeadLetter(*row) for row in reversed(rows)]
 
         return await self._read(look)
+
+    # ------------------------------------------------------------ checkpoints
+
+    async def history(self, channel: str | None, limit: int) -> list[PastPosition]:
+        """Where channels once were."""
+
+        def look(connection: sqlite3.Connection) -> list[PastPosition]:
+            rows = connection.execute(
+                "SELECT channel, position, at_ms, offset FROM positions WHERE ?1 IS NULL OR channel = ?1 ORDER BY seq DESC LIMIT ?2",
+                (channel, limit),
+            ).fetchall()
+            return [PastPosition(*row) for row in reversed(rows)]
+
+        return await self._read(look)
+
+    async def save_checkpoint(self, name: str, channels: Mapping[str, ChannelState]) -> None:
+        """Keep positions under a name."""
+        data = encode_channels(channels)
+        await self._write(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", (name, data)
+            )
+        )
+
+    async def saved_checkpoints(self) -> dict[str, dict[str, ChannelState]]:
+        """Every named checkpoint."""
+
+        def look(connection: sqlite3.Connection) -> dict[str, dict[str, ChannelState]]:
+            rows = connection.execute("SELECT name, data FROM checkpoints ORDER BY name").fetchall()
+            return {name: decode_channels(data) for name, data in rows}
+
+        return await self._read(look)
+
+    async def move(self, channels: Mapping[str, ChannelState]) -> None:
+        """Put channels elsewhere and end the tenure under way."""
+
+        def put(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE lease SET token = ?, number = 0, holder = NULL, expires_ms = 0 WHERE id = 1",
+                (secrets.token_hex(16),),
+            )
+            _put_channels(connection, channels)
+
+        await self._write(put)
 
     # ------------------------------------------------------------ journal
 
@@ -332,16 +391,10 @@ class SqliteStore:
 
     async def wait(self, after: int, timeout_ms: int) -> bool:
         """Wait for an entry past ``after``."""
-        deadline = time.monotonic() + timeout_ms / 1000
-        while True:
-            self._appended.clear()
-            if (await self.bounds())[1] > after:
-                return True
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._appended.wait(), min(left, _LOOK_EVERY_MS / 1000))
+        return await self._appended.wait(self._last, after, timeout_ms)
+
+    async def _last(self) -> int:
+        return (await self.bounds())[1]
 
     async def of_run(self, tracker_id: str) -> list[JournalEntry]:
         """The entries of one run."""
@@ -424,10 +477,7 @@ def _apply(connection: sqlite3.Connection, commit: Commit) -> bool:
         "INSERT INTO journal (id, type, tracker_id, data) VALUES (?, ?, ?, ?)",
         [(record.id, record.type, record.tracker_id, record.data) for record in commit.journal],
     )
-    connection.executemany(
-        "INSERT OR REPLACE INTO channels VALUES (?, ?)",
-        [(channel, orjson.dumps(asdict(state))) for channel, state in commit.channels.items()],
-    )
+    _put_channels(connection, commit.channels)
     connection.executemany(
         "INSERT OR IGNORE INTO ingest_dead_letters (id, channel, position, reason, detail, raw, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
@@ -443,8 +493,38 @@ def _apply(connection: sqlite3.Connection, commit: Commit) -> bool:
             for letter in commit.dead_letters
         ],
     )
+    if commit.remember_ms is not None:
+        _remember(connection, commit.channels, commit.remember_ms)
+    if commit.epochs is not None:
+        epochs = orjson.dumps([asdict(epoch) for epoch in commit.epochs]).decode()
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('epochs', ?)", (epochs,))
     connection.execute("UPDATE lease SET number = ? WHERE id = 1", (commit.number,))
     return True
+
+
+def _put_channels(connection: sqlite3.Connection, channels: Mapping[str, ChannelState]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO channels VALUES (?, ?)",
+        [(channel, orjson.dumps(asdict(state))) for channel, state in channels.items()],
+    )
+
+
+def _remember(connection: sqlite3.Connection, channels: Mapping[str, ChannelState], at_ms: int) -> None:
+    """Add to the history of positions, and let it not grow for ever."""
+    (offset,) = connection.execute(
+        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0)"
+    ).fetchone()
+    connection.executemany(
+        "INSERT INTO positions (channel, position, at_ms, offset) VALUES (?, ?, ?, ?)",
+        [
+            (channel, state.position, at_ms, offset)
+            for channel, state in channels.items()
+            if state.position is not None
+        ],
+    )
+    connection.execute(
+        "DELETE FROM positions WHERE seq <= (SELECT max(seq) FROM positions) - ?", (HISTORY_KEPT,)
+    )
 
 
 def _save_place(

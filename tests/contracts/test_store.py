@@ -10,9 +10,11 @@ from consumer.errors import CommitRefused, StoreForeign
 from consumer.ports import (
     ChannelState,
     Commit,
+    Epoch,
     HandlerDeadLetter,
     IngestDeadLetter,
     JournalRecord,
+    PastPosition,
     SavedPlace,
 )
 from consumer.stores.redis import RedisStore
@@ -67,7 +69,8 @@ def commit_of(tenure, number, *, events=0, states=None, channels=None, letters=(
         org_id=org,
         states=states or {},
         journal=[
-            JournalRecord(f"{number}.{index}", "run.updated", f"run{index % 2}", b'{"v":1}') for index in range(events)
+            JournalRecord(f"{number}.{index}", "run.updated", f"run{index % 2}", b'{"v":1}')
+            for index in range(events)
         ],
         channels=channels or {},
         dead_letters=list(letters),
@@ -110,7 +113,11 @@ async def test_the_same_commit_sent_again_is_applied_once(store, tenure):
 @pytest.mark.parametrize("number", [0, 2, 3])
 async def test_a_commit_out_of_turn_is_refused_whole(store, tenure, number):
     with pytest.raises(CommitRefused):
-        await store.commit(commit_of(tenure, number, events=1, states={"r": b"x"}) if number else commit_of(tenure, -1, events=1))
+        await store.commit(
+            commit_of(tenure, number, events=1, states={"r": b"x"})
+            if number
+            else commit_of(tenure, -1, events=1)
+        )
     assert await store.bounds() == (1, 0)
     assert await store.states(["r"]) == {}
 
@@ -240,7 +247,9 @@ async def test_an_ingest_dead_letter_that_comes_again_is_one(store, tenure):
 
 
 async def test_everything_is_there_after_closing_and_opening_again(new_store, store, tenure):
-    await store.commit(commit_of(tenure, 1, events=3, states={"r": b"s"}, channels={"/data/x": ChannelState(1, "7")}))
+    await store.commit(
+        commit_of(tenure, 1, events=3, states={"r": b"s"}, channels={"/data/x": ChannelState(1, "7")})
+    )
     await store.save_place(tenure, "h", SavedPlace(1, b"a"))
     await store.aclose()
     again = new_store()
@@ -258,3 +267,52 @@ async def test_many_states_are_found_at_once(store, tenure):
     await store.commit(commit_of(tenure, 1, states={f"r{number}": b"%d" % number for number in range(2_500)}))
     found = await store.states([f"r{number}" for number in range(0, 5_000, 2)])
     assert found == {f"r{number}": b"%d" % number for number in range(0, 2_500, 2)}
+
+
+async def test_past_positions_are_kept_with_the_journals_end(store, tenure):
+    first = {"/data/x": ChannelState(1, "7"), "/data/y": ChannelState(1)}
+    one, two = (
+        commit_of(tenure, 1, events=2, channels=first),
+        commit_of(tenure, 2, events=1, channels={"/data/x": ChannelState(1, "9")}),
+    )
+    one.remember_ms, two.remember_ms = 1_767_261_600_123, 1_767_261_660_123
+    await store.commit(one)
+    await store.commit(two)
+    await store.commit(commit_of(tenure, 3, channels={"/data/x": ChannelState(1, "10")}))
+    both = [
+        PastPosition("/data/x", "7", 1_767_261_600_123, 2),
+        PastPosition("/data/x", "9", 1_767_261_660_123, 3),
+    ]
+    assert await store.history(None, 10) == both
+    assert await store.history("/data/x", 1) == both[1:]
+    assert await store.history("/data/y", 10) == []
+
+
+async def test_positions_can_be_kept_under_a_name(store):
+    channels = {"/data/x": ChannelState(1, "7", 2, 3)}
+    await store.save_checkpoint("before", {})
+    await store.save_checkpoint("before", channels)
+    assert await store.saved_checkpoints() == {"before": channels}
+
+
+async def test_moving_a_channel_ends_the_tenure_under_way(store, tenure):
+    await store.commit(
+        commit_of(tenure, 1, channels={"/data/x": ChannelState(1, "7"), "/data/y": ChannelState(2, "8")})
+    )
+    await store.move({"/data/x": ChannelState(1, "3")})
+    with pytest.raises(CommitRefused):
+        await store.commit(commit_of(tenure, 2, events=1, channels={"/data/x": ChannelState(1, "9")}))
+    with pytest.raises(CommitRefused):
+        await store.renew(tenure, 1, LEASE_MS)
+    assert await store.channels() == {"/data/x": ChannelState(1, "3"), "/data/y": ChannelState(2, "8")}
+    again = await store.acquire("one", LEASE_MS)
+    assert await store.commit(commit_of(again, 1, events=1))
+
+
+async def test_epochs_are_committed_with_what_belongs_to_them(store, tenure):
+    assert await store.epochs() == []
+    commit = commit_of(tenure, 1)
+    commit.epochs = [Epoch(0, 0, "NA1"), Epoch(1, 1_767_261_600_000, None)]
+    await store.commit(commit)
+    await store.commit(commit_of(tenure, 2))
+    assert await store.epochs() == commit.epochs

@@ -7,7 +7,9 @@ from consumer.state import RecordState
 from tests.changes import RUN, RUN_1, change
 
 FIELDS = ("State", "OwnerId", "CurrentStepId", "ErrorMessage", "CompletionReason", "Custom__c")
-values = st.dictionaries(st.sampled_from(FIELDS), st.sampled_from([None, "Running", "Processing", "x", "y"]), max_size=4)
+values = st.dictionaries(
+    st.sampled_from(FIELDS), st.sampled_from([None, "Running", "Processing", "x", "y"]), max_size=4
+)
 kinds = st.sampled_from(["CREATE", "UPDATE", "UPDATE", "UPDATE", "DELETE", "UNDELETE"])
 
 

@@ -2,12 +2,13 @@
 -- One commit, all or nothing: a script that fails half-way does not roll back, so everything is checked before the first write.
 --
 -- KEYS  1 lease (hash)  2 meta (hash)  3 states (hash)  4 journal (stream)  5 channels (hash)
---       6 ingest dead letters (hash)  7 their order (sorted set)
+--       6 ingest dead letters (hash)  7 their order (sorted set)  8 history of positions (list)
 -- ARGV  1 token  2 number  3 org  4 prefix of the per-run lists of offsets
 --       5 count of states      then pairs   record id, state
 --       . count of events      then fours   id, type, run ('' for none), json
 --       . count of channels    then pairs   channel, state
 --       . count of letters     then threes  id, milliseconds, json
+--       . epochs as json ('' for unchanged)  . milliseconds to remember positions with ('' for not)  . history kept
 -- Answers {'applied'} | {'again'} | {'refused', holder} | {'foreign', org}
 
 local lease = redis.call('HMGET', KEYS[1], 'token', 'number', 'holder')
@@ -20,7 +21,7 @@ if number ~= wanted - 1 then return {'refused', lease[3] or ''} end
 local org = redis.call('HGET', KEYS[2], 'org')
 if org and org ~= ARGV[3] then return {'foreign', org} end
 
-local kinds = {'hash', 'hash', 'hash', 'stream', 'hash', 'hash', 'zset'}
+local kinds = {'hash', 'hash', 'hash', 'stream', 'hash', 'hash', 'zset', 'list'}
 for index, kind in ipairs(kinds) do
   local found = redis.call('TYPE', KEYS[index])['ok']
   if found ~= 'none' and found ~= kind then
@@ -57,8 +58,10 @@ for _ = 1, count() do
   if run ~= '' then redis.call('RPUSH', ARGV[4] .. run, string.format('%.0f', last)) end
   at = at + 4
 end
+local moved = {}
 for _ = 1, count() do
   redis.call('HSET', KEYS[5], ARGV[at], ARGV[at + 1])
+  moved[#moved + 1] = at
   at = at + 2
 end
 for _ = 1, count() do
@@ -66,6 +69,17 @@ for _ = 1, count() do
     redis.call('ZADD', KEYS[7], ARGV[at + 1], ARGV[at])
   end
   at = at + 3
+end
+if ARGV[at] ~= '' then redis.call('HSET', KEYS[2], 'epochs', ARGV[at]) end
+if ARGV[at + 1] ~= '' then
+  for _, place in ipairs(moved) do
+    local position = cjson.decode(ARGV[place + 1])['position']
+    if type(position) == 'string' then
+      redis.call('RPUSH', KEYS[8], cjson.encode({channel = ARGV[place], position = position,
+        at_ms = tonumber(ARGV[at + 1]), offset = last}))
+    end
+  end
+  redis.call('LTRIM', KEYS[8], -tonumber(ARGV[at + 2]), -1)
 end
 redis.call('HSET', KEYS[2], 'org', ARGV[3])
 redis.call('HSET', KEYS[1], 'number', ARGV[2])

@@ -24,11 +24,17 @@ class Witness:
     """Counts what ingest tells."""
 
     def __init__(self):
-        self.summaries, self.letters, self.refusals = [], [], []
+        self.summaries, self.letters, self.refusals, self.stuck = [], [], [], []
 
     def received(self, channel, changes): ...
     def held(self, changes): ...
     def gap(self, change): ...
+    def input_stuck(self, channel, what):
+        self.stuck.append(what)
+
+    def input_flows(self, channel):
+        self.stuck.clear()
+
     def commit_failing(self, number, why, since_ms): ...
     def bad_event(self, letter):
         self.letters.append(letter)
@@ -52,12 +58,16 @@ class Rig:
 
     async def open(self, **resumed):
         self.session += 1
-        options = {RUN_CHANNEL: "-1", STEP_CHANNEL: "-1"} | {f"/data/{name}": value for name, value in resumed.items()}
+        options = {RUN_CHANNEL: "-1", STEP_CHANNEL: "-1"} | {
+            f"/data/{name}": value for name, value in resumed.items()
+        }
         await self.inbox.put(SessionOpened(self.session, options, COMMIT_MS, self.clock.monotonic_ms()))
 
     async def answer(self, *messages):
         body = orjson.dumps(messages)
-        await self.inbox.put(Answer(self.session, json.loads(body), body, COMMIT_MS + 1_000, self.clock.monotonic_ms()))
+        await self.inbox.put(
+            Answer(self.session, json.loads(body), body, COMMIT_MS + 1_000, self.clock.monotonic_ms())
+        )
 
     async def lose(self):
         await self.inbox.put(SessionEnded(self.session, "unknown_client", self.clock.monotonic_ms()))
@@ -100,7 +110,9 @@ def path(tmp_path):
 
 
 enrol = message("CREATE", RUN, RUN_1, {"State": "Running", "TargetId": "00Q"}, commit=1, sequence=1)
-first_step = message("CREATE", STEP, STEP_1, {"State": "Active", "ActionCadenceTrackerId": RUN_1}, commit=1, sequence=2)
+first_step = message(
+    "CREATE", STEP, STEP_1, {"State": "Active", "ActionCadenceTrackerId": RUN_1}, commit=1, sequence=2
+)
 pause = message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=2)
 resume = message("UPDATE", RUN, RUN_1, {"State": "Running"}, commit=3)
 
@@ -279,9 +291,51 @@ async def test_intake_pauses_at_the_limit_and_releases_nothing_early(path):
     async with tenure(path, max_held=50) as rig:
         await rig.open()
         for number in range(10):
-            await rig.answer(*(message("UPDATE", RUN, RUN_1, {"Custom__c": index}, commit=number * 100 + index + 1) for index in range(40)))
+            await rig.answer(
+                *(
+                    message("UPDATE", RUN, RUN_1, {"Custom__c": index}, commit=number * 100 + index + 1)
+                    for index in range(40)
+                )
+            )
         await asyncio.sleep(0.5)
         assert await rig.types() == []
         assert len(rig.inbox) > 0
         await asyncio.sleep(40)
         assert await rig.types() == ["run.updated"] * 400
+
+
+async def test_the_same_unreadable_answer_three_times_is_kept_and_says_so(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.ingest.unreadable(b"[{", "truncated")
+        await rig.ingest.unreadable(b"[{", "truncated")
+        assert rig.witness.stuck == []
+        await rig.ingest.unreadable(b"[{", "truncated")
+        assert rig.witness.stuck == ["the same answer could not be read three times: truncated"]
+        await rig.pass_time(500)
+        (letter,) = await rig.store.ingest_dead_letters(10)
+        assert (letter.reason, letter.raw) == ("unreadable_answer", b"[{")
+        await rig.answer(enrol)
+        await rig.pass_time(500)
+        assert rig.witness.stuck == []
+
+
+async def test_different_unreadable_answers_are_faults_of_the_transport(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        for body in (b"[{", b"[{}", b"[{", b"<html>"):
+            await rig.ingest.unreadable(body, "truncated")
+        assert rig.witness.stuck == []
+
+
+async def test_a_message_of_a_channel_nobody_subscribed_to_is_kept_and_moves_no_checkpoint(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(
+            message("CREATE", RUN, RUN_2, {"State": "Running"}, commit=9, channel="/data/Other__chn"), enrol
+        )
+        await rig.pass_time(2_000)
+        (letter,) = await rig.store.ingest_dead_letters(10)
+        assert letter.reason == "unknown_channel"
+        assert set(await rig.store.channels()) == set(CHANNELS)
+        assert await rig.types() == ["run.enrolled", "run.started"]

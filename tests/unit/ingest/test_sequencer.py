@@ -1,6 +1,7 @@
 """The order rules, each alone, in virtual time (whole milliseconds, told by the test)."""
 
 import pytest
+
 from consumer.ingest.sequencer import Sequencer
 
 A, B = "/data/A", "/data/B"
@@ -68,7 +69,9 @@ def test_a_quiet_second_channel_costs_no_more_than_lateness():
     assert sequencer.pop(now_ms=1_000, answered_ms=1_000) == ["x"]
 
 
-@pytest.mark.parametrize("order", [[("Paused", 7, A), ("Running", 8, B)], [("Running", 8, B), ("Paused", 7, A)]])
+@pytest.mark.parametrize(
+    "order", [[("Paused", 7, A), ("Running", 8, B)], [("Running", 8, B), ("Paused", 7, A)]]
+)
 def test_both_arrival_orders_across_two_channels_leave_in_commit_order(order):
     sequencer = make((A, B))
     for number, (state, commit, channel) in enumerate(order):

@@ -1,0 +1,8 @@
+"""``python -m consumer`` is ``cadence-consumer``."""
+
+from __future__ import annotations
+
+from consumer.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""The composition root: the only place that knows settings and picks adapters.
+
+:func:`serve` wires a replica and runs it until it is told to stop; :func:`open_store` gives commands a store to look into. Components take
+plain arguments and know nothing of settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from random import Random
+from typing import TypeVar
+
+import structlog
+from pydantic import SecretStr
+
+from consumer.clock import Clock, SystemClock
+from consumer.delivery.loading import LoadedHandler, load_handlers
+from consumer.errors import StopService, StoreForeign, StoreUnavailable
+from consumer.ingest.pipeline import IngestOptions
+from consumer.ingest.supervisor import Backoff, SupervisorEvents
+from consumer.lifecycle import Org
+from consumer.ports import Store
+from consumer.salesforce.auth import (
+    ClientCredentials,
+    GivenAccessToken,
+    Grant,
+    JwtBearer,
+    Password,
+    RefreshToken,
+    TokenCache,
+    TokenEndpoint,
+)
+from consumer.salesforce.session import CometdSource
+from consumer.service import Service, ServiceOptions
+from consumer.settings import AuthFlow, SalesforceSettings, Settings
+from consumer.stores.redis import RedisStore
+from consumer.stores.sqlite import SqliteStore
+from consumer.telemetry.delivery import DeliveryTelemetry
+from consumer.telemetry.events import IngestTelemetry, TenureTelemetry
+from consumer.telemetry.health import Health
+from consumer.telemetry.logging import Redactor, configure_logging
+from consumer.telemetry.metrics import Metrics
+from consumer.web.server import WebServer
+
+__all__ = ["handlers_of", "make_service", "open_store", "serve"]
+
+T = TypeVar("T")
+
+EXIT_FINE, EXIT_CUT_SHORT, EXIT_UNAVAILABLE, EXIT_NOT_PERMITTED = 0, 1, 69, 77
+_STORE_AGAIN_MS = 2_000
+
+
+async def serve(settings: Settings) -> int:
+    """Run a replica until SIGTERM or SIGINT; a second signal stops it at once.
+
+    Returns:
+        The exit code: 0 after an orderly stop, 1 when something had to be cut short, 69 or 77 when only a person can go on.
+
+    Raises:
+        SettingsError: handlers cannot be loaded.
+    """
+    redactor = Redactor(settings.secrets())
+    configure_logging(settings.log.level, settings.log.format, redactor)
+    log = structlog.get_logger("service")
+    handlers = handlers_of(settings)
+    clock = SystemClock()
+    metrics = Metrics()
+    health = Health(settings.channels, clock.monotonic_ms())
+    store = _store(settings, read_only=False)
+    web = WebServer(
+        health=health,
+        registry=metrics.registry,
+        store=store,
+        clock=clock,
+        host=settings.http.host,
+        port=settings.http.port,
+        token=_reveal(settings.http.token),
+    )
+    try:
+        await web.start()
+    except OSError as error:
+        log.error("http_unavailable", host=settings.http.host, port=settings.http.port, why=error.strerror)
+        return EXIT_UNAVAILABLE
+    code = EXIT_UNAVAILABLE
+    try:
+        tenure_events = TenureTelemetry(metrics, health, clock)
+        log.info(
+            "starting",
+            store=store.url,
+            channels=list(settings.channels),
+            http=f"{settings.http.host}:{web.port}",
+        )
+        service = make_service(settings, store, handlers, metrics, health, tenure_events, clock)
+        with _signals(service):
+            await _open(store, tenure_events, service)
+            code = EXIT_FINE if await service.run() else EXIT_CUT_SHORT
+    except* (StopService, StoreForeign) as group:
+        cause = _only(group)
+        health.stopped(str(cause), "")
+        log.error("stopped", code=getattr(cause, "code", "store_foreign"), why=str(cause))
+        if getattr(cause, "permission", False):
+            code = EXIT_NOT_PERMITTED
+    finally:
+        await store.aclose()
+        await web.aclose()
+    return code
+
+
+def make_service(
+    settings: Settings,
+    store: Store,
+    handlers: list[LoadedHandler],
+    metrics: Metrics,
+    health: Health,
+    tenure_events: TenureTelemetry,
+    clock: Clock,
+    session_events: SupervisorEvents | None = None,
+) -> Service:
+    """A replica on an opened store; ``session_events`` stands in for the usual telemetry of sessions."""
+    tokens = TokenCache(_grant(settings.salesforce), TokenEndpoint(clock))
+    ingest_events = IngestTelemetry(metrics, health, clock, settings.channels)
+    return Service(
+        store,
+        CometdSource(tokens, clock, api_version=settings.salesforce.api_version),
+        _Whereabouts(tokens),
+        handlers,
+        _options(settings),
+        clock,
+        Random(),  # noqa: S311 - jitter
+        events=tenure_events,
+        ingest_events=ingest_events,
+        session_events=session_events or ingest_events,
+        delivery_events=DeliveryTelemetry(metrics),
+    )
+
+
+def handlers_of(settings: Settings) -> list[LoadedHandler]:
+    """The handlers the settings enable; the log alone when they name none.
+
+    Raises:
+        SettingsError: every problem at once.
+    """
+    return load_handlers(settings.handlers_to_run())
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """The configured store, for looking.
+
+    Raises:
+        StoreUnavailable: it cannot be reached, or nothing has been written yet.
+        StoreForeign: it is of a newer format.
+    """
+    store = _store(settings, read_only=True)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+# ---------------------------------------------------------------- pieces
+
+
+def _store(settings: Settings, *, read_only: bool) -> Store:
+    where = settings.store
+    if where.is_redis:
+        return RedisStore(where.url, shown_url=where.shown, prefix=where.prefix, read_only=read_only)
+    return SqliteStore(where.path, synchronous=where.synchronous, read_only=read_only)
+
+
+async def _open(store: Store, events: TenureTelemetry, service: Service) -> None:
+    """Open the store, however often it takes: an unreachable one is no reason to exit, but to be not ready."""
+    while True:
+        try:
+            await store.open()
+        except StoreUnavailable as error:
+            events.store_unavailable(error.why)
+            if await service.stopping_within(_STORE_AGAIN_MS):
+                return
+        else:
+            events.store_available()
+            for warning in await store.warnings():
+                events.store_warning(warning)
+            return
+
+
+def _options(settings: Settings) -> ServiceOptions:
+    ordering = settings.ordering
+    return ServiceOptions(
+        holder=f"{socket.gethostname()}/{os.getpid()}",
+        lease_ms=settings.lease.ttl,
+        renew_ms=settings.lease.renew,
+        grace_ms=settings.shutdown.grace,
+        ingest=IngestOptions(
+            channels=settings.channels,
+            start=settings.replay.start,
+            on_expired=settings.replay.on_expired,
+            lateness_ms=ordering.lateness,
+            window=ordering.window,
+            max_hold_ms=ordering.max_hold,
+            strict=ordering.strict,
+            max_events=settings.commit.max_events,
+            max_delay_ms=settings.commit.max_delay,
+        ),
+        backoff=Backoff(),
+    )
+
+
+def _grant(salesforce: SalesforceSettings) -> Grant:
+    """The OAuth flow of the settings, whose completeness they have checked."""
+    match salesforce.auth:
+        case AuthFlow.JWT:
+            return JwtBearer(
+                _given(salesforce.client_id),
+                _given(salesforce.username),
+                _given(salesforce.private_key),
+                salesforce.login_url,
+            )
+        case AuthFlow.CLIENT_CREDENTIALS:
+            return ClientCredentials(
+                _given(salesforce.client_id), _given(salesforce.client_secret), salesforce.login_url
+            )
+        case AuthFlow.REFRESH_TOKEN:
+            return RefreshToken(
+                _given(salesforce.client_id),
+                salesforce.client_secret,
+                _given(salesforce.refresh_token),
+                salesforce.login_url,
+            )
+        case AuthFlow.PASSWORD:
+            return Password(
+                _given(salesforce.client_id),
+                _given(salesforce.client_secret),
+                _given(salesforce.username),
+                _given(salesforce.password),
+                salesforce.login_url,
+            )
+        case AuthFlow.ACCESS_TOKEN:
+            return GivenAccessToken(_given(salesforce.access_token), _given(salesforce.instance_url))
+
+
+def _given(value: T | None) -> T:
+    assert value is not None, "settings check what each flow needs"
+    return value
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
+class _Whereabouts:
+    """The org that sessions lead to; remembered while a token is being renewed."""
+
+    def __init__(self, tokens: TokenCache) -> None:
+        self._tokens = tokens
+        self._org: Org | None = None
+
+    def __call__(self) -> Org:
+        token = self._tokens.current
+        if token is not None:
+            self._org = Org(token.org_id, token.instance_url)
+        assert self._org is not None, "nothing is committed before a session has authenticated"
+        return self._org
+
+
+@contextmanager
+def _signals(service: Service) -> Iterator[None]:
+    """The first SIGTERM or SIGINT stops in order, the second at once."""
+    loop = asyncio.get_running_loop()
+    seen = 0
+
+    def asked() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 1:
+            service.stop()
+        else:
+            os._exit(EXIT_CUT_SHORT)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,66 @@
+"""The command line: ``cadence-consumer``, also ``python -m consumer``.
+
+Every command is a room of its own and is listed once, below. Data goes to standard output (``--json``: one JSON object a line), words go to
+standard error, ``NO_COLOR`` is honoured. Exit codes: 0 fine, 1 failed, 2 usage or settings, 69 unavailable, 77 not permitted.
+
+Whatever is slow to import (the event loop's HTTP library, stores, handlers) is imported inside the commands, so that ``--help`` is
+immediate.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from consumer.cli import check, checkpoint, dead_letters, demo, handlers, run, sandbox, state, tail, timeline
+from consumer.cli.failures import reported
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Runs a command and turns the service's own faults into one line each and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """The command's result.
+
+        Raises:
+            typer.Exit: it failed on purpose; the reason is on standard error.
+        """
+        with reported():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    name="cadence-consumer",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Salesforce cadences as lifecycle events. Begin with `cadence-consumer check --config cadence.toml`, "
+    "then `cadence-consumer run --config cadence.toml`; settings can also come from CADENCE_… variables.",
+)
+
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("check")(check.check)
+app.command("tail")(tail.tail)
+app.command("timeline")(timeline.timeline)
+app.add_typer(state.app, name="state")
+app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(handlers.app, name="handlers")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command("sandbox")(sandbox.sandbox)
+
+
+def main() -> None:
+    """The console script.
+
+    Handlers of one's own (``use = "module:attribute"``) are found in the working directory too; last, so that it hides nothing.
+    """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    app(prog_name="cadence-consumer")

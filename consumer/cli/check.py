@@ -1,0 +1,102 @@
+"""``check``: would it start, and what would it run? Reads settings and loads handlers; connects to nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from consumer.cli.options import Config, Json
+from consumer.cli.output import json_line, say, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from consumer.delivery.loading import LoadedHandler
+    from consumer.settings import Settings
+
+__all__ = ["check"]
+
+
+def check(config: Config = None, json: Json = False) -> None:
+    """Validate settings and load handlers without connecting to anything; every problem is reported at once.
+
+    Example: cadence-consumer check --config cadence.toml
+    """
+    import os
+
+    from consumer.app import handlers_of
+    from consumer.errors import Problem, SettingsError
+    from consumer.settings import load_settings
+
+    problems: list[Problem] = []
+    settings: Settings | None = None
+    try:
+        settings = load_settings(config, os.environ)
+    except SettingsError as error:
+        problems += error.problems
+        # Handlers are independent of the rest: their problems are worth knowing in the same attempt, where they can be read.
+        settings = _readable(config)
+    loaded: list[LoadedHandler] = []
+    if settings is not None:
+        try:
+            loaded = handlers_of(settings)
+        except SettingsError as error:
+            problems += error.problems
+        folder = settings.store.path.parent
+        if not settings.store.is_redis and not folder.is_dir():
+            problems.append(
+                Problem("store.url", f"the folder {folder} does not exist; create it, or name another")
+            )
+    if problems or settings is None:
+        raise SettingsError(problems)
+    if json:
+        json_line(_summary(settings, loaded))
+    else:
+        _show(settings, loaded)
+    say("settings are fine")
+
+
+def _readable(config: Path | None) -> Settings | None:
+    import os
+
+    from consumer.errors import SettingsError
+    from consumer.settings import load_settings
+
+    try:
+        return load_settings(config, os.environ, connects=False)
+    except SettingsError:
+        return None
+
+
+def _summary(settings: Settings, loaded: list[LoadedHandler]) -> dict[str, Any]:
+    return {
+        "salesforce": {
+            "login_url": settings.salesforce.login_url,
+            "auth": settings.salesforce.auth.value,
+            "api_version": settings.salesforce.api_version,
+        },
+        "channels": list(settings.channels),
+        "store": settings.store.shown,
+        "handlers": [
+            {
+                "name": handler.name,
+                "use": handler.spec.use,
+                "types": sorted(handler.types),
+            }
+            for handler in loaded
+        ],
+    }
+
+
+def _show(settings: Settings, loaded: list[LoadedHandler]) -> None:
+    summary = _summary(settings, loaded)
+    org = summary["salesforce"]
+    rows = [
+        ("salesforce", f"{org['login_url']} with {org['auth']}, API {org['api_version']}"),
+        *(("channel", channel) for channel in summary["channels"]),
+        ("store", summary["store"]),
+        *(
+            ("handler", f"{handler['name']}: {handler['use']}, {len(handler['types'])} event types")
+            for handler in summary["handlers"]
+        ),
+    ]
+    table(("what", "value"), rows)

@@ -1,0 +1,83 @@
+"""``checkpoint``: how far the service has read from Salesforce."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from consumer.cli.options import Config, Json, settings_and_store
+from consumer.cli.output import json_line, say, table
+
+if TYPE_CHECKING:
+    from consumer.ports import ChannelState, LeaseState
+
+__all__ = ["app"]
+
+app = typer.Typer(help="How far the service has read from Salesforce.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """How far the service has read from Salesforce."""
+
+
+@app.command("show")
+def show(config: Config = None, json: Json = False) -> None:
+    """Show the stored position of every channel, whose org it is and who holds the lease.
+
+    Example: cadence-consumer checkpoint show --json
+    """
+    import asyncio
+    import time
+
+    from consumer.clock import iso
+    from consumer.durations import in_words
+
+    async def read() -> tuple[str, str | None, LeaseState, dict[str, ChannelState]]:
+        async with settings_and_store(config) as (settings, store):
+            known = await store.channels()
+            unseen.extend(channel for channel in settings.channels if channel not in known)
+            return settings.store.shown, await store.org_id(), await store.lease(), known
+
+    unseen: list[str] = []
+    url, org, lease, channels = asyncio.run(read())
+    now_ms = time.time_ns() // 1_000_000
+
+    def time_of(ms: int | None) -> str | None:
+        return iso(ms) if ms is not None else None
+
+    def age_ms(state: ChannelState) -> int | None:
+        return max(0, now_ms - state.position_ms) if state.position_ms is not None else None
+
+    if json:
+        for name, state in sorted(channels.items()):
+            json_line(
+                {
+                    "channel": name,
+                    "position": state.position,
+                    "position_time": time_of(state.position_ms),
+                    "age_ms": age_ms(state),
+                    "birth": iso(state.birth_ms),
+                    "polled_through": time_of(state.polled_through_ms),
+                    "org_id": org,
+                    "lease_holder": lease.holder,
+                }
+            )
+        return
+    say(f"store {url}, org {org or 'not known yet'}, lease held by {lease.holder or 'nobody'}")
+    table(
+        ("channel", "position", "moved", "subscribed since", "polled through"),
+        [
+            (
+                name,
+                state.position or "none yet",
+                f"{in_words(age)} ago" if (age := age_ms(state)) is not None else "never",
+                iso(state.birth_ms),
+                time_of(state.polled_through_ms) or "",
+            )
+            for name, state in sorted(channels.items())
+        ],
+    )
+    for channel in unseen:
+        say(f"{channel} is configured and has never been subscribed")

@@ -1,0 +1,95 @@
+"""``handlers``: which are configured, where they stand in the journal, and which could be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from consumer.cli.options import Config, Json, read_settings, settings_and_store
+from consumer.cli.output import json_line, say, table
+
+if TYPE_CHECKING:
+    from consumer.delivery.spec import HandlerSpec
+    from consumer.ports import SavedPlace
+
+__all__ = ["app"]
+
+app = typer.Typer(help="What is done with lifecycle events.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """What is done with lifecycle events."""
+
+
+@app.command("list")
+def list_(config: Config = None, json: Json = False) -> None:
+    """List configured handlers with their place and lag, then the installed ones that settings can name.
+
+    Example: cadence-consumer handlers list --json
+    """
+    import asyncio
+
+    from consumer.delivery.resolving import installed
+    from consumer.errors import StoreUnavailable
+
+    async def read() -> tuple[dict[str, HandlerSpec], dict[str, SavedPlace], int | None]:
+        try:
+            async with settings_and_store(config) as (settings, store):
+                _, last = await store.bounds()
+                return settings.handlers_to_run(), await store.places(), last
+        except StoreUnavailable as error:
+            # What is configured is worth knowing before the service has ever run.
+            say(f"places and lags are unknown: {error}")
+            return read_settings(config).handlers_to_run(), {}, None
+
+    specs, places, last = asyncio.run(read())
+    configured = [
+        _configured(name, specs.get(name), places.get(name), last)
+        for name in [*specs, *_former(specs, places)]
+    ]
+    available = [(name, entry.value) for name, entries in sorted(installed().items()) for entry in entries]
+    if json:
+        for line in configured:
+            json_line(line)
+        for name, target in available:
+            json_line({"kind": "installed", "name": name, "use": target})
+        return
+    table(
+        ("handler", "use", "on", "offset", "lag", ""),
+        [
+            (
+                line["name"],
+                line["use"] or "",
+                ", ".join(line["on"]) if line["on"] else "its own",
+                "new" if line["offset"] is None else str(line["offset"]),
+                "" if line["lag"] is None else str(line["lag"]),
+                line["status"] if line["status"] != "enabled" else "",
+            )
+            for line in configured
+        ],
+    )
+    table(("installed", "is"), available)
+
+
+def _former(specs: dict[str, HandlerSpec], places: dict[str, SavedPlace]) -> list[str]:
+    return sorted(name for name in places if name not in specs)
+
+
+def _configured(
+    name: str, spec: HandlerSpec | None, saved: SavedPlace | None, last: int | None
+) -> dict[str, Any]:
+    from consumer.delivery.place import Place
+
+    offset = Place.load(saved.data).offset if saved is not None else None
+    status = "not configured any more" if spec is None else "enabled" if spec.enabled else "disabled"
+    return {
+        "kind": "configured",
+        "name": name,
+        "use": spec.use if spec is not None else None,
+        "on": list(spec.on) if spec is not None and spec.on is not None else None,
+        "status": status,
+        "offset": offset,
+        "lag": max(0, last - offset) if last is not None and offset is not None else None,
+    }

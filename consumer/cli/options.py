@@ -1,0 +1,77 @@
+"""Options that several commands share, and how they get at settings and store.
+
+Commands that only read the store need no Salesforce credentials, so that the person with the pager can look without having them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from consumer.ports import Store
+    from consumer.settings import Settings
+
+__all__ = ["Config", "Json", "read_settings", "record_id", "settings_and_store"]
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="CADENCE_CONFIG",
+        help="TOML file; CADENCE_<SECTION>__<KEY> variables win over it.",
+    ),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def read_settings(config: Path | None, *, connects: bool = False) -> Settings:
+    """The settings of this process.
+
+    Args:
+        config: the file, if any.
+        connects: whether the command talks to Salesforce.
+
+    Raises:
+        SettingsError: every problem at once.
+    """
+    from consumer.settings import load_settings
+
+    return load_settings(config, os.environ, connects=connects)
+
+
+@asynccontextmanager
+async def settings_and_store(config: Path | None) -> AsyncIterator[tuple[Settings, Store]]:
+    """Settings, and the store opened for reading.
+
+    Raises:
+        SettingsError: the settings are unusable.
+        StoreUnavailable: the store cannot be reached, or nothing has been written yet.
+    """
+    settings = read_settings(config)
+    from consumer.app import open_store
+
+    async with open_store(settings) as store:
+        yield settings, store
+
+
+def record_id(text: str) -> str:
+    """The 18-character id in what somebody pasted.
+
+    Raises:
+        typer.BadParameter: there is none.
+    """
+    from consumer.ids import as_people_have_it
+
+    try:
+        return as_people_have_it(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

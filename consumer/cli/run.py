@@ -1,0 +1,20 @@
+"""``run``: the service itself."""
+
+from __future__ import annotations
+
+from consumer.cli.options import Config, read_settings
+
+__all__ = ["run"]
+
+
+def run(config: Config = None) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Example: cadence-consumer run --config cadence.toml
+    """
+    settings = read_settings(config, connects=True)
+    import asyncio
+
+    from consumer.app import serve
+
+    raise SystemExit(asyncio.run(serve(settings)))

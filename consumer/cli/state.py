@@ -1,0 +1,73 @@
+"""``state``: what is known of one record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consumer.cli.failures import fail
+from consumer.cli.options import Config, Json, record_id, settings_and_store
+from consumer.cli.output import json_line, say, table
+
+if TYPE_CHECKING:
+    from consumer.state import RecordState
+
+__all__ = ["app"]
+
+app = typer.Typer(help="What is known of a record.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """What is known of a record."""
+
+
+@app.command("show")
+def show(
+    record: Annotated[
+        str, typer.Argument(metavar="ID", help="A run or a step: 15 or 18 characters, or its URL.")
+    ],
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show the current state of a run or a step, field by field.
+
+    Example: cadence-consumer state show 0qBxx0000004C92EAE
+    """
+    import asyncio
+
+    wanted = record_id(record)
+
+    async def read() -> RecordState | None:
+        from consumer.state import RecordState
+
+        async with settings_and_store(config) as (_, store):
+            found = await store.states([wanted])
+            return RecordState.decode(found[wanted]) if wanted in found else None
+
+    state = asyncio.run(read())
+    if state is None or not state.exists:
+        raise fail(f"nothing is known of {wanted}: no change of it has been seen")
+    if json:
+        json_line(
+            {
+                "entity": state.entity,
+                "record_id": state.record_id,
+                "tracker_id": state.tracker_id,
+                "deleted": state.is_deleted,
+                "complete": state.image is not None,
+                "fields": state.values(),
+            }
+        )
+        return
+    say(f"{state.entity} {state.record_id}{' (deleted)' if state.is_deleted else ''}")
+    if state.image is None:
+        say("its creation has not been seen: fields that are not listed are unknown")
+    table(
+        ("field", "value"),
+        [
+            (name, "(empty)" if value is None else str(value))
+            for name, value in sorted(state.values().items())
+        ],
+    )

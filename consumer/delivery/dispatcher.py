@@ -1,0 +1,191 @@
+"""All handlers at once: one subscription each, and what they share.
+
+They share the HTTP session, which is made when the first handler asks for it, and the decoding of journal entries, because handlers are
+mostly at about the same place. They share no fate: only what ends the tenure ends them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from consumer.clock import Clock
+from consumer.delivery.loading import LoadedHandler
+from consumer.delivery.observer import DeliveryEvents
+from consumer.delivery.place import WINDOW
+from consumer.delivery.subscription import DeliveryStore, Subscription
+from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
+from consumer.events import LifecycleEvent
+from consumer.ports import JournalEntry, Tenure
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+__all__ = ["Dispatcher"]
+
+REPORT_MS = 1_000
+"""How often places and lags are told to the observer."""
+REMEMBERED = 1_024
+"""Decoded events kept for the other handlers."""
+HTTP_TIMEOUT_S = 30
+
+
+class Dispatcher:
+    """Delivers the journal to every handler, for one tenure.
+
+    Args:
+        store: journal and places.
+        tenure: under which places are saved.
+        handlers: what :func:`~consumer.delivery.loading.load_handlers` made.
+        clock: monotonic for waiting, wall for ages and dead letters.
+        random: chance in [0, 1), for jitter.
+        observer: told of everything that happens.
+        window: per handler, most entries above its lowest unsettled one.
+    """
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        tenure: Tenure,
+        handlers: Sequence[LoadedHandler],
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        observer: DeliveryEvents,
+        window: int = WINDOW,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._observer = observer
+        self._http = _SharedHttp()
+        decode = _Decoder().decode if len(handlers) > 1 else _decode
+        self._subscriptions = [
+            Subscription(
+                loaded,
+                store,
+                tenure,
+                clock=clock,
+                random=random,
+                observer=observer,
+                decode=decode,
+                http=self._http.session,
+                window=window,
+            )
+            for loaded in handlers
+        ]
+        self._stopping = asyncio.Event()
+        self._running = False
+        self._ended = asyncio.Event()
+        self._reported: dict[str, tuple[int, int]] = {}
+
+    async def run(self) -> None:
+        """Deliver until :meth:`stop`; may be called once.
+
+        Raises:
+            CommitRefused: the tenure is over. Calls under way were cancelled; their events come again.
+            StoreForeign: a place is of a newer format.
+        """
+        self._running = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reporter = tasks.create_task(self._report())
+                deliveries = [tasks.create_task(subscription.run()) for subscription in self._subscriptions]
+                await self._stopping.wait()
+                if deliveries:
+                    await asyncio.wait(deliveries)
+                reporter.cancel()
+            await self._report_once()
+        except BaseExceptionGroup as group:
+            known, rest = group.split((CommitRefused, StoreForeign))
+            if known is not None and rest is None:
+                raise _first(known) from group
+            raise
+        finally:
+            self._running = False
+            try:
+                await self._http.aclose()
+            finally:
+                self._ended.set()
+
+    async def stop(self, grace_ms: int) -> None:
+        """Take nothing new; give running calls ``grace_ms``, cancel the rest, save the places, close handlers and HTTP session.
+
+        Cancelled calls are not failures: their events are delivered again after the next start. Returns when all that is done, at once
+        if nothing runs. Beyond the grace it may take 2 s to save and 5 s to close handlers that are slow to.
+        """
+        self._stopping.set()
+        ends_ms = self._clock.monotonic_ms() + grace_ms
+        for subscription in self._subscriptions:
+            subscription.stop(ends_ms)
+        if self._running:
+            await self._ended.wait()
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_MS / 1000)
+            await self._report_once()
+
+    async def _report_once(self) -> None:
+        try:
+            _, last = await self._store.bounds()
+        except StoreUnavailable:
+            return  # the subscriptions meet the same and tell
+        for subscription in self._subscriptions:
+            offset = subscription.saved_offset
+            if offset is not None and self._reported.get(subscription.name) != (offset, last):
+                self._reported[subscription.name] = (offset, last)
+                self._observer.place(subscription.name, offset, max(0, last - offset))
+
+
+class _Decoder:
+    """Decodes an entry once for all handlers that come by soon."""
+
+    def __init__(self) -> None:
+        self._events: OrderedDict[int, LifecycleEvent] = OrderedDict()
+
+    def decode(self, entry: JournalEntry) -> LifecycleEvent:
+        event = self._events.get(entry.offset)
+        if event is None:
+            event = self._events[entry.offset] = _decode(entry)
+            if len(self._events) > REMEMBERED:
+                self._events.popitem(last=False)
+        return event
+
+
+def _decode(entry: JournalEntry) -> LifecycleEvent:
+    return LifecycleEvent.from_json(entry.data)
+
+
+class _SharedHttp:
+    """The HTTP session of all handlers, made when one asks for it."""
+
+    def __init__(self) -> None:
+        self._session: ClientSession | None = None
+        self._closed = False
+
+    def session(self) -> ClientSession:
+        if self._closed:
+            raise RuntimeError(
+                "the service has stopped and closed ctx.http; finish requests before the handler returns"
+            )
+        if self._session is None:
+            import aiohttp  # only those who use it pay for it
+
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S), cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,156 @@
+"""Order per run: one lane for each run that has something to deliver, serial inside, parallel across.
+
+A lane exists while its run has events here, and goes when the last one is settled. It is in one of three states: *ready* (its first event
+may be taken), *flying* (some of its events are being handled), *parked* (its first event waits for its next attempt). Events without a run
+(``system.*``) share a lane of their own.
+
+An event that has failed is always taken alone: a batch that failed as a whole is tried again event by event, and what failed alone should
+not spoil another batch. Lanes are told the time and have no limit themselves; the window of the handler's place bounds what is in them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from consumer.events import LifecycleEvent
+from consumer.ports import JournalEntry
+
+__all__ = ["Delivery", "Lanes"]
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One event on its way to one handler.
+
+    Attributes:
+        entry: as the journal has it.
+        attempts: made so far.
+        due_ms: monotonic milliseconds before which no other attempt is to be made.
+        event: ``entry`` decoded, once it was.
+    """
+
+    entry: JournalEntry
+    attempts: int = 0
+    due_ms: int = 0
+    event: LifecycleEvent | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    waiting: deque[Delivery] = field(default_factory=deque)
+    flying: int = 0
+    returned: list[Delivery] = field(default_factory=list)
+
+
+_by_offset = attrgetter("entry.offset")
+
+
+class Lanes:
+    """All lanes of one handler."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str | None, _Lane] = {}
+        self._fresh: deque[_Lane] = deque()
+        self._again: deque[_Lane] = deque()
+        self._parked: list[tuple[int, int, _Lane]] = []
+        self._parkings = 0
+        self._fresh_events = 0
+        self._retry_turn = True
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    @property
+    def ready(self) -> int:
+        """How many lanes have an event that may be taken."""
+        return len(self._fresh) + len(self._again)
+
+    @property
+    def fresh_events(self) -> int:
+        """How many events that were never tried may be taken."""
+        return self._fresh_events
+
+    @property
+    def retries(self) -> int:
+        """How many events may be taken that have failed before."""
+        return len(self._again)
+
+    @property
+    def parked(self) -> int:
+        """How many runs wait for another attempt."""
+        return len(self._parked)
+
+    def add(self, delivery: Delivery) -> None:
+        """Append an event to the lane of its run; events come in journal order."""
+        key = delivery.entry.tracker_id
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane()
+            self._fresh.append(lane)
+            self._fresh_events += 1
+        elif not lane.flying and lane.waiting[0].attempts == 0:
+            self._fresh_events += 1
+        lane.waiting.append(delivery)
+
+    def take(self, now_ms: int, limit: int = 1) -> list[Delivery]:
+        """Take what may be handled now: one event that has failed before, or up to ``limit`` others in journal order; empty if none.
+
+        With a greater limit than 1 there may be several of one run among them. Each must be given back by :meth:`settled` or :meth:`again`.
+        """
+        self.wake(now_ms)
+        if self._again and (self._retry_turn or not self._fresh):
+            self._retry_turn = False  # take turns, so that neither retries nor new events starve
+            lane = self._again.popleft()
+            lane.flying = 1
+            return [lane.waiting.popleft()]
+        self._retry_turn = True
+        taken: list[Delivery] = []
+        while self._fresh and len(taken) < limit:
+            lane = self._fresh.popleft()
+            self._fresh_events -= len(lane.waiting)
+            lane.flying = min(len(lane.waiting), limit - len(taken))
+            taken.extend(lane.waiting.popleft() for _ in range(lane.flying))
+        if len(taken) > 1:
+            taken.sort(key=_by_offset)
+        return taken
+
+    def settled(self, delivery: Delivery) -> None:
+        """The event is done with."""
+        lane = self._lanes[delivery.entry.tracker_id]
+        lane.flying -= 1
+        if lane.flying == 0:
+            self._land(delivery.entry.tracker_id, lane)
+
+    def again(self, delivery: Delivery, due_ms: int) -> None:
+        """The event waits for another attempt, and with it what follows in its run."""
+        lane = self._lanes[delivery.entry.tracker_id]
+        delivery.due_ms = due_ms
+        lane.returned.append(delivery)
+        lane.flying -= 1
+        if lane.flying == 0:
+            self._land(delivery.entry.tracker_id, lane)
+
+    def wake(self, now_ms: int) -> None:
+        """Make the lanes ready whose wait is over."""
+        while self._parked and self._parked[0][0] <= now_ms:
+            self._again.append(heapq.heappop(self._parked)[2])
+
+    def next_due_ms(self) -> int | None:
+        """When the next wait is over, monotonic milliseconds; None when no lane is parked."""
+        return self._parked[0][0] if self._parked else None
+
+    def _land(self, key: str | None, lane: _Lane) -> None:
+        if lane.returned:
+            lane.waiting.extendleft(sorted(lane.returned, key=_by_offset, reverse=True))
+            lane.returned = []
+        if not lane.waiting:
+            del self._lanes[key]
+        elif lane.waiting[0].attempts:
+            self._parkings += 1
+            heapq.heappush(self._parked, (lane.waiting[0].due_ms, self._parkings, lane))
+        else:
+            self._fresh.append(lane)
+            self._fresh_events += len(lane.waiting)

@@ -1,0 +1,244 @@
+"""From the settings to handlers that can run, or to everything that stands in the way, at once.
+
+Loading imports, looks and validates; it calls nothing of a handler but the constructor of its class, which takes no arguments. What is
+wrong with any handler stops the start, so that nobody finds out at three in the morning that ``on`` had a typing error.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ValidationError
+
+from consumer.delivery.resolving import NotFound, did_you_mean, resolve
+from consumer.delivery.retry import one_line
+from consumer.delivery.spec import HandlerSpec
+from consumer.errors import Problem, SettingsError
+from consumer.plugin import BatchHandler, FunctionHandler, Handler
+from consumer.vocabulary import ALL_TYPES, expand
+
+__all__ = ["LoadedHandler", "load_handlers"]
+
+CONCURRENCY = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedHandler:
+    """A handler that can run.
+
+    Attributes:
+        name: in the settings; its place is stored under it.
+        spec: its settings section.
+        types: the event types it gets.
+        handler: what is called.
+        settings: what its ``open`` is given.
+    """
+
+    name: str
+    spec: HandlerSpec
+    types: frozenset[str]
+    handler: Handler | BatchHandler
+    settings: BaseModel
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls may run at once."""
+        return self.spec.concurrency or (1 if isinstance(self.handler, BatchHandler) else CONCURRENCY)
+
+
+def load_handlers(specs: Mapping[str, HandlerSpec]) -> list[LoadedHandler]:
+    """Load every enabled handler.
+
+    Args:
+        specs: the settings sections ``handlers.<name>``.
+
+    Raises:
+        SettingsError: with every problem of every handler; the settings named are ``handlers.<name>.use``, ``.on`` and
+            ``.settings.<key>``.
+    """
+    problems: list[Problem] = []
+    loaded: list[LoadedHandler] = []
+    for name, spec in specs.items():
+        if not spec.enabled:
+            continue
+        one = _Loading(name, spec, problems).load()
+        if one is not None:
+            loaded.append(one)
+    if problems:
+        raise SettingsError(problems)
+    return loaded
+
+
+class _Loading:
+    """One handler being loaded; what is wrong goes into ``problems``."""
+
+    def __init__(self, name: str, spec: HandlerSpec, problems: list[Problem]) -> None:
+        self._name = name
+        self._spec = spec
+        self._problems = problems
+
+    def load(self) -> LoadedHandler | None:
+        before = len(self._problems)
+        handler = self._handler()
+        if handler is None:
+            if self._spec.on is not None:
+                self._types(self._spec.on, "")
+            return None
+        own = self._spec.on is None
+        types = self._types(handler.on if own else self._spec.on or (), "the handler's own " if own else "")
+        settings = self._settings(type(handler).Settings)
+        if settings is None or len(self._problems) > before:
+            return None
+        return LoadedHandler(self._name, self._spec, types, handler, settings)
+
+    def _problem(self, setting: str, message: str) -> None:
+        self._problems.append(Problem(f"handlers.{self._name}.{setting}", message))
+
+    def _handler(self) -> Handler | BatchHandler | None:
+        use = self._spec.use
+        try:
+            value = resolve(use)
+        except NotFound as problem:
+            self._problem("use", str(problem))
+            return None
+        if isinstance(value, FunctionHandler):
+            return value if self._callable(value.function, ("event", "ctx"), bound=True) else None
+        if isinstance(value, type) and issubclass(value, Handler | BatchHandler):
+            return self._instance(value)
+        if isinstance(value, Handler | BatchHandler):
+            what = f"an instance of {type(value).__name__}; name the class, each handler gets an instance of its own"
+        elif inspect.iscoroutinefunction(value):
+            what = "a plain function; decorate it with @handler(on=[…])"
+        elif isinstance(value, type):
+            what = (
+                f"the class {value.__name__}, which is not a handler; derive it from Handler or BatchHandler"
+            )
+        else:
+            what = (
+                f"{type(value).__name__!r}, not a handler; "
+                "decorate an async function with @handler(on=[…]), or derive a class from Handler or BatchHandler"
+            )
+        self._problem("use", f"{use!r} is {what}")
+        return None
+
+    def _instance(self, plugin: type[Handler | BatchHandler]) -> Handler | BatchHandler | None:
+        use = self._spec.use
+        batch = issubclass(plugin, BatchHandler)
+        method, arguments = ("handle_batch", ("events", "ctx")) if batch else ("handle", ("event", "ctx"))
+        if inspect.isabstract(plugin):
+            self._problem("use", f'{use!r} has no method "async def {method}(self, {", ".join(arguments)})"')
+            return None
+        good = self._callable(getattr(plugin, method), arguments, bound=False, method=method)
+        good &= self._callable(plugin.open, ("settings", "ctx"), bound=False, method="open")
+        good &= self._callable(plugin.close, (), bound=False, method="close")
+        model: object = plugin.Settings
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            self._problem(
+                "use", f"{use!r}: its Settings is not a pydantic model; derive it from pydantic.BaseModel"
+            )
+            good = False
+        if not good:
+            return None
+        try:
+            instance = plugin()
+        except Exception as error:  # noqa: BLE001 - a plugin's constructor may raise anything, and it is reported with all other problems
+            self._problem(
+                "use",
+                f"{use!r} cannot be made: {one_line(error)}; its constructor gets no arguments, its open() gets the settings",
+            )
+            return None
+        if isinstance(instance, BatchHandler) and not (instance.batch_max >= 1 and instance.batch_wait >= 0):
+            self._problem(
+                "use",
+                f"{use!r}: batch_max must be at least 1 and batch_wait at least 0 ms, "
+                f"not {instance.batch_max} and {instance.batch_wait}",
+            )
+            return None
+        return instance
+
+    def _callable(self, function: Any, arguments: tuple[str, ...], *, bound: bool, method: str = "") -> bool:
+        """Whether ``function`` is async and can be called with these positional arguments."""
+        use = self._spec.use
+        given = arguments if bound else ("self", *arguments)
+        name = method or getattr(function, "__name__", "handle")
+        should = f'"async def {name}({", ".join(given)})"'
+        where = f"{use!r}: {method}" if method else repr(use)
+        if not inspect.iscoroutinefunction(function):
+            self._problem("use", f"{where} is not async; write {should}")
+            return False
+        signature = inspect.signature(function)
+        try:
+            signature.bind(*given)
+        except TypeError:
+            self._problem("use", f"{where} takes {_parameters(signature)}; write {should}")
+            return False
+        return True
+
+    def _types(self, patterns: Iterable[str], whose: str) -> frozenset[str]:
+        given = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        if not given:
+            self._problem("on", f'{whose}"on" selects nothing; name event types, or leave it out'.lstrip())
+        types: set[str] = set()
+        for pattern in given:
+            selected = expand(pattern)
+            types |= selected
+            if not selected:
+                self._problem(
+                    "on",
+                    f"{whose}pattern {pattern!r} selects no event type{did_you_mean(pattern, _PATTERNS)}",
+                )
+        return frozenset(types)
+
+    def _settings(self, model: type[BaseModel]) -> BaseModel | None:
+        given = self._spec.settings
+        known = _keys(model)
+        unknown = (
+            [] if model.model_config.get("extra") == "allow" else [key for key in given if key not in known]
+        )
+        for key in unknown:
+            there_are = f" There are: {', '.join(sorted(known))}." if known else " The handler takes none."
+            meant = did_you_mean(key, known) or "."
+            self._problem(f"settings.{key}", f"is not a setting of {self._spec.use!r}{meant}{there_are}")
+        try:
+            settings = model.model_validate(
+                {key: value for key, value in given.items() if key not in unknown}
+            )
+        except ValidationError as invalid:
+            for error in invalid.errors(include_url=False, include_input=False):  # the input may be a secret
+                setting = ".".join(("settings", *(str(part) for part in error["loc"])))
+                self._problem(
+                    setting, "is needed" if error["type"] == "missing" else _lower_first(error["msg"])
+                )
+            return None
+        return None if unknown else settings
+
+
+_PATTERNS = (*ALL_TYPES, *sorted({f"{name[: name.rindex('.')]}.*" for name in ALL_TYPES}))
+
+
+def _parameters(signature: inspect.Signature) -> str:
+    return f"({', '.join(str(p.replace(annotation=p.empty)) for p in signature.parameters.values())})"
+
+
+def _lower_first(text: str) -> str:
+    text = text.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    """Under which keys a model takes its fields."""
+    by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
+    keys: set[str] = set()
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias or field.alias
+        if alias is None or by_name:
+            keys.add(name)
+        if isinstance(alias, str):
+            keys.add(alias)
+        elif alias is not None:
+            choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+            keys.update(choice if isinstance(choice, str) else str(choice.path[0]) for choice in choices)
+    return keys

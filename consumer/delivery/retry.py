@@ -1,0 +1,226 @@
+"""What a failed attempt leads to: a pure question with a value for an answer.
+
+First an exception becomes an *outcome* (what happened), then the policy turns attempt and outcome into a *decision* (what to do). Neither
+knows a clock or a random generator: delays are answers in whole milliseconds, and chance is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from consumer.plugin import Failed, Reject, Retry
+
+__all__ = [
+    "Again",
+    "Block",
+    "DeadLetter",
+    "Decision",
+    "Done",
+    "Failure",
+    "InCompany",
+    "OnFailure",
+    "Outcome",
+    "Rejection",
+    "RetryPolicy",
+    "Skip",
+    "Success",
+    "back_off",
+    "one_line",
+    "outcomes",
+]
+
+OnFailure = Literal["dead_letter", "block", "skip"]
+
+LONGEST_LINE = 500
+
+
+# ---------------------------------------------------------------- outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The handler is done with the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The attempt failed.
+
+    Attributes:
+        error: one line.
+        after_ms: how long the handler asked to wait at least; None when it did not say.
+        cause: what was raised, for a log's traceback; None where the handler gave a sentence.
+    """
+
+    error: str
+    after_ms: int | None = None
+    cause: BaseException | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InCompany:
+    """The batch failed as a whole, which says nothing of this event: it deserves an attempt alone.
+
+    Attributes:
+        error: one line.
+        after_ms: how long the handler asked to wait at least; None when it did not say.
+        cause: what was raised, for a log's traceback; None where the handler gave a sentence.
+    """
+
+    error: str
+    after_ms: int | None = None
+    cause: BaseException | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The handler will never take this event.
+
+    Attributes:
+        error: one line.
+        cause: what was raised, for a log's traceback.
+    """
+
+    error: str
+    cause: BaseException | None = field(default=None, compare=False)
+
+
+Outcome = Success | Failure | InCompany | Rejection
+
+
+def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outcome]:
+    """What a call with these events came to, one outcome per event in their order.
+
+    Args:
+        event_ids: of the events of the call, one or a batch.
+        error: what the call raised; None when it returned.
+    """
+    if error is None:
+        return [Success()] * len(event_ids)
+    if isinstance(error, Failed):
+        unknown = error.why.keys() - set(event_ids)
+        if not unknown:
+            return [
+                _of_one(error.why[event_id]) if event_id in error.why else Success() for event_id in event_ids
+            ]
+        # Believing "the rest succeeded" would lose the event that was meant.
+        error = ValueError(f"Failed names an event that is not in the batch: {min(unknown)}")
+    if len(event_ids) == 1:
+        return [_of_one(error)]
+    asked = error.after_ms if isinstance(error, Retry) else None
+    return [InCompany(one_line(error), asked, error)] * len(event_ids)
+
+
+def _of_one(why: str | BaseException) -> Outcome:
+    if isinstance(why, Reject):
+        return Rejection(one_line(why), why)
+    asked = why.after_ms if isinstance(why, Retry) else None
+    return Failure(one_line(why), asked, None if isinstance(why, str) else why)
+
+
+def one_line(why: str | BaseException) -> str:
+    """The first line of a sentence or an exception, with the exception's type where it is not a word of the plugin API."""
+    text = str(why).strip().partition("\n")[0][:LONGEST_LINE]
+    if isinstance(why, str | Retry | Reject):
+        return text or "no reason given"
+    return f"{type(why).__name__}: {text}" if text else type(why).__name__
+
+
+# ---------------------------------------------------------------- decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The event is settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another attempt, ``after_ms`` milliseconds from now."""
+
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Attempts are used up and the handler must not go on without this event: another attempt, ``after_ms`` milliseconds from now."""
+
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Keep the event aside, with ``reason``, and go on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Attempts are used up and the user chose to go on without the event."""
+
+    reason: str
+
+
+Decision = Done | Again | Block | DeadLetter | Skip
+
+
+def back_off(attempt: int, chance: float, *, base_ms: int, cap_ms: int) -> int:
+    """Milliseconds to wait after ``attempt`` failures: doubles from ``base_ms`` up to ``cap_ms``, and chance takes away up to half.
+
+    Args:
+        attempt: how many have failed, from 1.
+        chance: in [0, 1).
+        base_ms: after the first failure.
+        cap_ms: never more.
+    """
+    full = min(cap_ms, base_ms << min(attempt - 1, 40))
+    return full - int(full * chance / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, how long, and then what.
+
+    Attributes:
+        max_attempts: attempts after which ``on_failure`` decides; what a :class:`~consumer.plugin.Reject` says goes before it.
+        on_failure: keep aside and go on, stay at it, or go on without.
+        base_ms: wait after the first failure; doubles with each.
+        cap_ms: longest wait, unless the handler asks for a longer one.
+    """
+
+    max_attempts: int
+    on_failure: OnFailure
+    base_ms: int = 500
+    cap_ms: int = 300_000
+
+    def decide(self, attempt: int, outcome: Outcome, chance: float) -> Decision:
+        """What to do.
+
+        Args:
+            attempt: which attempt this was, from 1.
+            outcome: what it came to.
+            chance: in [0, 1), for the jitter.
+        """
+        match outcome:
+            case Success():
+                return Done()
+            case Rejection(error):
+                return DeadLetter(error)
+            case InCompany(after_ms=asked):
+                return Again(self._wait(attempt, asked, chance))
+            case Failure(error, asked):
+                if attempt < self.max_attempts:
+                    return Again(self._wait(attempt, asked, chance))
+                if self.on_failure == "block":
+                    return Block(self._wait(attempt, asked, chance))
+                if self.on_failure == "skip":
+                    return Skip(error)
+                return DeadLetter(error)
+
+    def _wait(self, attempt: int, asked: int | None, chance: float) -> int:
+        if asked is not None:
+            return asked
+        return back_off(attempt, chance, base_ms=self.base_ms, cap_ms=self.cap_ms)

@@ -1,0 +1,307 @@
+"""The life of the service: wait for the lease, serve a tenure, stop in order.
+
+A *tenure* runs from winning the lease to losing it, a refused commit, or the end of the process. Everything that a tenure knows it builds
+from the store after the token was written, and it dies with the tenure: a standby preloads nothing. Inside a tenure four tasks stand or
+fall together: the supervisor polls, ingest commits, delivery calls handlers, and one keeps the lease.
+
+On a stop, in this order: intake ends (and says ``/meta/disconnect``), what was released is committed, handlers finish within the grace
+that counts from the signal, the lease is left to the next. What is held back for ordering is not flushed: it stays unfinished and is
+delivered again, since its older sibling may still be on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from consumer.clock import Clock
+from consumer.delivery.dispatcher import Dispatcher
+from consumer.delivery.loading import LoadedHandler
+from consumer.delivery.observer import DeliveryEvents
+from consumer.errors import CommitRefused, StoreUnavailable
+from consumer.ingest.committer import Committer
+from consumer.ingest.inbox import Inbox, InboxClosed
+from consumer.ingest.observer import IngestEvents
+from consumer.ingest.pipeline import Ingest, IngestOptions
+from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorEvents
+from consumer.lifecycle import Org
+from consumer.ports import Source, Store, Tenure
+
+__all__ = ["Service", "ServiceEvents", "ServiceOptions"]
+
+_STANDBY_LOOK_MS = 1_000
+_INBOX_MESSAGES = 10_000
+_INBOX_BYTES = 32 * 1024 * 1024
+
+
+class ServiceEvents(Protocol):
+    """Named moments of the service's life."""
+
+    def waiting(self, holder: str | None) -> None:
+        """Another replica holds the lease; repeated at every look."""
+        ...
+
+    def won(self, holder: str) -> None:
+        """The lease is ours, a tenure begins."""
+        ...
+
+    def ended(self, why: str, holder: str | None = None) -> None:
+        """The tenure is over: another replica has taken over, or the store went back in time, or we left."""
+        ...
+
+    def store_unavailable(self, why: str) -> None:
+        """The store does not answer while the lease is asked for, kept or left; repeated with every attempt."""
+        ...
+
+    def store_available(self) -> None:
+        """The store answered; repeated."""
+        ...
+
+    def stopping(self, grace_ms: int) -> None:
+        """A stop was asked for."""
+        ...
+
+    def stopped(self, *, clean: bool) -> None:
+        """Everything has ended; ``clean`` when nothing had to be cut short."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """Plain arguments; durations in milliseconds.
+
+    Attributes:
+        holder: who we are, for people: host, process id.
+        lease_ms: ``lease.ttl``.
+        renew_ms: ``lease.renew``.
+        grace_ms: ``shutdown.grace``.
+        ingest: of the ingest half.
+        backoff: of the supervisor; its defaults when None.
+    """
+
+    holder: str
+    lease_ms: int
+    renew_ms: int
+    grace_ms: int
+    ingest: IngestOptions
+    backoff: Backoff | None = None
+
+
+class Service:
+    """One replica.
+
+    Args:
+        store: opened; not closed here.
+        source: makes sessions.
+        org: where sessions lead to; asked once one has opened.
+        handlers: what lifecycle events are handed to.
+        options: plain arguments.
+        clock: for waiting and for naming instants.
+        random: for jitter.
+        events: told what happens to the replica.
+        ingest_events: told what happens in ingest.
+        session_events: told what happens to sessions.
+        delivery_events: told what happens in delivery.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        source: Source,
+        org: Callable[[], Org],
+        handlers: Sequence[LoadedHandler],
+        options: ServiceOptions,
+        clock: Clock,
+        random: Random,
+        *,
+        events: ServiceEvents,
+        ingest_events: IngestEvents,
+        session_events: SupervisorEvents,
+        delivery_events: DeliveryEvents,
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._org = org
+        self._handlers = handlers
+        self._options = options
+        self._clock = clock
+        self._random = random
+        self._events = events
+        self._ingest_events = ingest_events
+        self._session_events = session_events
+        self._delivery_events = delivery_events
+        self._stop = asyncio.Event()
+        self._stop_by_ms = 0
+
+    def stop(self) -> None:
+        """Ask for an orderly stop; the grace counts from here."""
+        if not self._stop.is_set():
+            self._stop_by_ms = self._clock.monotonic_ms() + self._options.grace_ms
+            self._events.stopping(self._options.grace_ms)
+            self._stop.set()
+
+    async def stopping_within(self, ms: int) -> bool:
+        """Wait so long, or less when a stop is asked for; whether it was."""
+        await self._sleep(ms)
+        return self._stop.is_set()
+
+    async def run(self) -> bool:
+        """Serve until :meth:`stop`.
+
+        Returns:
+            Whether it ended in order, with nothing cut short.
+
+        Raises:
+            StopService: only a person can change what is wrong.
+            StoreForeign: the store belongs to another org, or to a newer version.
+        """
+        clean = True
+        while not self._stop.is_set():
+            tenure = await self._win()
+            if tenure is None:
+                break
+            self._events.won(tenure.holder)
+            try:
+                clean = await self._serve(tenure)
+            except* CommitRefused as refusals:
+                refusal = _first(refusals)
+                self._events.ended(str(refusal), refusal.held)
+            finally:
+                await self._leave(tenure)
+        self._events.stopped(clean=clean)
+        return clean
+
+    # ------------------------------------------------------------ the lease
+
+    async def _win(self) -> Tenure | None:
+        """Wait for the lease; None when a stop comes first."""
+        while not self._stop.is_set():
+            try:
+                tenure = await self._store.acquire(self._options.holder, self._options.lease_ms)
+                if tenure is not None:
+                    self._events.store_available()
+                    return tenure
+                self._events.waiting((await self._store.lease()).holder)
+            except StoreUnavailable as error:
+                self._events.store_unavailable(error.why)
+            await self._sleep(_STANDBY_LOOK_MS)
+        return None
+
+    async def _sleep(self, ms: int) -> None:
+        """Sleep, or less when a stop is asked for."""
+        try:
+            async with asyncio.timeout(ms / 1000):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+    async def _renew(self, committer: Committer) -> None:
+        while True:
+            await asyncio.sleep(self._options.renew_ms / 1000)
+            try:
+                await committer.renew(self._options.lease_ms)
+            except StoreUnavailable as error:
+                self._events.store_unavailable(error.why)
+            else:
+                self._events.store_available()
+
+    async def _leave(self, tenure: Tenure) -> None:
+        try:
+            async with asyncio.timeout(2):
+                await self._store.release(tenure)
+        except (StoreUnavailable, TimeoutError) as error:
+            # It runs out by itself; the next holder waits for that.
+            self._events.store_unavailable(f"the lease could not be left: {error}")
+
+    # ------------------------------------------------------------ a tenure
+
+    async def _serve(self, tenure: Tenure) -> bool:
+        """One tenure; returns whether it ended in order."""
+        options = self._options
+        committer = Committer(
+            self._store, self._store, tenure, self._clock, self._ingest_events.commit_failing
+        )
+        inbox = Inbox(_INBOX_MESSAGES, _INBOX_BYTES)
+        ingest = Ingest(
+            self._store, committer, inbox, self._org, options.ingest, self._clock, self._ingest_events
+        )
+        await self._prepare(ingest)
+        supervisor = Supervisor(
+            self._source,
+            ingest,
+            inbox,
+            self._session_events,
+            self._clock,
+            lateness_ms=options.ingest.lateness_ms,
+            random=self._random,
+            backoff=options.backoff,
+        )
+        dispatcher = Dispatcher(
+            self._store,
+            tenure,
+            self._handlers,
+            clock=self._clock,
+            random=self._random.random,
+            observer=self._delivery_events,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            polling = tasks.create_task(_until_closed(supervisor), name="supervisor")
+            ingesting = tasks.create_task(ingest.run(), name="ingest")
+            delivering = tasks.create_task(dispatcher.run(), name="delivery")
+            renewing = tasks.create_task(self._renew(committer), name="lease")
+            await self._stop.wait()
+            clean = await self._stop_in_order(polling, ingest, ingesting, dispatcher)
+            delivering.cancel()
+            renewing.cancel()
+        return clean
+
+    async def _prepare(self, ingest: Ingest) -> None:
+        while True:
+            try:
+                return await ingest.prepare()
+            except StoreUnavailable as error:
+                self._events.store_unavailable(error.why)
+                await asyncio.sleep(_STANDBY_LOOK_MS / 1000)
+
+    async def _stop_in_order(
+        self,
+        polling: asyncio.Task[None],
+        ingest: Ingest,
+        ingesting: asyncio.Task[None],
+        dispatcher: Dispatcher,
+    ) -> bool:
+        polling.cancel()
+        await asyncio.wait([polling])
+        ingest.stop()
+        clean = True
+        try:
+            async with asyncio.timeout(self._grace_left_ms() / 1000):
+                await asyncio.wait([ingesting])
+                await ingest.finish()
+        except TimeoutError:
+            # The store does not answer: what was not committed is delivered again.
+            ingesting.cancel()
+            clean = False
+        await dispatcher.stop(self._grace_left_ms())
+        return clean
+
+    def _grace_left_ms(self) -> int:
+        return max(self._stop_by_ms - self._clock.monotonic_ms(), 0)
+
+
+async def _until_closed(supervisor: Supervisor) -> None:
+    try:
+        await supervisor.run()
+    except InboxClosed:
+        return
+
+
+def _first(group: ExceptionGroup[CommitRefused]) -> CommitRefused:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, CommitRefused)
+    return error

@@ -1,0 +1,36 @@
+"""What the service is told: typed settings, read from one file and the environment, with every problem reported at once.
+
+``model`` is the contract (sections, keys, units, defaults and why), ``sources`` reads the TOML file, the environment and secret files,
+``problems`` words what is wrong for the person who has to change it, and ``loading`` puts the three together.
+"""
+
+from __future__ import annotations
+
+from consumer.settings.loading import load_settings
+from consumer.settings.model import (
+    CommitSettings,
+    HttpSettings,
+    LeaseSettings,
+    LogSettings,
+    OrderingSettings,
+    ReplaySettings,
+    Settings,
+    ShutdownSettings,
+    StoreSettings,
+)
+from consumer.settings.salesforce import AuthFlow, SalesforceSettings
+
+__all__ = [
+    "AuthFlow",
+    "CommitSettings",
+    "HttpSettings",
+    "LeaseSettings",
+    "LogSettings",
+    "OrderingSettings",
+    "ReplaySettings",
+    "SalesforceSettings",
+    "Settings",
+    "ShutdownSettings",
+    "StoreSettings",
+    "load_settings",
+]

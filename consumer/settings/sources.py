@@ -1,0 +1,185 @@
+"""Where settings come from: one TOML file, the environment, and the files that hold secrets.
+
+A layer is nested values plus the problems met while reading it; it knows which variable each value came from, so that a complaint can name
+what to change. The environment wins over the file. An empty variable counts as unset, because that is what ``${TOKEN:-}`` leaves behind
+in compose files. Kubernetes injects variables for every Service in the namespace (``CADENCE_CONSUMER_SERVICE_HOST``): those are ignored,
+any other unknown ``CADENCE_`` variable is a problem, because a misspelt setting that is silently ignored is found at 3 a.m.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from consumer.errors import Problem
+from consumer.settings.schema import (
+    PREFIX,
+    closest,
+    dotted,
+    field_at,
+    is_free,
+    is_list,
+    is_mapping,
+    is_section,
+    keys_at,
+    variable,
+    variables,
+)
+from consumer.settings.values import may_come_from_file
+
+__all__ = ["CONFIG_VARIABLE", "Layer", "merged", "read_environment", "read_file"]
+
+CONFIG_VARIABLE = "CADENCE_CONFIG"
+"""Names the file where no ``--config`` does."""
+
+_SERVICE_LINK = re.compile(
+    r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$"
+)
+_FILE = "_file"
+
+
+@dataclass(slots=True)
+class Layer:
+    """What one source says.
+
+    Attributes:
+        values: nested, as the models take them.
+        names: path to the environment variable that set it.
+        problems: met while reading.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    names: dict[tuple[str, ...], str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_file(path: Path) -> Layer:
+    """The TOML file at ``path``; secret files in it are relative to its directory."""
+    layer = Layer()
+    try:
+        layer.values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        layer.problems.append(Problem("--config", f"{path} cannot be read: {error.strerror}"))
+    except UnicodeDecodeError:
+        layer.problems.append(Problem("--config", f"{path} is not UTF-8 text"))
+    except tomllib.TOMLDecodeError as error:
+        layer.problems.append(Problem("--config", f"{path} is not valid TOML: {error}"))
+    _resolve_files(layer.values, (), path.parent, layer)
+    return layer
+
+
+def _resolve_files(values: dict[str, Any], path: tuple[str, ...], base: Path, layer: Layer) -> None:
+    for key, value in list(values.items()):
+        if isinstance(value, dict):
+            _resolve_files(value, (*path, key), base, layer)
+            continue
+        stem = key.removesuffix(_FILE)
+        target = (*path, stem)
+        if stem == key or (known := field_at(target)) is None or not may_come_from_file(known):
+            continue
+        del values[key]
+        if stem in values:
+            layer.problems.append(Problem(dotted(target), f"is given twice, also as {key}; keep one"))
+        elif not isinstance(value, str):
+            layer.problems.append(Problem(dotted(target), f"{key} must be the path of a file, not {value!r}"))
+        elif (text := _content(base / value, target, key, layer)) is not None:
+            values[stem] = text
+
+
+def read_environment(environ: Mapping[str, str]) -> Layer:
+    """Every ``CADENCE_<SECTION>__<KEY>`` in ``environ``; secret files are relative to the working directory."""
+    layer = Layer()
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or not environ[name]:
+            continue
+        path = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
+        known = field_at(path)
+        if is_free(path) or (known is not None and not is_section(path)):
+            _put(layer, path, name, _value(environ[name], known, path, name, layer))
+        elif known is not None:
+            example = next((v for v in variables() if v.startswith(f"{name}__")), f"{name}__NOTIFY__USE")
+            layer.problems.append(Problem(name, f"is a section; set its keys one by one, as in {example}"))
+        elif (secret := _named_file(path)) is not None:
+            if variable(secret) in environ and environ[variable(secret)]:
+                layer.problems.append(
+                    Problem(dotted(secret), f"is given twice, as {variable(secret)} and {name}; keep one")
+                )
+            elif (text := _content(Path(environ[name]), secret, name, layer)) is not None:
+                _put(layer, secret, name, text)
+            else:
+                layer.names[secret] = name
+        elif not _SERVICE_LINK.search(name) or "__" in name:
+            layer.problems.append(Problem(name, _unknown(name, path)))
+    return layer
+
+
+def _named_file(path: tuple[str, ...]) -> tuple[str, ...] | None:
+    target = (*path[:-1], path[-1].removesuffix(_FILE))
+    known = field_at(target)
+    return target if target != path and known is not None and may_come_from_file(known) else None
+
+
+def _unknown(name: str, path: tuple[str, ...]) -> str:
+    known = variables()
+    if path[0] == "handlers" and len(path) == 3:
+        known += [variable((*path[:2], key)) for key in keys_at(path[:2])]
+    meant = closest(name, known)
+    return "is not a setting" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _value(text: str, known: Any, path: tuple[str, ...], name: str, layer: Layer) -> Any:
+    structured = text.lstrip().startswith(("[", "{"))
+    if known is not None and is_list(known) and not structured:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if structured and (known is None or is_list(known) or is_mapping(known)):
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            layer.problems.append(Problem(dotted(path), f"{name} begins like JSON and is not: {error}"))
+            return None
+    return text
+
+
+def _put(layer: Layer, path: tuple[str, ...], name: str, value: Any) -> None:
+    layer.names[path] = name
+    place = layer.values
+    for part in path[:-1]:
+        place = place.setdefault(part, {})
+    place[path[-1]] = value
+
+
+def _content(file: Path, target: tuple[str, ...], named_by: str, layer: Layer) -> str | None:
+    try:
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        layer.problems.append(
+            Problem(dotted(target), f"the file {file} ({named_by}) cannot be read: {error.strerror}")
+        )
+    except UnicodeDecodeError:
+        layer.problems.append(Problem(dotted(target), f"the file {file} ({named_by}) is not UTF-8 text"))
+    else:
+        if text:
+            return text
+        layer.problems.append(Problem(dotted(target), f"the file {file} ({named_by}) is empty"))
+    return None
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``below`` with everything that ``above`` says put over it, key by key.
+
+    Variable names have neither lower case nor hyphens, so ``MY_CRM`` finds ``my-crm`` where the file has it.
+    """
+    result = dict(below)
+    for key, value in above.items():
+        same = next((known for known in below if known.lower().replace("-", "_") == key), key)
+        old = result.get(same)
+        result[same] = (
+            merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
+    return result

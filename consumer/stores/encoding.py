@@ -1,0 +1,26 @@
+"""What the stores write alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Final
+
+import orjson
+
+from consumer.ports import ChannelState
+
+__all__ = ["HISTORY_KEPT", "decode_channels", "encode_channels"]
+
+HISTORY_KEPT: Final = 20_000
+"""Past positions that are kept over all channels: a week of two channels at one a minute each."""
+
+
+def encode_channels(channels: Mapping[str, ChannelState]) -> bytes:
+    """Positions as JSON."""
+    return orjson.dumps({channel: asdict(state) for channel, state in channels.items()})
+
+
+def decode_channels(data: bytes) -> dict[str, ChannelState]:
+    """Positions as :func:`encode_channels` wrote them."""
+    return {channel: ChannelState(**value) for channel, value in orjson.loads(data).items()}

@@ -1,0 +1,187 @@
+"""What delivery tells, turned into log lines and metrics: one named event both logs and counts.
+
+A delivered event is counted and not logged; an attempt that failed is a warning as long as another one follows, and an error when the event
+is given up or holds its run back. Only the last one carries the traceback: ten identical ones help nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from consumer.ports import JournalEntry
+from consumer.telemetry.metrics import MetricName, Metrics
+
+__all__ = ["DeliveryTelemetry"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Children:
+    """A handler's metrics, looked up once."""
+
+    delivered: Counter
+    failed: Counter
+    dead_lettered: Counter
+    skipped: Counter
+    filtered: Counter
+    seconds: Histogram
+    offset: Gauge
+    lag: Gauge
+
+
+class DeliveryTelemetry:
+    """Implements ``DeliveryEvents``."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._log = structlog.get_logger()
+        self._metrics = metrics
+        self._known: dict[str, _Children] = {}
+        self._down: set[str] = set()
+
+    def _of(self, handler: str) -> _Children:
+        known = self._known.get(handler)
+        if known is None:
+            counter, gauge = self._metrics.counter, self._metrics.gauge
+            known = self._known[handler] = _Children(
+                delivered=counter(MetricName.HANDLER_DELIVERED, handler),
+                failed=counter(MetricName.HANDLER_FAILED, handler),
+                dead_lettered=counter(MetricName.HANDLER_DEAD_LETTERED, handler),
+                skipped=counter(MetricName.HANDLER_SKIPPED, handler),
+                filtered=counter(MetricName.HANDLER_FILTERED, handler),
+                seconds=self._metrics.histogram(MetricName.HANDLER_SECONDS, handler),
+                offset=gauge(MetricName.HANDLER_OFFSET, handler),
+                lag=gauge(MetricName.HANDLER_LAG, handler),
+            )
+        return known
+
+    # -------------------------------------------------------- handlers
+
+    def opened(self, handler: str, offset: int) -> None:
+        """The handler is open and goes on after ``offset``."""
+        self._of(handler).offset.set(offset)
+        self._log.info("handler_opened", handler=handler, offset=offset)
+
+    def open_failed(self, handler: str, error: BaseException, again_ms: int) -> None:
+        """Its ``open`` raised or took too long."""
+        self._log.error("handler_open_failed", handler=handler, again_ms=again_ms, exc_info=error)
+
+    def close_failed(self, handler: str, error: BaseException) -> None:
+        """Its ``close`` raised or took too long."""
+        self._log.warning("handler_close_failed", handler=handler, exc_info=error)
+
+    # -------------------------------------------------------- events
+
+    def delivered(self, handler: str, type_: str, duration_ms: int, attempt: int) -> None:
+        """It is done with an event."""
+        known = self._of(handler)
+        known.delivered.inc()
+        known.seconds.observe(duration_ms / 1000)
+        if attempt > 1:
+            self._log.info("delivered_after_failure", handler=handler, type=type_, attempt=attempt)
+
+    def failed(
+        self,
+        handler: str,
+        entry: JournalEntry,
+        attempt: int,
+        error: str,
+        exception: BaseException | None,  # noqa: ARG002 - the last attempt shows it
+        again_ms: int,
+    ) -> None:
+        """An attempt failed and another follows."""
+        self._of(handler).failed.inc()
+        self._log.warning(
+            "handler_failed", **_facts(handler, entry), attempt=attempt, error=error, again_ms=again_ms
+        )
+
+    def blocked(
+        self,
+        handler: str,
+        entry: JournalEntry,
+        attempt: int,
+        error: str,
+        exception: BaseException | None,
+        again_ms: int,
+    ) -> None:
+        """All attempts are used up and the run is held back until the event succeeds."""
+        self._of(handler).failed.inc()
+        self._log.error(
+            "handler_blocked",
+            **_facts(handler, entry),
+            attempt=attempt,
+            error=error,
+            again_ms=again_ms,
+            **_trace(exception),
+        )
+
+    def dead_lettered(
+        self, handler: str, entry: JournalEntry, attempts: int, error: str, exception: BaseException | None
+    ) -> None:
+        """The event is kept aside."""
+        known = self._of(handler)
+        known.failed.inc()
+        known.dead_lettered.inc()
+        self._log.error(
+            "dead_lettered", **_facts(handler, entry), attempts=attempts, error=error, **_trace(exception)
+        )
+
+    def skipped(
+        self, handler: str, entry: JournalEntry, attempts: int, error: str, exception: BaseException | None
+    ) -> None:
+        """All attempts failed and the handler goes on without the event."""
+        known = self._of(handler)
+        known.failed.inc()
+        known.skipped.inc()
+        self._log.error(
+            "handler_skipped", **_facts(handler, entry), attempts=attempts, error=error, **_trace(exception)
+        )
+
+    def filtered(self, handler: str, type_: str, why: str) -> None:
+        """An event of a wanted type was left out."""
+        self._of(handler).filtered.inc()
+        self._log.debug("filtered", handler=handler, type=type_, why=why)
+
+    def interrupted(self, handler: str, entry: JournalEntry) -> None:
+        """A call was cancelled by the stop."""
+        self._log.info("handler_interrupted", **_facts(handler, entry))
+
+    # -------------------------------------------------------- places
+
+    def outrun(self, handler: str, after: int, first: int) -> None:
+        """Retention removed what lay between before the handler got there."""
+        self._log.error("handler_outrun", handler=handler, after=after, first=first, lost=first - after - 1)
+
+    def place(self, handler: str, offset: int, lag: int) -> None:
+        """Its place was saved."""
+        known = self._of(handler)
+        known.offset.set(offset)
+        known.lag.set(lag)
+        if handler in self._down:
+            self._down.discard(handler)
+            self._log.info("handler_store_available", handler=handler)
+
+    def store_unavailable(self, handler: str, error: BaseException, again_ms: int) -> None:
+        """Reading or saving failed; told with every attempt, logged with the first."""
+        if handler not in self._down:
+            self._down.add(handler)
+            self._log.error("handler_store_unavailable", handler=handler, why=str(error), again_ms=again_ms)
+
+    def unsaved(self, handler: str, offset: int) -> None:
+        """The stop came to an end before the place could be saved."""
+        self._log.warning("place_unsaved", handler=handler, offset=offset)
+
+
+def _facts(handler: str, entry: JournalEntry) -> dict[str, object]:
+    return {
+        "handler": handler,
+        "type": entry.type,
+        "run": entry.tracker_id,
+        "event_id": entry.id,
+        "offset": entry.offset,
+    }
+
+
+def _trace(exception: BaseException | None) -> dict[str, BaseException]:
+    return {} if exception is None else {"exc_info": exception}

@@ -1,0 +1,260 @@
+"""One named event both logs and counts: what ingest tells, turned into log lines, metrics and health.
+
+The halves of the service declare what they tell (``IngestEvents``, ``SupervisorEvents``); nothing else in them speaks to
+logs or metrics. Each method here is one event: how severe it is, what it counts, what health learns of it. Ordinary events are counted,
+not logged, because a line per poll hides the line that matters. ``consumer.telemetry.delivery`` does the same for handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import Counter
+
+from consumer.changes import Change
+from consumer.clock import Clock
+from consumer.errors import AuthenticationFailed, EndReason, Remedy
+from consumer.ingest.observer import CommitSummary
+from consumer.ports import Answer, IngestDeadLetter, SessionOpened
+from consumer.telemetry.health import Health
+from consumer.telemetry.metrics import MetricName, Metrics
+
+__all__ = ["IngestTelemetry", "TenureTelemetry"]
+
+_SHOWN_BYTES = 200
+"""Of an unreadable answer, in the log."""
+
+
+class TenureTelemetry:
+    """Implements ``ServiceEvents``: who holds the lease, whether the store is there, the end; also makes readiness a metric."""
+
+    def __init__(self, metrics: Metrics, health: Health, clock: Clock) -> None:
+        self._log = structlog.get_logger()
+        self._metrics = metrics
+        self._health = health
+        self._clock = clock
+        self._waiting_for: str | None = None
+        self._store_down = False
+        metrics.gauge(MetricName.READY).set_function(lambda: float(health.report(clock.monotonic_ms()).ready))
+
+    def waiting(self, holder: str | None) -> None:
+        """The lease is another's; may be told again and again."""
+        self._health.lease_waiting(self._clock.monotonic_ms(), holder)
+        if self._waiting_for != (holder or ""):
+            self._waiting_for = holder or ""
+            self._log.info("standby", held_by=holder)
+
+    def won(self, holder: str) -> None:
+        """The lease is ours."""
+        self._waiting_for = None
+        self._health.lease_held(self._clock.monotonic_ms(), holder)
+        self._metrics.gauge(MetricName.TENURE).set(1)
+        self._log.info("tenure_began", holder=holder)
+
+    def ended(self, why: str, holder: str | None = None) -> None:
+        """The tenure is over: lost, refused or released."""
+        self._health.lease_lost(self._clock.monotonic_ms(), holder)
+        self._metrics.gauge(MetricName.TENURE).set(0)
+        self._log.warning("tenure_ended", why=why, held_by=holder)
+
+    def store_unavailable(self, why: str) -> None:
+        """The store cannot be reached; may be told with every attempt."""
+        self._health.store_unavailable(self._clock.monotonic_ms(), why)
+        if not self._store_down:
+            self._store_down = True
+            self._log.error("store_unavailable", why=why)
+
+    def store_available(self) -> None:
+        """The store answered."""
+        self._health.store_available()
+        if self._store_down:
+            self._store_down = False
+            self._log.info("store_available")
+
+    def store_warning(self, what: str) -> None:
+        """Something about the store's configuration can lose checkpoints."""
+        self._log.warning("store_warning", what=what)
+
+    def stopping(self, grace_ms: int) -> None:
+        """A stop was asked for; running handlers get ``grace_ms`` milliseconds."""
+        self._health.stopping()
+        self._log.info("stopping", grace_ms=grace_ms)
+
+    def stopped(self, *, clean: bool) -> None:
+        """Everything has ended; ``clean`` when nothing had to be cut short."""
+        self._metrics.gauge(MetricName.TENURE).set(0)
+        say: Callable[..., None] = self._log.info if clean else self._log.warning
+        say("stopped", clean=clean)
+
+
+class IngestTelemetry:
+    """Implements ``IngestEvents`` and ``SupervisorEvents``.
+
+    Args:
+        metrics: where it counts.
+        health: what it tells.
+        clock: monotonic for health, wall for the lag.
+        channels: the configured ones, so that a channel that never came shows as 0 instead of being absent.
+    """
+
+    def __init__(self, metrics: Metrics, health: Health, clock: Clock, channels: tuple[str, ...]) -> None:
+        self._log = structlog.get_logger()
+        self._metrics = metrics
+        self._health = health
+        self._clock = clock
+        self._channels = channels
+        self._polled_ms: int | None = None
+        self._failing = False
+        # Children are kept: looking one up costs more than counting.
+        self._received: dict[str, Counter] = {c: metrics.counter(MetricName.RECEIVED, c) for c in channels}
+        self._journal: dict[str, Counter] = {}
+        self._held = metrics.gauge(MetricName.BUFFER_HELD)
+        self._commit_seconds = metrics.histogram(MetricName.COMMIT_SECONDS)
+        self._commits = metrics.counter(MetricName.COMMITS)
+        self._lag = metrics.gauge(MetricName.LAG_SECONDS)
+        self._acknowledge(frozenset())
+        metrics.gauge(MetricName.SINCE_LAST_POLL_SECONDS).set_function(self._since_last_poll)
+
+    def _since_last_poll(self) -> float:
+        return (
+            float("nan") if self._polled_ms is None else (self._clock.monotonic_ms() - self._polled_ms) / 1000
+        )
+
+    def _acknowledge(self, channels: frozenset[str]) -> None:
+        for channel in self._channels:
+            self._metrics.gauge(MetricName.CHANNEL_ACKNOWLEDGED, channel).set(channel in channels)
+
+    # -------------------------------------------------------- sessions
+
+    def session_opening(self, number: int) -> None:
+        """A session is about to authenticate and shake hands."""
+        self._health.session_opening(self._clock.monotonic_ms(), number)
+        self._log.debug("session_opening", session=number)
+
+    def session_opened(self, opened: SessionOpened) -> None:
+        """Every channel is acknowledged."""
+        self._health.session_opened(opened.received_ms, opened.session, opened.resumed)
+        self._acknowledge(frozenset(opened.resumed))
+        self._log.info("session_opened", session=opened.session, resumed=dict(opened.resumed))
+
+    def polled(self, answer: Answer) -> None:
+        """A poll was answered."""
+        self._polled_ms = answer.received_ms
+        self._health.polled(answer.received_ms)
+
+    def session_ended(
+        self, number: int, reason: EndReason, next_in_ms: int | None, body: bytes | None
+    ) -> None:
+        """A session is over."""
+        now_ms = self._clock.monotonic_ms()
+        self._health.session_ended(
+            now_ms, str(reason), now_ms + next_in_ms if next_in_ms is not None else None
+        )
+        self._acknowledge(frozenset())
+        self._metrics.counter(MetricName.SESSIONS_ENDED, reason.code).inc()
+        facts: dict[str, object] = {"session": number, "reason": reason.code, "detail": reason.detail}
+        if reason.channel is not None:
+            facts["channel"] = reason.channel
+        if body is not None:
+            facts["body"] = body[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
+            facts["body_bytes"] = len(body)
+        if reason.remedy is Remedy.STOP:
+            self._health.stopped(f"Salesforce refuses: {reason.detail}.", reason.action)
+            self._log.error("session_ended", **facts, action=reason.action)
+        else:
+            self._log.warning("session_ended", **facts, remedy=reason.remedy.value, next_in_ms=next_in_ms)
+
+    def authentication_failed(self, failure: AuthenticationFailed, next_in_ms: int) -> None:
+        """No token could be had."""
+        self._health.authentication_failing(self._clock.monotonic_ms(), failure.code, failure.detail)
+        self._metrics.counter(MetricName.AUTHENTICATION_FAILURES, failure.code).inc()
+        say: Callable[..., None] = self._log.error if failure.permanent else self._log.warning
+        say("authentication_failed", code=failure.code, detail=failure.detail, next_in_ms=next_in_ms)
+
+    # -------------------------------------------------------- changes
+
+    def received(self, channel: str, changes: int) -> None:
+        """Changes arrived."""
+        counter = self._received.get(channel)
+        if counter is None:
+            counter = self._received[channel] = self._metrics.counter(MetricName.RECEIVED, channel)
+        counter.inc(changes)
+
+    def bad_event(self, letter: IngestDeadLetter) -> None:
+        """A message could not be understood."""
+        self._metrics.counter(MetricName.BAD_EVENTS, letter.channel, letter.reason).inc()
+        self._log.error(
+            "bad_event",
+            channel=letter.channel,
+            position=letter.position,
+            reason=letter.reason,
+            detail=letter.detail,
+            dead_letter=letter.id,
+        )
+
+    def gap(self, change: Change) -> None:
+        """Salesforce says that something happened which the stream does not carry."""
+        header = change.header
+        self._metrics.counter(MetricName.GAPS, header.kind).inc()
+        self._log.warning(
+            "gap",
+            kind=header.kind,
+            entity=header.entity,
+            record_id=change.record_id,
+            committed_ms=header.commit_ms,
+        )
+
+    def position_refused(self, channel: str, position: str, policy: str, *, missed: bool) -> None:
+        """Salesforce does not know the stored replay id any more."""
+        say: Callable[..., None] = self._log.error if missed else self._log.warning
+        say("position_refused", channel=channel, position=position, policy=policy, missed=missed)
+
+    def input_stuck(self, channel: str, what: str) -> None:
+        """The same answer could not be read three times."""
+        self._health.input_stuck(channel, what)
+        self._log.error("input_stuck", channel=channel, what=what)
+
+    def input_flows(self, channel: str) -> None:
+        """An answer could be read again."""
+        self._health.input_flows(channel)
+        self._log.info("input_flows", channel=channel)
+
+    def held(self, changes: int) -> None:
+        """So many changes are held back now."""
+        self._held.set(changes)
+
+    # -------------------------------------------------------- commits
+
+    def committed(self, summary: CommitSummary) -> None:
+        """A commit was applied."""
+        self._health.committed(self._clock.monotonic_ms())
+        self._commits.inc()
+        self._commit_seconds.observe(summary.duration_ms / 1000)
+        self._metrics.counter(MetricName.DUPLICATES).inc(summary.duplicates)
+        self._metrics.counter(MetricName.LATE).inc(summary.late)
+        self._metrics.counter(MetricName.IGNORED).inc(summary.ignored)
+        for event_type, count in summary.events.items():
+            counter = self._journal.get(event_type)
+            if counter is None:
+                counter = self._journal[event_type] = self._metrics.counter(
+                    MetricName.JOURNAL_EVENTS, event_type
+                )
+            counter.inc(count)
+        if summary.newest_commit_ms is not None:
+            self._lag.set(max(0, self._clock.wall_ms() - summary.newest_commit_ms) / 1000)
+        if self._failing:
+            self._failing = False
+            self._log.info("commits_succeed_again", commit=summary.number)
+        self._log.debug(
+            "committed", commit=summary.number, changes=summary.changes, events=sum(summary.events.values())
+        )
+
+    def commit_failing(self, number: int, why: str, since_ms: int) -> None:
+        """The store did not take a commit; the same one is sent again."""
+        now_ms = self._clock.monotonic_ms()
+        self._health.commit_failing(now_ms, why)
+        self._metrics.counter(MetricName.COMMIT_FAILURES).inc()
+        if not self._failing:
+            self._failing = True
+            self._log.error("commit_failing", commit=number, why=why, since_ms=since_ms)

@@ -1,0 +1,324 @@
+"""Ready, or why not: facts in, sentences out.
+
+"The process runs" is not health: services that said so have stopped silently for days. Ready means that this replica holds the lease *and*
+every configured channel is acknowledged *and* polls were answered lately *and* commits succeed. Whoever learns a fact reports it with the
+time; the class knows no clock and decides only when asked. Reasons are whole sentences, because they are read at 3 a.m.
+
+All times are monotonic milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from consumer.durations import in_words
+
+__all__ = ["Health", "HealthReport"]
+
+POLL_LIMIT_MS = 125_000
+"""Salesforce's advice timeout (110 s) plus a margin of 15 s: the longest time an answered poll may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """What probes answer.
+
+    Attributes:
+        ready: whether the service does its work right now.
+        live: False only when it has stopped and will not go on by itself; a restart may help.
+        reasons: why it is not ready, one sentence each; empty when it is.
+        details: the facts behind it, for people and scripts; JSON values.
+    """
+
+    ready: bool
+    live: bool
+    reasons: list[str]
+    details: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Trouble:
+    since_ms: int
+    code: str
+    what: str
+
+
+@dataclass(slots=True)
+class _Session:
+    number: int = 0
+    state: Literal["none", "opening", "open", "ended"] = "none"
+    since_ms: int = 0
+    acknowledged: frozenset[str] = frozenset()
+    answered_ms: int = 0
+    end: str = ""
+    next_attempt_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Lease:
+    state: Literal["unknown", "waiting", "held", "lost"] = "unknown"
+    holder: str | None = None
+    since_ms: int = 0
+
+
+@dataclass(slots=True)
+class _Commits:
+    last_ms: int | None = None
+    count: int = 0
+    trouble: _Trouble | None = None
+
+
+@dataclass(slots=True)
+class _Facts:
+    lease: _Lease = field(default_factory=_Lease)
+    session: _Session = field(default_factory=_Session)
+    commits: _Commits = field(default_factory=_Commits)
+    authentication: _Trouble | None = None
+    store: _Trouble | None = None
+    bad_input: dict[str, str] = field(default_factory=dict)
+    stopped: str | None = None
+    stopping: bool = False
+
+
+class Health:
+    """Collects facts and judges them when asked.
+
+    Args:
+        channels: the configured channels; all must be acknowledged.
+        now_ms: when the service started.
+        poll_limit_ms: longest time without an answered poll.
+    """
+
+    def __init__(self, channels: Sequence[str], now_ms: int, poll_limit_ms: int = POLL_LIMIT_MS) -> None:
+        self._channels = tuple(channels)
+        self._started_ms = now_ms
+        self._poll_limit_ms = poll_limit_ms
+        self._facts = _Facts()
+
+    # -------------------------------------------------------- facts: tenure
+
+    def lease_waiting(self, now_ms: int, holder: str | None) -> None:
+        """Another replica has the lease."""
+        if self._facts.lease.state != "waiting" or self._facts.lease.holder != holder:
+            self._facts.lease = _Lease("waiting", holder, now_ms)
+
+    def lease_held(self, now_ms: int, holder: str) -> None:
+        """This replica won the lease, under the name ``holder``; a tenure begins."""
+        self._facts.lease = _Lease("held", holder, now_ms)
+
+    def lease_lost(self, now_ms: int, holder: str | None = None) -> None:
+        """The tenure is over; ``holder`` has the lease now, where known. Sessions and commits of the old tenure mean nothing any more."""
+        self._facts.lease = _Lease("lost", holder, now_ms)
+        self._facts.session = _Session(number=self._facts.session.number, since_ms=now_ms)
+        self._facts.commits.trouble = None
+        self._facts.bad_input.clear()
+
+    # -------------------------------------------------------- facts: session
+
+    def poll_limit(self, limit_ms: int) -> None:
+        """Salesforce advised another time-out: from now on a poll may go unanswered for ``limit_ms``."""
+        self._poll_limit_ms = limit_ms
+
+    def session_opening(self, now_ms: int, number: int) -> None:
+        """A session is being opened."""
+        self._facts.session = _Session(number=number, state="opening", since_ms=now_ms)
+
+    def session_opened(self, now_ms: int, number: int, channels: Iterable[str]) -> None:
+        """Salesforce acknowledged ``channels``, which also proves that the access token works."""
+        self._facts.session = _Session(
+            number=number, state="open", since_ms=now_ms, acknowledged=frozenset(channels), answered_ms=now_ms
+        )
+        self._facts.authentication = None
+
+    def polled(self, now_ms: int) -> None:
+        """A poll was answered, with events or without."""
+        self._facts.session.answered_ms = now_ms
+
+    def session_ended(self, now_ms: int, reason: str, next_attempt_ms: int | None) -> None:
+        """The session is over because of ``reason`` (``code: detail``); the next opens at ``next_attempt_ms`` (None: unknown)."""
+        self._facts.session = _Session(
+            number=self._facts.session.number,
+            state="ended",
+            since_ms=now_ms,
+            end=reason,
+            next_attempt_ms=next_attempt_ms,
+        )
+
+    def authentication_failing(self, now_ms: int, code: str, detail: str) -> None:
+        """No access token could be had."""
+        known = self._facts.authentication
+        self._facts.authentication = _Trouble(known.since_ms if known else now_ms, code, detail)
+
+    def authentication_worked(self) -> None:
+        """An access token was got."""
+        self._facts.authentication = None
+
+    # -------------------------------------------------------- facts: store
+
+    def committed(self, now_ms: int) -> None:
+        """A commit was applied, so the store works."""
+        self._facts.commits.last_ms = now_ms
+        self._facts.commits.count += 1
+        self._facts.commits.trouble = None
+        self._facts.store = None
+
+    def commit_failing(self, now_ms: int, why: str) -> None:
+        """A commit could not be applied and is tried again."""
+        known = self._facts.commits.trouble
+        self._facts.commits.trouble = _Trouble(known.since_ms if known else now_ms, "commit", why)
+
+    def store_unavailable(self, now_ms: int, why: str) -> None:
+        """The store cannot be reached."""
+        known = self._facts.store
+        self._facts.store = _Trouble(known.since_ms if known else now_ms, "store", why)
+
+    def store_available(self) -> None:
+        """The store answered."""
+        self._facts.store = None
+
+    # -------------------------------------------------------- facts: input and end
+
+    def input_stuck(self, channel: str, what: str) -> None:
+        """The same position of ``channel`` failed three times in the same way; going on would need a person."""
+        self._facts.bad_input[channel] = what
+
+    def input_flows(self, channel: str) -> None:
+        """``channel`` is past the position that had failed."""
+        self._facts.bad_input.pop(channel, None)
+
+    def stopped(self, what: str, action: str) -> None:
+        """The service gave up until a person does ``action``."""
+        self._facts.stopped = f"{what} {action}".strip()
+
+    def stopping(self) -> None:
+        """A stop was asked for; the process is finishing its work."""
+        self._facts.stopping = True
+
+    # -------------------------------------------------------- judgement
+
+    def report(self, now_ms: int) -> HealthReport:
+        """The verdict at ``now_ms``."""
+        reasons = self._reasons(now_ms)
+        return HealthReport(
+            ready=not reasons,
+            live=self._facts.stopped is None,
+            reasons=reasons,
+            details=self._details(now_ms),
+        )
+
+    def _reasons(self, now_ms: int) -> list[str]:
+        facts = self._facts
+        reasons: list[str] = []
+        if facts.stopped is not None:
+            reasons.append(f"Stopped: {facts.stopped}")
+        if facts.stopping:
+            reasons.append("Shutting down: finishing what was taken in, nothing new is read.")
+        if facts.store is not None:
+            reasons.append(
+                f"The store has been unavailable for {_for(now_ms, facts.store.since_ms)}: {facts.store.what}"
+            )
+        if facts.lease.state != "held":
+            # What a standby does not do is no news.
+            reasons.append(self._lease_reason(now_ms))
+            return reasons
+        if facts.commits.trouble is not None:
+            trouble = facts.commits.trouble
+            reasons.append(f"Commits have been failing for {_for(now_ms, trouble.since_ms)}: {trouble.what}")
+        if facts.authentication is not None:
+            trouble = facts.authentication
+            reasons.append(
+                f"Salesforce has given no access token for {_for(now_ms, trouble.since_ms)} "
+                f"({trouble.code}): {trouble.what}"
+            )
+        reasons += self._session_reasons(now_ms)
+        reasons += [
+            f"Channel {channel} is stuck: {what}" for channel, what in sorted(facts.bad_input.items())
+        ]
+        return reasons
+
+    def _lease_reason(self, now_ms: int) -> str:
+        lease = self._facts.lease
+        if lease.state == "waiting":
+            return (
+                f"Standby for {_for(now_ms, lease.since_ms)}: the lease is held by {lease.holder or 'another replica'}; "
+                "this replica takes over when that one stops."
+            )
+        if lease.state == "lost":
+            by = f" to {lease.holder}" if lease.holder else ""
+            return f"The lease was lost{by} {_for(now_ms, lease.since_ms)} ago; this replica is trying to win it again."
+        return "Starting: the lease has not been asked for yet."
+
+    def _session_reasons(self, now_ms: int) -> list[str]:
+        session = self._facts.session
+        missing = [channel for channel in self._channels if channel not in session.acknowledged]
+        if missing:
+            names = ", ".join(missing)
+            return [
+                f"{'Channel' if len(missing) == 1 else 'Channels'} {names} not acknowledged: {self._why(now_ms)}"
+            ]
+        silent_ms = now_ms - session.answered_ms
+        if silent_ms > self._poll_limit_ms:
+            normal = in_words(self._poll_limit_ms)
+            return [
+                f"Salesforce has not answered a poll for {in_words(silent_ms)} (at most {normal} is normal)."
+            ]
+        return []
+
+    def _why(self, now_ms: int) -> str:
+        session = self._facts.session
+        if session.state == "opening":
+            return f"session {session.number} has been opening for {_for(now_ms, session.since_ms)}."
+        if session.state == "open":
+            return f"session {session.number} is open without it."
+        if session.state == "ended":
+            text = f"session {session.number} ended {_for(now_ms, session.since_ms)} ago ({session.end})"
+            if session.next_attempt_ms is None:
+                return f"{text}."
+            wait_ms = session.next_attempt_ms - now_ms
+            return f"{text}; the next attempt is {f'in {in_words(wait_ms)}' if wait_ms > 0 else 'due'}."
+        return "no session has been opened yet."
+
+    def _details(self, now_ms: int) -> dict[str, Any]:
+        facts = self._facts
+        session = facts.session
+        is_open = session.state == "open"
+        return {
+            "uptime_ms": now_ms - self._started_ms,
+            "lease": {
+                "state": facts.lease.state,
+                "holder": facts.lease.holder,
+                "since_ms": now_ms - facts.lease.since_ms,
+            },
+            "session": {
+                "number": session.number,
+                "state": session.state,
+                "since_ms": now_ms - session.since_ms,
+                "last_answer_ms": now_ms - session.answered_ms if is_open else None,
+                "ended": session.end or None,
+                "next_attempt_ms": (
+                    max(0, session.next_attempt_ms - now_ms) if session.next_attempt_ms is not None else None
+                ),
+            },
+            "channels": {channel: channel in session.acknowledged for channel in self._channels},
+            "authentication": _shown(facts.authentication, now_ms),
+            "store": _shown(facts.store, now_ms),
+            "commits": {
+                "count": facts.commits.count,
+                "last_ms": now_ms - facts.commits.last_ms if facts.commits.last_ms is not None else None,
+                "failing": _shown(facts.commits.trouble, now_ms),
+            },
+            "stopping": facts.stopping,
+            "stopped": facts.stopped,
+        }
+
+
+def _for(now_ms: int, since_ms: int) -> str:
+    return in_words(max(0, now_ms - since_ms))
+
+
+def _shown(trouble: _Trouble | None, now_ms: int) -> dict[str, Any] | None:
+    if trouble is None:
+        return None
+    return {"for_ms": now_ms - trouble.since_ms, "code": trouble.code, "what": trouble.what}

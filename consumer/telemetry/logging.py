@@ -1,0 +1,177 @@
+"""Log lines: JSON for machines, readable for people, on standard error, never with a secret in them.
+
+Everything goes through one chain of processors, also what libraries say through the standard library. No part of the service logs a
+token or a key on purpose; :class:`Redactor` is the second line of defence and removes every registered secret from every string, in the
+spellings in which it travels (as it is, percent-encoded, and line by line for a PEM key).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TextIO
+from urllib.parse import quote, quote_plus
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+__all__ = ["Redactor", "configure_logging"]
+
+HIDDEN = "[secret]"
+"""Stands where a secret was."""
+
+SHORTEST = 4
+"""Characters; shorter secrets are not searched for, they would garble every line."""
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Redactor:
+    """A structlog processor that removes registered secrets from every string, also inside lists and mappings, in keys and in bytes."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._spellings: tuple[str, ...] = ()
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: str) -> None:
+        """Keep ``secret`` out of every later line; for tokens that were got while running."""
+        spellings = {secret, quote(secret, safe=""), quote_plus(secret)}
+        if "\n" in secret:
+            # A key is long and wrapped; its lines turn up one by one. The dashed lines are not secret.
+            spellings |= {line for line in secret.splitlines() if not line.startswith("-----")}
+        known = {*self._spellings, *(spelling for spelling in spellings if len(spelling) >= SHORTEST)}
+        # Longest first, so that a secret that contains another one disappears whole.
+        self._spellings = tuple(sorted(known, key=lambda spelling: (-len(spelling), spelling)))
+
+    def text(self, text: str) -> str:
+        """``text`` without secrets."""
+        for spelling in self._spellings:
+            if spelling in text:
+                text = text.replace(spelling, HIDDEN)
+        return text
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG002
+        """``event`` without secrets; called by structlog for every line."""
+        if not self._spellings:
+            return event
+        return {self.text(key): self._clean(value) for key, value in event.items()}
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, bytes):
+            return self.text(value.decode("utf-8", "backslashreplace"))
+        if isinstance(value, Mapping):
+            return {self._clean(key): self._clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean(item) for item in value]
+        return self.text(str(value))
+
+
+class _Stderr:
+    """Standard error as it is when a line is written: whoever replaces it later (a test runner, a live view) gets the lines."""
+
+    def write(self, line: bytes) -> int:
+        stream: TextIO = sys.stderr
+        buffer = getattr(stream, "buffer", None)
+        if buffer is None:
+            return stream.write(line.decode())
+        stream.flush()
+        return int(buffer.write(line))
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+        buffer = getattr(sys.stderr, "buffer", None)
+        if buffer is not None:
+            buffer.flush()
+
+
+def _as_json(event: EventDict, **_: Any) -> bytes:
+    # What a person looks for comes first.
+    head = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
+    return orjson.dumps({**head, **event}, default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+class _Rendered:
+    """The last processor for a console, as bytes for the same sink."""
+
+    def __init__(self, colors: bool) -> None:
+        self._renderer = structlog.dev.ConsoleRenderer(
+            colors=colors,
+            # Tracebacks were formatted before the redactor saw them; pretty ones would show local variables.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+        return self._renderer(logger, method, event).encode("utf-8", "backslashreplace")
+
+
+class _FromStandardLibrary(logging.Handler):
+    """What libraries log, through our processors."""
+
+    def __init__(self, processors: list[Processor]) -> None:
+        super().__init__()
+        self._processors = processors
+        self._sink = _Stderr()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            value: Any = {
+                "event": record.getMessage(),
+                "logger": record.name,
+                "level": record.levelname.lower(),
+            }
+            if record.exc_info:
+                value["exc_info"] = record.exc_info
+            for processor in self._processors:
+                value = processor(None, record.levelname.lower(), value)
+            self._sink.write(value + b"\n")
+            self._sink.flush()
+        except Exception:  # noqa: BLE001 - logging's own contract: a handler reports through handleError, it never raises
+            self.handleError(record)
+
+
+def configure_logging(
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    style: Literal["auto", "console", "json"] = "auto",
+    redactor: Redactor | None = None,
+) -> None:
+    """Configure structlog and the standard library's logging for this process; the last call wins.
+
+    Args:
+        level: least severity that is written. Libraries speak from ``warning`` on, whatever it is.
+        style: ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
+        redactor: knows what must never appear; secrets can be added to it while running.
+    """
+    terminal = sys.stderr.isatty()
+    if style == "auto":
+        style = "console" if terminal else "json"
+    renderer: Processor = (
+        structlog.processors.JSONRenderer(serializer=_as_json)
+        if style == "json"
+        else _Rendered(colors=terminal and not os.environ.get("NO_COLOR"))
+    )
+    shared: list[Processor] = [
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        structlog.processors.format_exc_info,
+        redactor or Redactor(),
+        renderer,
+    ]
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *shared],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        context_class=dict,
+        logger_factory=structlog.BytesLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if isinstance(handler, _FromStandardLibrary)]:
+        root.removeHandler(old)
+    root.addHandler(_FromStandardLibrary(shared))
+    root.setLevel(max(_LEVELS[level], logging.WARNING))

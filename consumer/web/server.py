@@ -1,0 +1,215 @@
+"""Probes, metrics and the API on one small HTTP server.
+
+``/healthz`` answers 200 as long as the event loop turns, ``/readyz`` says ready or why not, ``/metrics`` is for Prometheus. Everything
+else needs ``http.token`` as a bearer token; without a configured token it stays closed, because positions and record ids are nobody's
+business by default. Requests are not logged: probes ask every few seconds.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import orjson
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from consumer.clock import Clock, iso
+from consumer.errors import StoreError
+from consumer.ports import ChannelState, LeaseState
+from consumer.telemetry.health import HealthReport
+
+__all__ = ["CheckpointReader", "Readiness", "WebServer"]
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Readiness(Protocol):
+    """What the probes ask; ``consumer.telemetry.health.Health`` answers."""
+
+    def report(self, now_ms: int) -> HealthReport:
+        """The verdict at monotonic ``now_ms``."""
+        ...
+
+
+class CheckpointReader(Protocol):
+    """What ``/api/checkpoints`` asks of a store."""
+
+    async def channels(self) -> dict[str, ChannelState]:
+        """Every remembered channel."""
+        ...
+
+    async def lease(self) -> LeaseState:
+        """Who holds the lease."""
+        ...
+
+    async def org_id(self) -> str | None:
+        """The org the store belongs to."""
+        ...
+
+
+class WebServer:
+    """Serves until closed; use it as an asynchronous context manager, or ``start`` and ``aclose``.
+
+    Args:
+        health: asked by ``/readyz`` and ``/api/status``.
+        registry: shown by ``/metrics``.
+        store: read by ``/api/checkpoints``.
+        clock: for uptime and ages.
+        host: address to listen on.
+        port: TCP port; 0 takes a free one, see ``port``.
+        token: what ``/api`` needs; None keeps it closed.
+    """
+
+    def __init__(
+        self,
+        *,
+        health: Readiness,
+        registry: CollectorRegistry,
+        store: CheckpointReader,
+        clock: Clock,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        token: str | None = None,
+    ) -> None:
+        self._health = health
+        self._registry = registry
+        self._store = store
+        self._clock = clock
+        self._host = host
+        self._wanted_port = port
+        self._token = token
+        self._runner: web.AppRunner | None = None
+        self._port: int | None = None
+        self._started_ms = 0
+
+    @property
+    def port(self) -> int:
+        """The port it listens on.
+
+        Raises:
+            RuntimeError: it does not listen.
+        """
+        if self._port is None:
+            raise RuntimeError("the web server is not started")
+        return self._port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address cannot be used, as when the port is taken.
+        """
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/api/status", self._status)
+        app.router.add_get("/api/checkpoints", self._checkpoints)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._host, self._wanted_port)
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self._port = int(runner.addresses[0][1])
+        self._started_ms = self._clock.monotonic_ms()
+
+    async def aclose(self) -> None:
+        """Stop listening; open requests get 2 s to finish."""
+        runner, self._runner, self._port = self._runner, None, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # -------------------------------------------------------- who may ask
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.path in _PUBLIC:
+            return await handler(request)
+        if self._token is None:
+            return _json({"error": "the API is closed: set http.token, or CADENCE_HTTP__TOKEN"}, 403)
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        expected = self._token.encode()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
+            refusal = _json({"error": "needs the token of http.token: Authorization: Bearer …"}, 401)
+            refusal.headers["WWW-Authenticate"] = 'Bearer realm="cadence-consumer"'
+            return refusal
+        try:
+            return await handler(request)
+        except web.HTTPException as refusal_:
+            return _json({"error": f"{request.method} {request.path}: {refusal_.reason}"}, refusal_.status)
+        except StoreError as error:
+            return _json({"error": str(error)}, 503)
+
+    # -------------------------------------------------------- answers
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _json({"status": "alive", "uptime_ms": self._clock.monotonic_ms() - self._started_ms})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        report = self._health.report(self._clock.monotonic_ms())
+        return _json({"ready": report.ready, "reasons": report.reasons}, 200 if report.ready else 503)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    async def _status(self, _: web.Request) -> web.Response:
+        report = self._health.report(self._clock.monotonic_ms())
+        return _json(
+            {"ready": report.ready, "live": report.live, "reasons": report.reasons, "details": report.details}
+        )
+
+    async def _checkpoints(self, _: web.Request) -> web.Response:
+        channels = await self._store.channels()
+        lease = await self._store.lease()
+        return _json(
+            {
+                "org_id": await self._store.org_id(),
+                "lease": {
+                    "holder": lease.holder,
+                    "expires": iso(lease.expires_ms) if lease.holder else None,
+                    "commits": lease.number,
+                },
+                "channels": {
+                    name: {
+                        "position": state.position,
+                        "position_time": _time(state.position_ms),
+                        "birth": iso(state.birth_ms),
+                        "polled_through": _time(state.polled_through_ms),
+                    }
+                    for name, state in sorted(channels.items())
+                },
+            }
+        )
+
+
+def _time(ms: int | None) -> str | None:
+    return iso(ms) if ms is not None else None
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(value),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )

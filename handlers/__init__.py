@@ -1,0 +1,1 @@
+"""The built-in handlers, each written against ``consumer`` alone, so that each is also an example to copy."""

@@ -1,0 +1,43 @@
+"""The README is true: its derived parts, its links, its examples."""
+
+import re
+
+from tests.readme import README, rendered
+
+
+def test_the_settings_table_is_that_of_the_code():
+    assert README.read_text() == rendered(), "run: python -m tests.readme"
+
+
+def test_every_link_leads_somewhere():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text())
+    assert len(links) > 10
+    assert [link for link in links if not (README.parent / link).exists()] == []
+
+
+def test_the_example_handler_loads(tmp_path, monkeypatch):
+    from consumer.delivery.loading import load_handlers
+    from consumer.delivery.spec import HandlerSpec
+
+    (source,) = re.findall(r"```python\n(# notify.py\n.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "notify.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    (loaded,) = load_handlers({"notify": HandlerSpec(use="notify:notify")})
+    assert "run.ended.finished" in loaded.types
+    assert "step.failed" in loaded.types
+
+
+def test_every_command_of_the_table_exists():
+    import typer.main
+
+    from consumer.cli import app
+
+    root = typer.main.get_command(app)
+    section = README.read_text().split("## Commands")[1].split("\n## ")[0]
+    lines = re.findall(r"^\| `([a-z][^`]*)` \| ", section, re.MULTILINE)
+    assert len(lines) >= 10
+    for line in lines:
+        command = root
+        for word in line.split():
+            if word.islower():
+                command = command.commands[word]

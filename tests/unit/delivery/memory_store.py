@@ -1,0 +1,102 @@
+"""Journal and places in memory: honest about compare-and-set, with faults on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from consumer.errors import CommitRefused, StoreUnavailable
+from consumer.ports import Commit, HandlerDeadLetter, JournalEntry, SavedPlace, Tenure
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self.entries: list[JournalEntry] = []
+        self.saved: dict[str, SavedPlace] = {}
+        self.letters: list[HandlerDeadLetter] = []
+        self.saves: list[tuple[str, SavedPlace, tuple[HandlerDeadLetter, ...]]] = []
+        self.save_times: list[float] = []
+        self.unavailable = False
+        self.lose_replies = 0
+        self._last = 0
+        self._number = 0
+        self._wins = 0
+        self._token: str | None = None
+        self._grown = asyncio.Event()
+
+    async def acquire(self, holder: str, lease_ms: int) -> Tenure | None:
+        del lease_ms
+        self._wins += 1
+        self._token, self._number = f"token-{self._wins}", 0
+        return Tenure(self._token, holder)
+
+    async def commit(self, commit: Commit) -> bool:
+        if commit.token != self._token:
+            raise CommitRefused(commit.number, None)
+        for record in commit.journal:
+            self._last += 1
+            self.entries.append(
+                JournalEntry(self._last, record.id, record.type, record.tracker_id, record.data)
+            )
+        self._grown.set()
+        return True
+
+    def remove_through(self, offset: int) -> None:
+        """What retention does."""
+        self.entries = [entry for entry in self.entries if entry.offset > offset]
+
+    def _check(self) -> None:
+        if self.unavailable:
+            raise StoreUnavailable("memory", "told to be")
+
+    async def read(self, after: int, limit: int) -> list[JournalEntry]:
+        self._check()
+        return [entry for entry in self.entries if entry.offset > after][:limit]
+
+    async def bounds(self) -> tuple[int, int]:
+        self._check()
+        return (self.entries[0].offset if self.entries else self._last + 1, self._last)
+
+    async def wait(self, after: int, timeout_ms: int) -> bool:
+        self._check()
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                while self._last <= after:
+                    self._grown.clear()
+                    await self._grown.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def of_run(self, tracker_id: str) -> list[JournalEntry]:
+        return [entry for entry in self.entries if entry.tracker_id == tracker_id]
+
+    async def place(self, handler: str) -> SavedPlace | None:
+        self._check()
+        return self.saved.get(handler)
+
+    async def save_place(
+        self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Sequence[HandlerDeadLetter] = ()
+    ) -> None:
+        self._check()
+        stored = self.saved.get(handler)
+        if tenure.token != self._token:
+            raise CommitRefused(place.revision, None)
+        if stored is None or stored.revision == place.revision - 1:
+            if stored is None and place.revision != 1:
+                raise CommitRefused(place.revision, None)
+            self.saved[handler] = place
+            self.letters.extend(dead_letters)
+            self.saves.append((handler, place, tuple(dead_letters)))
+            self.save_times.append(asyncio.get_running_loop().time())
+        elif stored != place:
+            raise CommitRefused(place.revision, None)
+        if self.lose_replies:
+            self.lose_replies -= 1
+            raise StoreUnavailable("memory", "the reply was lost")
+
+    async def places(self) -> dict[str, SavedPlace]:
+        return dict(self.saved)
+
+    async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
+        return [letter for letter in self.letters if handler in (None, letter.handler)][-limit:]

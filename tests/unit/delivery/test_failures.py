@@ -1,0 +1,295 @@
+"""What a failing event goes through, and where it ends. Time is virtual, chance is zero."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from consumer.delivery.place import Place
+from consumer.plugin import Failed, Reject, Retry
+from tests.unit.delivery.world import Batches, Log, loaded, record, until
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_attempts_are_counted_from_one_and_spaced_by_doubling_delays(world):
+    times, attempts = [], []
+
+    async def handle(event, ctx):
+        times.append(asyncio.get_running_loop().time())
+        attempts.append(ctx.attempt)
+        raise OSError("down")
+
+    await world.publish(record(0))
+    async with world.delivering(loaded(handle, max_attempts=5)):
+        await world.settled_through(1)
+    assert attempts == [1, 2, 3, 4, 5]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert gaps == pytest.approx([0.5, 1, 2, 4], abs=0.01)
+
+
+async def test_after_the_last_attempt_the_dead_letter_is_written_in_the_save_that_passes_the_event(world):
+    async def handle(event, ctx):
+        if event.id == "e1":
+            raise OSError("down\nwith a second line")
+
+    await world.publish(record(0), record(1), record(2))
+    async with world.delivering(loaded(handle, max_attempts=3)):
+        await world.settled_through(3)
+    (letter,) = world.store.letters
+    assert (letter.handler, letter.event_id, letter.offset, letter.attempts) == ("h", "e1", 2, 3)
+    assert letter.error == "OSError: down"
+    assert letter.data == world.store.entries[1].data
+    assert letter.at_ms == world.clock.wall_ms()
+    written = [(Place.load(place.data).offset, letters) for _, place, letters in world.store.saves]
+    assert [letters for offset, letters in written if offset < 2] == [()] * sum(
+        offset < 2 for offset, _ in written
+    )
+    assert next(letters for offset, letters in written if offset >= 2) == (letter,)
+
+
+async def test_a_dead_letter_survives_a_store_that_is_down_when_it_is_due(world):
+    async def handle(event, ctx):
+        world.store.unavailable = True
+        raise Reject("never")
+
+    await world.publish(record(0), record(1))
+    async with world.delivering(loaded(handle)):
+        await until(lambda: world.observer.count("dead_lettered") == 2)
+        await asyncio.sleep(60)
+        assert world.store.letters == []
+        world.store.unavailable = False
+        await world.settled_through(2)
+    assert [letter.event_id for letter in world.store.letters] == ["e0", "e1"]
+
+
+async def test_a_save_whose_reply_was_lost_is_repeated_and_counts_once(world):
+    async def handle(event, ctx):
+        raise Reject("never")
+
+    world.store.lose_replies = 3
+    await world.publish(record(0), record(1))
+    async with world.delivering(loaded(handle)):
+        await world.settled_through(2)
+    assert [letter.event_id for letter in world.store.letters] == ["e0", "e1"]
+    assert world.observer.count("store_unavailable") == 3
+
+
+async def test_reject_is_a_dead_letter_at_once_whatever_on_failure_says(world):
+    for number, policy in enumerate(("dead_letter", "block", "skip")):
+
+        async def handle(event, ctx):
+            raise Reject("not a lead")
+
+        await world.publish(record(number))
+        async with world.delivering(loaded(handle, policy, on_failure=policy)):
+            await world.settled_through(number + 1, policy)
+        letter = next(letter for letter in world.store.letters if letter.handler == policy)
+        assert (letter.attempts, letter.error) == (1, "not a lead")
+
+
+async def test_block_goes_on_trying_and_holds_only_its_run(world):
+    log, healed = Log(), asyncio.Event()
+
+    async def handle(event, ctx):
+        if event.tracker_id == "bad" and not healed.is_set():
+            raise OSError("down")
+        log.note(event, ctx)
+
+    await world.publish(record(0, "bad"), record(1, "bad"), record(2, "good"))
+    async with world.delivering(loaded(handle, max_attempts=2, on_failure="block")):
+        await until(lambda: world.observer.count("blocked") == 30, 30 * 300)
+        assert log.ids == ["e2"]
+        assert (await world.place()).offset == 0
+        healed.set()
+        await world.settled_through(3)
+    assert log.ids == ["e2", "e0", "e1"]
+    assert world.store.letters == []
+
+
+async def test_skip_goes_on_without_the_event_and_says_so(world):
+    log = Log()
+
+    async def handle(event, ctx):
+        if event.id == "e0":
+            raise OSError("down")
+        log.note(event)
+
+    await world.publish(record(0), record(1))
+    async with world.delivering(loaded(handle, max_attempts=2, on_failure="skip")):
+        await world.settled_through(2)
+    assert log.ids == ["e1"]
+    assert world.store.letters == []
+    assert [facts[:4] for facts in world.observer.of("skipped")] == [("h", "e0", 2, "OSError: down")]
+
+
+async def test_a_call_that_takes_too_long_is_cancelled_and_counts_as_a_failure(world):
+    cancelled = []
+
+    async def handle(event, ctx):
+        try:
+            await asyncio.sleep(3_600)
+        except asyncio.CancelledError:
+            cancelled.append(ctx.attempt)
+            raise
+
+    await world.publish(record(0))
+    async with world.delivering(loaded(handle, timeout=10, max_attempts=2)):
+        await world.settled_through(1)
+    assert cancelled == [1, 2]
+    assert world.store.letters[0].error == "TimedOut: not done after 10 s, and cancelled"
+
+
+async def test_a_cancellation_inside_the_handler_is_a_failure_and_ends_nothing(world):
+    log = Log()
+
+    async def handle(event, ctx):
+        if ctx.attempt == 1:
+            inner = asyncio.create_task(asyncio.sleep(10))
+            inner.cancel()
+            await inner
+        log.note(event, ctx)
+
+    await world.publish(record(0))
+    async with world.delivering(loaded(handle)):
+        await world.settled_through(1)
+    assert log.attempts == [2]
+
+
+async def test_retry_counts_as_an_attempt(world):
+    async def handle(event, ctx):
+        raise Retry(after=timedelta(minutes=1), reason="rate limited")
+
+    await world.publish(record(0))
+    async with world.delivering(loaded(handle, max_attempts=3)):
+        await world.settled_through(1)
+    assert (world.store.letters[0].attempts, world.store.letters[0].error) == (3, "rate limited")
+
+
+async def test_an_entry_that_cannot_be_read_is_a_dead_letter_and_stops_nobody(world):
+    log = Log()
+    broken = record(0)
+    await world.publish(type(broken)(broken.id, broken.type, broken.tracker_id, b'{"v": 99}'), record(1))
+    async with world.delivering(loaded(log)):
+        await world.settled_through(2)
+    assert log.ids == ["e1"]
+    assert world.store.letters[0].error.startswith("the journal entry cannot be read: ")
+
+
+# ---------------------------------------------------------------- batches
+
+
+async def test_a_batch_holds_events_in_journal_order_up_to_batch_max(world):
+    sink = Batches(batch_max=50)
+    await world.publish(*(record(n, f"run-{n % 3}") for n in range(120)))
+    async with world.delivering(loaded(sink)):
+        await world.settled_through(120)
+    assert [len(call) for call in sink.calls] == [50, 50, 20]
+    for call in sink.calls:
+        assert call == sorted(call, key=lambda id_: int(id_[1:]))
+    for run in range(3):
+        assert [id_ for id_ in sink.done if int(id_[1:]) % 3 == run] == [f"e{n}" for n in range(run, 120, 3)]
+
+
+async def test_a_poison_event_fails_alone_and_each_other_is_tried_again_at_most_once(world):
+    def act(events):
+        if any(event.id == "e7" for event in events):
+            raise ValueError("poison")
+
+    sink = Batches(act)
+    await world.publish(*(record(n, f"run-{n}") for n in range(20)))
+    async with world.delivering(loaded(sink, max_attempts=4)):
+        await world.settled_through(20)
+    tried = [id_ for call in sink.calls for id_ in call]
+    assert sorted(sink.done) == sorted(f"e{n}" for n in range(20) if n != 7)
+    assert [(letter.event_id, letter.attempts) for letter in world.store.letters] == [("e7", 4)]
+    assert all(tried.count(f"e{n}") == 2 for n in range(20) if n != 7)
+    assert all(len(call) == 1 for call in sink.calls[1:])
+
+
+async def test_failing_in_company_is_never_the_last_attempt(world):
+    def act(events):
+        if any(event.id == "e1" for event in events):
+            raise ValueError("poison")
+
+    sink = Batches(act)
+    await world.publish(*(record(n, f"run-{n}") for n in range(3)))
+    async with world.delivering(loaded(sink, max_attempts=1)):
+        await world.settled_through(3)
+    assert sorted(sink.done) == ["e0", "e2"]
+    assert [letter.event_id for letter in world.store.letters] == ["e1"]
+
+
+async def test_a_batch_that_fails_keeps_the_order_of_each_run(world):
+    broken = True
+
+    def act(events):
+        nonlocal broken
+        if broken:
+            broken = False
+            raise OSError("down")
+
+    sink = Batches(act)
+    await world.publish(*(record(n, f"run-{n % 2}") for n in range(10)))
+    async with world.delivering(loaded(sink)):
+        await world.settled_through(10)
+    for run in range(2):
+        assert [id_ for id_ in sink.done if int(id_[1:]) % 2 == run] == [f"e{n}" for n in range(run, 10, 2)]
+
+
+async def test_failed_names_the_events_that_failed_and_the_rest_is_done(world):
+    first = True
+
+    def act(events):
+        nonlocal first
+        if first:
+            first = False
+            raise Failed({"e1": "no such lead", "e2": Reject("too large")})
+
+    sink = Batches(act)
+    await world.publish(*(record(n, f"run-{n}") for n in range(4)))
+    async with world.delivering(loaded(sink)):
+        await world.settled_through(4)
+    assert sink.calls == [["e0", "e1", "e2", "e3"], ["e1"]]
+    assert [(letter.event_id, letter.error) for letter in world.store.letters] == [("e2", "too large")]
+    assert world.observer.of("failed")[0][:4] == ("h", "e1", 1, "no such lead")
+
+
+async def test_a_failed_that_names_a_stranger_does_not_settle_the_batch(world):
+    def act(events):
+        if len(events) > 1:
+            raise Failed({"somebody": "else"})
+
+    sink = Batches(act)
+    await world.publish(record(0, "a"), record(1, "b"))
+    async with world.delivering(loaded(sink)):
+        await world.settled_through(2)
+    assert sorted(sink.done) == ["e0", "e1"]
+    assert (
+        world.observer.of("failed")[0][3]
+        == "ValueError: Failed names an event that is not in the batch: somebody"
+    )
+
+
+async def test_a_batch_waits_for_company_no_longer_than_batch_wait(world):
+    class Patient(Batches):
+        batch_wait = 2_000
+
+    sink = Patient(batch_max=10)
+    times = []
+    sink._act = lambda events: times.append((len(events), asyncio.get_running_loop().time()))
+    async with world.delivering(loaded(sink)):
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        await world.publish(record(0))
+        await asyncio.sleep(0.5)
+        await world.publish(record(1))
+        await world.settled_through(2)
+        await world.publish(*(record(n) for n in range(2, 12)))
+        await world.settled_through(12)
+    assert times[0] == (2, pytest.approx(began + 2, abs=0.05))
+    assert times[1][0] == 10
+    assert times[1][1] - times[0][1] < 1, "a full batch does not wait"

@@ -1,0 +1,211 @@
+"""Retry policy, lanes, pace and place: questions and answers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from consumer.delivery.lanes import Delivery, Lanes
+from consumer.delivery.pace import Pace
+from consumer.delivery.place import Place
+from consumer.delivery.retry import (
+    Again,
+    Block,
+    DeadLetter,
+    Done,
+    Failure,
+    InCompany,
+    Rejection,
+    RetryPolicy,
+    Skip,
+    Success,
+    outcomes,
+)
+from consumer.plugin import Failed, Reject, Retry
+from consumer.ports import JournalEntry
+
+POLICY = RetryPolicy(max_attempts=3, on_failure="dead_letter")
+
+
+def delivery(offset: int, run: str | None = "a", attempts: int = 0) -> Delivery:
+    return Delivery(JournalEntry(offset, f"e{offset}", "run.updated", run, b"{}"), attempts)
+
+
+def offsets(deliveries):
+    return [one.entry.offset for one in deliveries]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "outcome", "chance", "decision"),
+    [
+        (1, Success(), 0.5, Done()),
+        (1, Failure("x"), 0.0, Again(500)),
+        (1, Failure("x"), 0.999999, Again(251)),
+        (2, Failure("x"), 0.0, Again(1_000)),
+        (3, Failure("x"), 0.0, DeadLetter("x")),
+        (1, Failure("x", after_ms=90_000), 0.9, Again(90_000)),
+        (3, Failure("x", after_ms=90_000), 0.9, DeadLetter("x")),
+        (1, Rejection("x"), 0.0, DeadLetter("x")),
+        (3, InCompany("x"), 0.0, Again(2_000)),
+    ],
+)
+def test_the_policy_turns_attempt_and_outcome_into_a_decision(attempt, outcome, chance, decision):
+    assert POLICY.decide(attempt, outcome, chance) == decision
+
+
+def test_after_the_last_attempt_on_failure_decides():
+    assert RetryPolicy(2, "skip").decide(2, Failure("x"), 0) == Skip("x")
+    assert RetryPolicy(2, "block").decide(2, Failure("x"), 0) == Block(1_000)
+    assert RetryPolicy(2, "block").decide(10_000, Failure("x"), 0) == Block(300_000)
+
+
+def test_exceptions_become_outcomes():
+    ids = ["a", "b"]
+    assert outcomes(ids, None) == [Success(), Success()]
+    assert outcomes(["a"], OSError("down\nand out")) == [Failure("OSError: down")]
+    assert outcomes(["a"], KeyError()) == [Failure("KeyError")]
+    assert outcomes(["a"], Retry(timedelta(seconds=1.5), "busy")) == [Failure("busy", 1_500)]
+    assert outcomes(["a"], Retry()) == [Failure("the handler asked for another attempt")]
+    assert outcomes(["a"], Reject("no")) == [Rejection("no")]
+    assert outcomes(ids, Reject("no")) == [InCompany("no")] * 2
+    assert outcomes(ids, Retry(2)) == [InCompany("the handler asked for another attempt", 2_000)] * 2
+    assert outcomes(ids, Failed({"b": Retry(1, "busy")})) == [Success(), Failure("busy", 1_000)]
+
+
+@pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), timedelta(seconds=-1)])
+def test_retry_after_must_be_a_span_of_time(after):
+    with pytest.raises(ValueError, match="wait zero seconds or more"):
+        Retry(after)
+
+
+def test_failed_must_name_an_event():
+    with pytest.raises(ValueError, match="name the events that failed"):
+        Failed({})
+
+
+def test_lanes_come_and_go():
+    lanes = Lanes()
+    for offset in range(1, 7):
+        lanes.add(delivery(offset, f"run-{offset % 3}"))
+    assert len(lanes) == 3
+    assert lanes.ready == 3
+    while taken := lanes.take(0):
+        lanes.settled(taken[0])
+    assert (len(lanes), lanes.ready, lanes.fresh_events) == (0, 0, 0)
+
+
+def test_a_flying_lane_gives_nothing_and_a_parked_one_nothing_before_its_time():
+    lanes = Lanes()
+    lanes.add(delivery(1))
+    lanes.add(delivery(2))
+    (first,) = lanes.take(0)
+    assert lanes.take(0) == []
+    first.attempts = 1
+    lanes.again(first, 100)
+    assert (lanes.take(99), lanes.parked, lanes.next_due_ms()) == ([], 1, 100)
+    assert lanes.take(100) == [first]
+    lanes.settled(first)
+    assert offsets(lanes.take(100)) == [2]
+
+
+def test_a_batch_is_in_journal_order_and_counts_what_is_left():
+    lanes = Lanes()
+    for offset, run in enumerate("abacabad", start=1):
+        lanes.add(delivery(offset, run))
+    assert lanes.fresh_events == 8
+    taken = lanes.take(0, 6)
+    assert offsets(taken) == [1, 2, 3, 5, 6, 7]
+    assert lanes.fresh_events == 2
+    for one in taken:
+        lanes.settled(one)
+    assert offsets(lanes.take(0, 6)) == [4, 8]
+    assert lanes.fresh_events == 0
+
+
+def test_what_failed_is_taken_alone_and_takes_turns_with_what_is_new():
+    lanes = Lanes()
+    for offset in range(1, 4):
+        lanes.add(delivery(offset, f"run-{offset}"))
+    for one in lanes.take(0, 3):
+        one.attempts = 1
+        lanes.again(one, 10)
+    for offset in range(4, 8):
+        lanes.add(delivery(offset, f"run-{offset}"))
+    assert [offsets(lanes.take(10, 2)) for _ in range(5)] == [[1], [4, 5], [2], [6, 7], [3]]
+
+
+def test_returned_events_go_back_before_what_came_meanwhile():
+    lanes = Lanes()
+    for offset in (1, 2, 3):
+        lanes.add(delivery(offset))
+    one, two, three = lanes.take(0, 3)
+    lanes.add(delivery(4))
+    for returned in (three, one):
+        returned.attempts = 1
+        lanes.again(returned, 5)
+    lanes.settled(two)
+    order = []
+    for _ in range(3):
+        (taken,) = lanes.take(5, 3)
+        order.append(taken.entry.offset)
+        lanes.settled(taken)
+    assert order == [1, 3, 4]
+
+
+def test_pace_keeps_the_rate_on_average_at_any_rate():
+    for rate in (0.5, 10, 3_000):
+        pace, now, sent = Pace(rate), 1_000, 0
+        while now < 11_000:
+            if delay := pace.delay_ms(now):
+                now += delay
+            else:
+                pace.spend(now, 1)
+                sent += 1
+        assert sent == pytest.approx(rate * 10, rel=0.01, abs=1)
+
+
+def test_a_place_counts_only_what_was_taken():
+    place = Place(5)
+    with pytest.raises(ValueError, match="does not come after 5"):
+        place.taken(5)
+    with pytest.raises(ValueError, match="not outstanding"):
+        place.settled(6)
+    assert place.taken(7)
+    place.passed(8)
+    assert place.offset == 6
+    place.settled(7)
+    assert place.offset == 8
+    with pytest.raises(ValueError, match="not outstanding"):
+        place.settled(7)
+
+
+def test_a_place_is_encoded_with_its_version_and_compact_ranges():
+    place = Place(0)
+    for offset in range(1, 1_001):
+        assert place.taken(offset)
+    for offset in range(2, 1_000):
+        if offset != 500:
+            place.settled(offset)
+    assert place.snapshot() == b'{"v":1,"offset":0,"settled":[[2,499],[501,999]]}'
+    assert place.outstanding == 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[]", b"{}", b'{"v":2,"offset":1,"settled":[]}', b'{"v":1}', b"x", b'{"v":1,"offset":1,"settled":[3]}'],
+)
+def test_what_is_not_a_place_of_this_format_is_refused(data):
+    with pytest.raises(ValueError):  # noqa: PT011 - several messages, one promise
+        Place.load(data)
+
+
+def test_the_window_leaves_no_room_when_it_is_full():
+    place = Place(0, window=3)
+    for offset in (1, 2, 3):
+        place.taken(offset)
+    place.settled(2)
+    place.settled(3)
+    assert place.room == 0
+    place.settled(1)
+    assert place.room == 3

@@ -1,0 +1,202 @@
+"""One named event logs, counts and tells health."""
+
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from prometheus_client import generate_latest
+from structlog.testing import capture_logs
+
+from consumer.errors import AuthenticationFailed, EndReason, Remedy
+from consumer.ports import Answer, IngestDeadLetter, SessionOpened
+from consumer.telemetry.events import IngestTelemetry, TenureTelemetry
+from consumer.telemetry.health import Health
+from consumer.telemetry.metrics import Metrics
+
+A = "/data/ChangeEvents"
+
+
+class Clock:
+    now = 1_000
+
+    def monotonic_ms(self):
+        return self.now
+
+    def wall_ms(self):
+        return 1_700_000_000_000 + self.now
+
+
+@pytest.fixture
+def world():
+    structlog.reset_defaults()
+    clock, metrics = Clock(), Metrics()
+    health = Health([A], 0)
+    tenure = TenureTelemetry(metrics, health, clock)
+    ingest = IngestTelemetry(metrics, health, clock, (A,))
+    return SimpleNamespace(
+        clock=clock,
+        health=health,
+        tenure=tenure,
+        ingest=ingest,
+        text=lambda: generate_latest(metrics.registry).decode(),
+    )
+
+
+def summary(**facts):
+    base = {
+        "number": 1, "changes": 2, "duplicates": 0, "late": 0, "ignored": 0, "events": {"run.enrolled": 1},
+        "newest_commit_ms": None, "duration_ms": 4,
+    }  # fmt: skip
+    return SimpleNamespace(**{**base, **facts})
+
+
+def test_a_channel_that_never_came_shows_as_zero_instead_of_being_absent(world):
+    assert f'cadence_channel_acknowledged{{channel="{A}"}} 0.0' in world.text()
+    assert f'cadence_received_total{{channel="{A}"}} 0.0' in world.text()
+    assert "cadence_since_last_poll_seconds NaN" in world.text()
+
+
+def test_an_opened_and_polled_session_makes_the_lease_holder_ready(world):
+    world.tenure.won("pod-1")
+    world.ingest.session_opening(1)
+    assert "cadence_ready 0.0" in world.text()
+    world.ingest.session_opened(SessionOpened(1, {A: "-1"}, None, 1_000))
+    world.ingest.polled(Answer(1, [], b"[]", None, 1_000))
+    world.clock.now = 3_500
+    text = world.text()
+    assert world.health.report(3_500).ready
+    assert "cadence_ready 1.0" in text
+    assert "cadence_tenure 1.0" in text
+    assert f'cadence_channel_acknowledged{{channel="{A}"}} 1.0' in text
+    assert "cadence_since_last_poll_seconds 2.5" in text
+
+
+def test_an_ended_session_is_logged_with_what_comes_next_and_counted_by_reason(world):
+    world.tenure.won("pod-1")
+    world.ingest.session_opened(SessionOpened(1, {A: "-1"}, None, 1_000))
+    with capture_logs() as lines:
+        world.ingest.session_ended(1, EndReason("bad_body", "not JSON"), 500, b"<html>")
+    assert lines == [
+        {
+            "event": "session_ended",
+            "log_level": "warning",
+            "session": 1,
+            "reason": "bad_body",
+            "detail": "not JSON",
+            "body": "<html>",
+            "body_bytes": 6,
+            "remedy": "retry",
+            "next_in_ms": 500,
+        }
+    ]
+    assert 'cadence_sessions_ended_total{reason="bad_body"} 1.0' in world.text()
+    assert f'cadence_channel_acknowledged{{channel="{A}"}} 0.0' in world.text()
+    assert "the next attempt is in 500 ms" in world.health.report(1_000).reasons[0]
+
+
+def test_a_reason_that_only_a_person_can_change_is_an_error_with_the_action(world):
+    reason = EndReason("permission_denied", "403", Remedy.STOP, "Give the user the permission.", A)
+    with capture_logs() as lines:
+        world.ingest.session_ended(1, reason, None, None)
+    assert (lines[0]["log_level"], lines[0]["action"], lines[0]["channel"]) == (
+        "error",
+        "Give the user the permission.",
+        A,
+    )
+    assert not world.health.report(1_000).live
+
+
+@pytest.mark.parametrize(("permanent", "level"), [(True, "error"), (False, "warning")])
+def test_a_refused_login_is_more_severe_when_trying_again_cannot_help(world, permanent, level):
+    world.tenure.won("pod-1")
+    with capture_logs() as lines:
+        world.ingest.authentication_failed(
+            AuthenticationFailed("invalid_grant", "expired", permanent=permanent), 30_000
+        )
+    assert lines[0]["log_level"] == level
+    assert 'cadence_authentication_failures_total{code="invalid_grant"} 1.0' in world.text()
+    assert "invalid_grant" in world.health.report(1_000).reasons[0]
+
+
+def test_a_commit_counts_its_events_and_measures_the_lag(world):
+    world.ingest.received(A, 3)
+    world.ingest.held(7)
+    world.ingest.committed(
+        summary(
+            duplicates=2,
+            late=1,
+            ignored=4,
+            events={"run.enrolled": 2, "step.created": 1},
+            newest_commit_ms=1_700_000_000_000,
+        )
+    )
+    text = world.text()
+    for line in (
+        f'cadence_received_total{{channel="{A}"}} 3.0',
+        "cadence_buffer_held 7.0",
+        "cadence_commits_total 1.0",
+        "cadence_duplicates_total 2.0",
+        "cadence_late_total 1.0",
+        "cadence_ignored_total 4.0",
+        'cadence_journal_events_total{type="run.enrolled"} 2.0',
+        'cadence_journal_events_total{type="step.created"} 1.0',
+        "cadence_lag_seconds 1.0",
+        "cadence_commit_seconds_count 1.0",
+    ):
+        assert line in text
+
+
+def test_failing_commits_are_logged_once_and_their_end_too(world):
+    world.tenure.won("pod-1")
+    with capture_logs() as lines:
+        world.ingest.commit_failing(5, "disk full", 100)
+        world.ingest.commit_failing(5, "disk full", 200)
+        world.ingest.committed(summary(number=5))
+    assert [line["event"] for line in lines if line["log_level"] != "debug"] == [
+        "commit_failing",
+        "commits_succeed_again",
+    ]
+    assert "cadence_commit_failures_total 2.0" in world.text()
+
+
+def test_a_bad_event_is_an_error_with_the_id_of_its_dead_letter_and_without_its_bytes(world):
+    letter = IngestDeadLetter("id-1", A, "7", "no_header", "no ChangeEventHeader", b"secret bytes", 1)
+    with capture_logs() as lines:
+        world.ingest.bad_event(letter)
+    assert lines[0]["dead_letter"] == "id-1"
+    assert "secret bytes" not in str(lines)
+    assert f'cadence_bad_events_total{{channel="{A}",reason="no_header"}} 1.0' in world.text()
+
+
+def test_a_standby_says_so_once_and_the_end_of_a_tenure_is_a_warning(world):
+    with capture_logs() as lines:
+        world.tenure.waiting("pod-2")
+        world.tenure.waiting("pod-2")
+        world.tenure.won("pod-1")
+        world.tenure.ended("the lease was lost", "pod-2")
+        world.tenure.waiting("pod-2")
+    assert [line["event"] for line in lines] == ["standby", "tenure_began", "tenure_ended", "standby"]
+    assert "cadence_tenure 0.0" in world.text()
+
+
+def test_an_unavailable_store_is_logged_once_until_it_is_back(world):
+    with capture_logs() as lines:
+        world.tenure.store_unavailable("refused")
+        world.tenure.store_unavailable("refused")
+        world.tenure.store_available()
+        world.tenure.store_available()
+    assert [line["event"] for line in lines] == ["store_unavailable", "store_available"]
+
+
+@pytest.mark.parametrize(("clean", "level"), [(True, "info"), (False, "warning")])
+def test_a_stop_is_said_when_it_begins_and_when_it_is_done(world, clean, level):
+    world.tenure.won("pod-1")
+    with capture_logs() as lines:
+        world.tenure.stopping(25_000)
+        assert "Shutting down" in world.health.report(1_000).reasons[0]
+        world.tenure.stopped(clean=clean)
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("stopping", "info"),
+        ("stopped", level),
+    ]
+    assert "cadence_tenure 0.0" in world.text()

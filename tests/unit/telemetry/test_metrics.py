@@ -1,0 +1,56 @@
+"""The catalogue is what is exported, no more and no less."""
+
+import re
+
+from prometheus_client import generate_latest
+
+from consumer.telemetry.metrics import CATALOGUE, MetricName, Metrics
+
+
+def text_of(metrics):
+    return generate_latest(metrics.registry).decode()
+
+
+def test_every_name_is_declared_and_exported_with_its_help():
+    assert set(CATALOGUE) == set(MetricName)
+    text = text_of(Metrics())
+    for name, declared in CATALOGUE.items():
+        # The exposition format names a counter's family without _total.
+        assert (
+            f"# HELP {name} {declared.help}" in text
+            or f"# HELP {name.removesuffix('_total')} {declared.help}" in text
+        )
+
+
+def test_names_follow_the_conventions_of_prometheus():
+    for name, declared in CATALOGUE.items():
+        assert re.fullmatch(r"cadence_[a-z_]+", name)
+        assert name.endswith("_total") is (declared.kind == "counter"), name
+        assert declared.help.endswith("."), name
+        assert bool(declared.buckets) is (declared.kind == "histogram"), name
+
+
+def test_what_is_counted_is_shown_under_its_labels():
+    metrics = Metrics()
+    metrics.counter(MetricName.RECEIVED, "/data/ChangeEvents").inc(3)
+    metrics.histogram(MetricName.HANDLER_SECONDS, "notify").observe(0.2)
+    text = text_of(metrics)
+    assert 'cadence_received_total{channel="/data/ChangeEvents"} 3.0' in text
+    assert 'cadence_handler_seconds_bucket{handler="notify",le="0.5"} 1.0' in text
+
+
+def test_two_services_in_one_process_count_apart():
+    one, other = Metrics(), Metrics()
+    one.counter(MetricName.COMMITS).inc()
+    assert "cadence_commits_total 1.0" in text_of(one)
+    assert "cadence_commits_total 0.0" in text_of(other)
+
+
+def test_no_counter_drags_a_second_series_along():
+    assert "_created" not in text_of(Metrics())
+
+
+def test_build_and_process_are_described():
+    text = text_of(Metrics())
+    assert re.search(r'cadence_build_info\{version="\d+\.\d+\.\d+"\} 1\.0', text)
+    assert "process_resident_memory_bytes" in text
