@@ -46,7 +46,9 @@ def message(
                     "sequenceNumber": sequence,
                     "entityName": entity,
                     "changeType": kind,
-                    "changedFields": (list(changed) if changed is not None else list(fields)) if kind == "UPDATE" else [],
+                    "changedFields": (list(changed) if changed is not None else list(fields))
+                    if kind == "UPDATE"
+                    else [],
                     "changeOrigin": "",
                     "transactionKey": transaction or f"0001ade9-3f74-0b99-dbc4-{commit:012x}",
                     "commitTimestamp": commit_ms if commit_ms is not None else COMMIT_MS + commit * 1000,

@@ -6,11 +6,11 @@ import random
 import signal
 
 import pytest
-from tests.oracle import compare, expected
 
 from consumer.sandbox import Sandbox, SandboxOptions, WeatherOptions
 from consumer.stores.sqlite import SqliteStore
 from tests.acceptance.service_process import ServiceProcess, settings_for
+from tests.oracle import compare, expected
 
 ROUNDS = 20
 

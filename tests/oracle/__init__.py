@@ -1,10 +1,11 @@
-"""What the journal must hold, computed from the sandbox's ledger without a line of the service.
+"""A second opinion on what a ledger of change events means.
 
-A second implementation of the same specification: it sorts the whole ledger and interprets it once, in order, with nothing to hold back,
-repeat or resume. Whatever the service made of the disturbed stream has to equal it.
+The service and this package implement the same specification independently, so a mistake has to be made twice to go unnoticed. It
+imports nothing of the service, takes its time and is written to be read: `wire` reads messages, `meaning` holds the tables,
+`expectation` says what the journal must hold, `comparison` says where a journal differs.
 """
 
-from tests.oracle.comparison import Verdict, compare
+from tests.oracle.comparison import Verdict, compare, differing_states
 from tests.oracle.expectation import Expectation, ExpectedEvent, expected
 
-__all__ = ["Expectation", "ExpectedEvent", "Verdict", "compare", "expected"]
+__all__ = ["Expectation", "ExpectedEvent", "Verdict", "compare", "differing_states", "expected"]

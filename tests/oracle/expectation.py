@@ -1,262 +1,171 @@
-"""From a ledger of CometD messages to what in-order arrival would have given: events per run, and final states."""
+"""What the journal must hold: every lifecycle event of a ledger, per run and in order, and the final state of every record.
+
+It is what in-order arrival without any disturbance would have given. The run of a step is its `ActionCadenceTrackerId`, wherever in
+the ledger that is first told; a step that was never told its run is its own.
+"""
+
+from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-RUN, STEP = "ActionCadenceTracker", "ActionCadenceStepTracker"
-BOOKKEEPING = {"LastModifiedDate", "LastModifiedById", "CreatedDate", "CreatedById"}
-IMMUTABLE = ("TargetId", "ActionCadenceId", "ActionCadenceTrackerId", "StepType")
-NEW, UNHEARD = object(), object()
-
-RUN_LEGAL = {
-    NEW: {"Initializing", "Running"},
-    "Initializing": {"Running", "Complete", "Error"},
-    "Running": {"Paused", "Complete", "Error"},
-    "Paused": {"Running", "Complete", "Error"},
-    "Error": {"Running", "Complete"},
-}
-STEP_LEGAL = {
-    NEW: {"Active", "Scheduled", "Queued"},
-    "Active": {"InProgress", "Scheduled", "Queued", "Paused", "Completed", "Cancelled", "Error"},
-    "InProgress": {"Active", "Paused", "Completed", "Cancelled", "Error"},
-    "Scheduled": {"Active", "Queued", "Paused", "Completed", "Cancelled", "Error"},
-    "Queued": {"Active", "Paused", "Completed", "Cancelled", "Error"},
-    "Paused": {"Active", "InProgress", "Scheduled", "Queued", "Completed", "Cancelled"},
-    "Error": {"Active", "InProgress", "Scheduled", "Queued", "Completed", "Cancelled"},
-}
+from tests.oracle.meaning import Known, always_speaks, announce, never_speaks
+from tests.oracle.wire import RUN, Gap, Key, LedgerChange, read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExpectedEvent:
+    """One lifecycle event and the facts that the journal must agree with.
+
+    Attributes:
+        id: of the event; what it begins with, up to the type, is `change_id`.
+        type: as in ``run.started``.
+        tracker_id: the run.
+        record_id: the changed record.
+        missed: whether states in between were merged away.
+        commit_number: orders transactions.
+        sequence_number: orders changes within the transaction.
+        commit_ms: when the change was committed, epoch ms.
+        owner_id: the run's owner as of this event, None where never told.
+        cadence_id: ``ActionCadenceId`` of the record as of this event.
+        target_id: ``TargetId`` of the record as of this event.
+    """
+
     id: str
     type: str
     tracker_id: str
     record_id: str
     missed: bool
-    change: tuple[str, str, int, int]
-    """Record, transaction, commit number, sequence number."""
+    commit_number: int
+    sequence_number: int
     commit_ms: int
     owner_id: str | None
+    cadence_id: str | None
     target_id: str | None
 
+    @property
+    def change_id(self) -> str:
+        """The change that it belongs to."""
+        return self.id.rpartition("/")[0]
 
-@dataclass
+
+@dataclass(frozen=True, slots=True)
+class ExpectedChange:
+    """One change, whether it is an event or not.
+
+    Attributes:
+        id: org, entity, record, transaction key, commit number and sequence number.
+        entity: API name of the record's object.
+        record_id: the changed record.
+        tracker_id: the run.
+        key: commit number and sequence number.
+        commit_ms: when it was committed, epoch ms.
+        always_speaks: it is an event whatever was known before.
+        never_speaks: it is none whatever was known before.
+    """
+
+    id: str
+    entity: str
+    record_id: str
+    tracker_id: str
+    key: Key
+    commit_ms: int
+    always_speaks: bool
+    never_speaks: bool
+
+    @property
+    def is_run_known(self) -> bool:
+        """False for a step that was never told its run."""
+        return self.entity == RUN or self.tracker_id != self.record_id
+
+
+@dataclass(frozen=True, slots=True)
 class Expectation:
-    runs: dict[str, list[ExpectedEvent]] = field(default_factory=lambda: defaultdict(list))
-    states: dict[str, dict[str, Any]] = field(default_factory=dict)
-    deleted: set[str] = field(default_factory=set)
-    bad: list[dict[str, Any]] = field(default_factory=list)
-    gaps: list[dict[str, Any]] = field(default_factory=list)
+    """What a ledger means.
+
+    Attributes:
+        runs: the events of each run in order; runs without any event are absent.
+        states: the fields of every record after all its changes, those of deleted records too.
+        deleted: ids of records that are deleted in the end.
+        bad: messages that are no usable change events.
+        gaps: gap and overflow events, in order of first appearance.
+        changes: every distinct change by its id, in order.
+    """
+
+    runs: Mapping[str, Sequence[ExpectedEvent]]
+    states: Mapping[str, Mapping[str, Any]]
+    deleted: frozenset[str]
+    bad: Sequence[Any]
+    gaps: Sequence[Gap]
+    changes: Mapping[str, ExpectedChange]
 
     @property
     def events(self) -> list[ExpectedEvent]:
+        """All events, run by run."""
         return [event for events in self.runs.values() for event in events]
 
     @property
     def ids(self) -> set[str]:
+        """The ids of all events."""
         return {event.id for event in self.events}
 
 
-def usable(message: dict[str, Any]) -> bool:
-    try:
-        header = message["data"]["payload"]["ChangeEventHeader"]
-        return (
-            header["entityName"] in (RUN, STEP)
-            and all(
-                type(header[name]) is int for name in ("commitNumber", "sequenceNumber", "commitTimestamp")
+def expected(ledger: Iterable[Any], org_id: str) -> Expectation:
+    """Compute what a journal must hold after a service has consumed all of `ledger` (CometD messages, in any order)."""
+    reading = read(ledger)
+    run_of = _runs(reading.changes)
+    known: defaultdict[str, Known] = defaultdict(Known)
+    runs: defaultdict[str, list[ExpectedEvent]] = defaultdict(list)
+    changes: dict[str, ExpectedChange] = {}
+    for change in reading.changes:
+        record_id, tracker_id, change_id = change.record_id, run_of[change.record_id], change.id(org_id)
+        types, missed = announce(change, known[record_id])
+        record = known[record_id].fields
+        # A look-up that leaves no trace: a run that nothing was told about has no state.
+        owner_id = known[tracker_id].fields.get("OwnerId") if tracker_id in known else None
+        for type_ in types:
+            runs[tracker_id].append(
+                ExpectedEvent(
+                    id=f"{change_id}/{type_}",
+                    type=type_,
+                    tracker_id=tracker_id,
+                    record_id=record_id,
+                    missed=missed,
+                    commit_number=change.commit_number,
+                    sequence_number=change.sequence_number,
+                    commit_ms=change.commit_ms,
+                    owner_id=owner_id,
+                    cadence_id=record.get("ActionCadenceId"),
+                    target_id=record.get("TargetId"),
+                )
             )
-            and all(isinstance(header[name], str) for name in ("changeType", "transactionKey"))
-            and isinstance(header["recordIds"], list)
-            and all(isinstance(one, str) for one in header["recordIds"])
+        changes[change_id] = ExpectedChange(
+            change_id,
+            change.entity,
+            record_id,
+            tracker_id,
+            change.key,
+            change.commit_ms,
+            always_speaks(change),
+            never_speaks(change),
         )
-    except (KeyError, TypeError):
-        return False
-
-
-def expected(ledger: Iterable[dict[str, Any]], org_id: str) -> Expectation:
-    """Interpret a whole ledger in commit order."""
-    result = Expectation()
-    changes: dict[tuple[Any, ...], tuple[dict[str, Any], dict[str, Any], str]] = {}
-    for message in ledger:
-        if not usable(message):
-            result.bad.append(message)
-            continue
-        payload = message["data"]["payload"]
-        header = payload["ChangeEventHeader"]
-        if header["changeType"].startswith("GAP_"):
-            result.gaps.append(message)
-            continue
-        body = {name: value for name, value in payload.items() if name != "ChangeEventHeader"}
-        for record in header["recordIds"]:
-            identity = (record, header["transactionKey"], header["commitNumber"], header["sequenceNumber"])
-            changes.setdefault(identity, (header, body, record))
-    announced: dict[str, Any] = {}
-    for header, body, record in sorted(
-        changes.values(), key=lambda one: (one[0]["commitNumber"], one[0]["sequenceNumber"])
-    ):
-        apply(result, announced, header, body, record, org_id)
-    return result
-
-
-def apply(
-    result: Expectation,
-    announced: dict[str, Any],
-    header: dict[str, Any],
-    body: dict[str, Any],
-    record: str,
-    org_id: str,
-) -> None:
-    kind, entity = header["changeType"], header["entityName"]
-    state = result.states.setdefault(record, {})
-    written = changed_fields(header, body)
-    if kind in ("CREATE", "UNDELETE"):
-        state.clear()
-        state.update(body)
-        result.deleted.discard(record)
-    elif kind == "DELETE":
-        result.deleted.add(record)
-    else:
-        for name in IMMUTABLE:
-            if name in body and name not in written:
-                state.setdefault(name, body[name])
-        state.update({name: body[name] for name in written})
-    before = NEW if kind in ("CREATE", "UNDELETE") else announced.get(record, UNHEARD)
-    if kind == "DELETE":
-        types, missed = ["run.deleted" if entity == RUN else "step.deleted"], False
-    elif kind == "UNDELETE":
-        types, missed = ["run.restored" if entity == RUN else "step.restored"], False
-    else:
-        types, missed = (of_run if entity == RUN else of_step)(kind, before, state, written)
-    if kind in ("CREATE", "UNDELETE") or "State" in written:
-        now = state.get("State")
-        if now != "Processing":
-            announced[record] = UNHEARD if now is None else now
-    tracker = record if entity == RUN else state.get("ActionCadenceTrackerId") or record
-    run = result.states.get(tracker, {})
-    change = (record, header["transactionKey"], header["commitNumber"], header["sequenceNumber"])
-    prefix = f"{org_id}/{entity}/{record}/{header['transactionKey']}/{header['commitNumber']}/{header['sequenceNumber']}"
-    for name in types:
-        result.runs[tracker].append(
-            ExpectedEvent(
-                f"{prefix}/{name}",
-                name,
-                tracker,
-                record,
-                missed,
-                change,
-                header["commitTimestamp"],
-                run.get("OwnerId"),
-                state.get("TargetId") or run.get("TargetId"),
-            )  # fmt: skip
-        )
-
-
-def changed_fields(header: dict[str, Any], body: dict[str, Any]) -> set[str]:
-    if header["changeType"] != "UPDATE":
-        return set(body)
-    return {name for name in (header.get("changedFields") or body) if name in body}
-
-
-def of_run(kind: str, before: Any, state: dict[str, Any], written: set[str]) -> tuple[list[str], bool]:
-    now = state.get("State")
-    moved = run_moves(before, now, state.get("CompletionReason")) if "State" in written else []
-    missed = bool(moved) and before is not UNHEARD and now not in RUN_LEGAL.get(before, set())
-    ended = any(".ended." in name for name in moved)
-    waits = (
-        "ScheduledResumeDateTime" in written
-        and state.get("ScheduledResumeDateTime") is not None
-        and now == "Running"
+    return Expectation(
+        runs=dict(runs),
+        states={record_id: record.fields for record_id, record in known.items()},
+        deleted=frozenset(record_id for record_id, record in known.items() if record.deleted),
+        bad=reading.bad,
+        gaps=reading.gaps,
+        changes=changes,
     )
-    if kind == "CREATE":
-        return ["run.enrolled", *moved, *(["run.waiting"] if waits else [])], missed
-    types = list(moved)
-    if "CurrentStepId" in written and state["CurrentStepId"] is not None and not ended:
-        types.append("run.advanced")
-    if waits:
-        types.append("run.waiting")
-    elif "ScheduledResumeDateTime" in written and not moved and now != "Complete":
-        types.append("run.resume_changed")
-    if "OwnerId" in written:
-        types.append("run.reassigned")
-    if written & {"RelatedToId", "RelatedToAttributionType"}:
-        types.append("run.attributed")
-    if "CompletionDisposition" in written and not ended:
-        types.append("run.disposition_set")
-    return types or otherwise("run.updated", before, now, written), missed
 
 
-def run_moves(before: Any, now: Any, reason: Any) -> list[str]:
-    if now == before:
-        return []
-    if now == "Running":
-        started = {
-            NEW: "started",
-            "Initializing": "started",
-            "Complete": "started",
-            "Paused": "resumed",
-            "Error": "recovered",
-        }
-        return [f"run.{started[before]}"] if before in started else []
-    if now == "Paused":
-        return ["run.recovered", "run.paused"] if before == "Error" else ["run.paused"]
-    if now == "Error":
-        return ["run.failed"]
-    if now == "Complete":
-        text = reason or ""
-        ending = "exited" if text.startswith("AutomaticallyExited") else "removed" if text.startswith("ManuallyRemoved") else {
-            "NoMoreSteps": "finished", "LeadConverted": "converted", "DaisyChained": "chained",
-        }.get(text, "other")  # fmt: skip
-        return [f"run.ended.{ending}"]
-    return []
-
-
-def of_step(kind: str, before: Any, state: dict[str, Any], written: set[str]) -> tuple[list[str], bool]:
-    now = state.get("State")
-    moved = step_moves(before, now, state.get("CompletionReason")) if "State" in written else []
-    missed = bool(moved) and before is not UNHEARD and now not in STEP_LEGAL.get(before, set())
-    if kind == "CREATE":
-        return ["step.created", *moved], missed
-    acted = "ActionTakenDateTime" in written and state["ActionTakenDateTime"] is not None
-    types = [*(["step.action_taken"] if acted else []), *moved]
-    if "DueDateTime" in written:
-        types.append("step.due_changed")
-    if "ScheduledStartDateTime" in written:
-        types.append("step.start_changed")
-    return types or otherwise("step.updated", before, now, written), missed
-
-
-def step_moves(before: Any, now: Any, reason: Any) -> list[str]:
-    if now == before or now is None:
-        return []
-    back = (
-        {"Paused": ["step.resumed"], "Error": ["step.recovered"]}.get(before, [])
-        if isinstance(before, str)
-        else []
-    )
-    if now == "Active":
-        return back or (["step.activated"] if before is not UNHEARD else [])
-    if now in ("InProgress", "Scheduled", "Queued"):
-        return [
-            *back,
-            {"InProgress": "step.in_progress", "Scheduled": "step.scheduled", "Queued": "step.queued"}[now],
-        ]
-    if now == "Paused":
-        return [*back, "step.paused"]
-    if now == "Error":
-        return ["step.failed"]
-    if now == "Cancelled":
-        return ["step.ended.cancelled"]
-    if now == "Completed":
-        return [
-            f"step.ended.{ {'ManuallySkipped': 'skipped', 'AutomaticallyExited': 'exited'}.get(reason, 'completed') }"
-        ]
-    return []
-
-
-def otherwise(name: str, before: Any, now: Any, written: set[str]) -> list[str]:
-    told = written - BOOKKEEPING
-    if not told or (told == {"State"} and now in ("Processing", before)):
-        return []
-    return [name]
+def _runs(changes: Sequence[LedgerChange]) -> dict[str, str]:
+    """The run of every record."""
+    told: dict[str, str] = {}
+    for change in changes:
+        run = (change.written | change.enrichment).get("ActionCadenceTrackerId")
+        if change.entity != RUN and isinstance(run, str):
+            told.setdefault(change.record_id, run)
+    return {change.record_id: told.get(change.record_id, change.record_id) for change in changes}
