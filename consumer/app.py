@@ -35,6 +35,8 @@ from consumer.salesforce.auth import (
     TokenCache,
     TokenEndpoint,
 )
+from consumer.salesforce.instance import InstanceName
+from consumer.salesforce.rest import RestClient
 from consumer.salesforce.session import CometdSource
 from consumer.service import Service, ServiceOptions
 from consumer.settings import AuthFlow, SalesforceSettings, Settings
@@ -95,10 +97,12 @@ async def serve(settings: Settings) -> int:
             channels=list(settings.channels),
             http=f"{settings.http.host}:{web.port}",
         )
-        service = make_service(settings, store, handlers, metrics, health, tenure_events, clock)
-        with _signals(service):
-            await _open(store, tenure_events, service)
-            code = EXIT_FINE if await service.run() else EXIT_CUT_SHORT
+        async with make_service(
+            settings, store, handlers, metrics, health, tenure_events, clock, redactor
+        ) as service:
+            with _signals(service):
+                await _open(store, tenure_events, service)
+                code = EXIT_FINE if await service.run() else EXIT_CUT_SHORT
     except* (StopService, StoreForeign) as group:
         cause = _only(group)
         health.stopped(str(cause), "")
@@ -111,7 +115,8 @@ async def serve(settings: Settings) -> int:
     return code
 
 
-def make_service(
+@asynccontextmanager
+async def make_service(
     settings: Settings,
     store: Store,
     handlers: list[LoadedHandler],
@@ -119,15 +124,26 @@ def make_service(
     health: Health,
     tenure_events: TenureTelemetry,
     clock: Clock,
+    redactor: Redactor,
     session_events: SupervisorEvents | None = None,
-) -> Service:
+) -> AsyncIterator[Service]:
     """A replica on an opened store; ``session_events`` stands in for the usual telemetry of sessions."""
-    tokens = TokenCache(_grant(settings.salesforce), TokenEndpoint(clock))
+    tokens = TokenCache(
+        _grant(settings.salesforce),
+        TokenEndpoint(clock),
+        lambda token: redactor.add(token.get_secret_value()),
+    )
+    log = structlog.get_logger("service")
+    version = settings.salesforce.api_version
+    instance = InstanceName(
+        RestClient(tokens, api_version=version), lambda why: log.info("instance_unknown", why=why)
+    )
     ingest_events = IngestTelemetry(metrics, health, clock, settings.channels)
-    return Service(
+    service = Service(
         store,
         CometdSource(tokens, clock, api_version=settings.salesforce.api_version),
         _Whereabouts(tokens),
+        instance,
         handlers,
         _options(settings),
         clock,
@@ -137,6 +153,10 @@ def make_service(
         session_events=session_events or ingest_events,
         delivery_events=DeliveryTelemetry(metrics),
     )
+    try:
+        yield service
+    finally:
+        await instance.aclose()
 
 
 def handlers_of(settings: Settings) -> list[LoadedHandler]:
@@ -149,14 +169,14 @@ def handlers_of(settings: Settings) -> list[LoadedHandler]:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
-    """The configured store, for looking.
+async def open_store(settings: Settings, *, read_only: bool = True) -> AsyncIterator[Store]:
+    """The configured store, for looking, or for what people change by hand.
 
     Raises:
         StoreUnavailable: it cannot be reached, or nothing has been written yet.
         StoreForeign: it is of a newer format.
     """
-    store = _store(settings, read_only=True)
+    store = _store(settings, read_only=read_only)
     await store.open()
     try:
         yield store

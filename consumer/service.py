@@ -25,7 +25,7 @@ from consumer.errors import CommitRefused, StoreUnavailable
 from consumer.ingest.committer import Committer
 from consumer.ingest.inbox import Inbox, InboxClosed
 from consumer.ingest.observer import IngestEvents
-from consumer.ingest.pipeline import Ingest, IngestOptions
+from consumer.ingest.pipeline import Ingest, IngestOptions, Instance
 from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorEvents
 from consumer.lifecycle import Org
 from consumer.ports import Source, Store, Tenure
@@ -97,6 +97,7 @@ class Service:
         store: opened; not closed here.
         source: makes sessions.
         org: where sessions lead to; asked once one has opened.
+        instance: the name of the org's instance.
         handlers: what lifecycle events are handed to.
         options: plain arguments.
         clock: for waiting and for naming instants.
@@ -112,6 +113,7 @@ class Service:
         store: Store,
         source: Source,
         org: Callable[[], Org],
+        instance: Instance,
         handlers: Sequence[LoadedHandler],
         options: ServiceOptions,
         clock: Clock,
@@ -125,6 +127,7 @@ class Service:
         self._store = store
         self._source = source
         self._org = org
+        self._instance = instance
         self._handlers = handlers
         self._options = options
         self._clock = clock
@@ -226,7 +229,14 @@ class Service:
         )
         inbox = Inbox(_INBOX_MESSAGES, _INBOX_BYTES)
         ingest = Ingest(
-            self._store, committer, inbox, self._org, options.ingest, self._clock, self._ingest_events
+            self._store,
+            committer,
+            inbox,
+            self._org,
+            self._instance,
+            options.ingest,
+            self._clock,
+            self._ingest_events,
         )
         await self._prepare(ingest)
         supervisor = Supervisor(

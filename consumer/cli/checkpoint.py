@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from consumer.cli import checkpoint_moves as moves
 from consumer.cli.options import Config, Json, settings_and_store
 from consumer.cli.output import json_line, say, table
 
@@ -81,3 +82,10 @@ def show(config: Config = None, json: Json = False) -> None:
     )
     for channel in unseen:
         say(f"{channel} is configured and has never been subscribed")
+
+
+app.command("history")(moves.history)
+app.command("save")(moves.save)
+app.command("set")(moves.set_)
+app.command("export")(moves.export)
+app.command("import")(moves.import_)

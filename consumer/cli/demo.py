@@ -184,7 +184,8 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
 
     began = time.monotonic()
     live = not json and sys.stdout.isatty()
-    configure_logging("error" if live else "warning", "auto", Redactor())
+    redactor = Redactor()
+    configure_logging("error" if live else "warning", "auto", redactor)
     options = SandboxOptions(
         seed=seed,
         world=WorldOptions(events_per_second=rate),
@@ -200,7 +201,9 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
         stack.push_async_callback(store.aclose)
         tenure_events = TenureTelemetry(metrics, health, clock)
         # No handlers: the demo reads the journal, which is what they are fed from.
-        service = make_service(settings, store, [], metrics, health, tenure_events, clock, entered)
+        service = await stack.enter_async_context(
+            make_service(settings, store, [], metrics, health, tenure_events, clock, redactor, entered)
+        )
         view = stack.enter_context(LiveView(sandbox.url)) if live else None
 
         def show(entry: JournalEntry) -> None:

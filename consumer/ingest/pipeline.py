@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import orjson
 
@@ -21,6 +22,7 @@ from consumer.clock import Clock, iso
 from consumer.errors import BadEvent, StopService, StoreUnavailable
 from consumer.events import FORMAT
 from consumer.ingest.committer import Committer
+from consumer.ingest.epochs import Epochs
 from consumer.ingest.inbox import Inbox
 from consumer.ingest.interpreter import Batch, Interpreter, Part
 from consumer.ingest.observer import IngestEvents
@@ -40,13 +42,26 @@ from consumer.ports import (
 
 __all__ = ["Ingest", "IngestOptions"]
 
-EPOCH = 0
-"""Of commit numbers; grows when the org moves to another instance and they restart."""
-
 RETENTION_MS = 72 * 3600 * 1000
 """Change events stay on the bus for three days (documented)."""
 
 _POLLED_THROUGH_EVERY_MS = 10 * 60 * 1000
+
+_REMEMBER_EVERY_MS = 60 * 1000
+"""How often positions go into the history that people can go back to."""
+
+
+class Instance(Protocol):
+    """Where the org's instance name comes from."""
+
+    @property
+    def name(self) -> str | None:
+        """As in ``NA224``; None while it is not known."""
+        ...
+
+    def refresh(self) -> None:
+        """Ask for it again; nobody waits."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +116,11 @@ class _Ready:
     """Monotonic milliseconds when the oldest of it became ready."""
     channels: bool = False
     """Whether channel states have to be written even if nothing else is ready."""
+    epochs: bool = False
+    """Whether the epochs have to be written."""
 
     def __bool__(self) -> bool:
-        return bool(self.parts or self.letters or self.journal or self.channels)
+        return bool(self.parts or self.letters or self.journal or self.channels or self.epochs)
 
 
 class Ingest:
@@ -114,6 +131,7 @@ class Ingest:
         committer: numbers and sends the commits.
         inbox: what the supervisor delivers.
         org: where sessions lead to; asked when one has opened, for ids and links.
+        instance: the name of the org's instance.
         options: plain arguments.
         clock: for waiting and for naming instants.
         observer: told what happens.
@@ -125,6 +143,7 @@ class Ingest:
         committer: Committer,
         inbox: Inbox,
         org: Callable[[], Org],
+        instance: Instance,
         options: IngestOptions,
         clock: Clock,
         observer: IngestEvents,
@@ -133,6 +152,7 @@ class Ingest:
         self._committer = committer
         self._inbox = inbox
         self._org = org
+        self._instance = instance
         self._options = options
         self._clock = clock
         self._observer = observer
@@ -148,6 +168,8 @@ class Ingest:
         self._channels: dict[str, ChannelState] = {}
         self._positions: dict[str, ChannelPositions] = {}
         self._anew: dict[str, str] = {}
+        self._epochs = Epochs(())
+        self._remembered_ms: int | None = None
         self._ready = _Ready()
         self._answered_ms = 0
         self._answered_at_ms: int | None = None
@@ -162,6 +184,7 @@ class Ingest:
             StoreUnavailable: the store does not answer.
         """
         self._channels = await self._store.channels()
+        self._epochs = Epochs(await self._store.epochs())
         for channel in self._options.channels:
             known = self._channels.get(channel)
             self._positions[channel] = ChannelPositions(known.position if known else None)
@@ -320,6 +343,8 @@ class Ingest:
 
     def _take_opening(self, opened: SessionOpened) -> None:
         self._answered_at_ms = opened.received_ms
+        self._epochs.session_opened()
+        self._instance.refresh()
         server_ms = opened.server_ms or self._clock.wall_ms()
         self._server_ms = server_ms
         for channel, option in opened.resumed.items():
@@ -337,6 +362,9 @@ class Ingest:
         if self._answered_at_ms is not None:
             self._answered_ms += max(answer.received_ms - self._answered_at_ms, 0)
         self._answered_at_ms = answer.received_ms
+        if self._epochs.named(self._instance.name):
+            self._ready.epochs = True
+            self._mark_ready()
         received: dict[str, int] = {}
         for index, message in enumerate(answer.messages):
             channel = str(message["channel"])
@@ -366,7 +394,10 @@ class Ingest:
             return self._put_aside(letter, positions.arrive(position, 1))
         entry = positions.arrive(position, len(changes))
         for change in changes:
-            key = (EPOCH, change.header.commit_number, change.header.sequence_number)
+            header = change.header
+            if self._epochs.arrived(channel, header.commit_number, header.commit_ms, self._instance.name):
+                self._ready.epochs = True
+            key = (self._epochs.of(header.commit_ms), header.commit_number, header.sequence_number)
             self._sequencer.push(
                 key,
                 channel,
@@ -430,6 +461,13 @@ class Ingest:
             if entry is not None:
                 entry.settle()
         commit.channels = self._settled_channels(everything=ready.channels)
+        if ready.epochs:
+            commit.epochs = self._epochs.all
+        if commit.channels and (
+            self._remembered_ms is None or began_ms - self._remembered_ms >= _REMEMBER_EVERY_MS
+        ):
+            self._remembered_ms = began_ms
+            commit.remember_ms = self._clock.wall_ms()
         await self._committer.send(commit)
         self._observer.committed(
             _Summary(

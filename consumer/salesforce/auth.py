@@ -323,7 +323,11 @@ class GivenAccessToken:
 class TokenCache:
     """The current token. One request at a time; who comes while it runs shares its outcome, be it a token or a failure."""
 
-    def __init__(self, grant: Grant, endpoint: TokenEndpoint) -> None:
+    def __init__(
+        self, grant: Grant, endpoint: TokenEndpoint, on_token: Callable[[SecretStr], None] | None = None
+    ) -> None:
+        """``on_token`` is told every token that is obtained, so that it can be kept out of logs."""
+        self._on_token = on_token
         self._grant = grant
         self._endpoint = endpoint
         self._lock = asyncio.Lock()
@@ -362,6 +366,8 @@ class TokenCache:
                 self._failure = failure
                 raise
             self._current = token
+            if self._on_token is not None:
+                self._on_token(token.value)
             return token
 
     def invalidate(self, token: AccessToken) -> None:

@@ -49,6 +49,14 @@ class Witness:
         return sum(getattr(summary, name) for summary in self.summaries)
 
 
+class Instance:
+    """The org's instance as the test says."""
+
+    name = "NA1"
+
+    def refresh(self): ...
+
+
 class Rig:
     """One tenure with a scripted stream."""
 
@@ -91,12 +99,16 @@ async def tenure(path, **options):
     won = await store.acquire("test", 60_000)
     clock, inbox, witness = SystemClock(), Inbox(100_000, 1 << 26), Witness()
     committer = Committer(store, store, won, clock, witness.commit_failing)
-    org = Org(ORG, "https://acme.my.salesforce.com")
-    ingest = Ingest(store, committer, inbox, lambda: org, IngestOptions(CHANNELS, **options), clock, witness)
+    org, instance = Org(ORG, "https://acme.my.salesforce.com"), Instance()
+    ingest = Ingest(
+        store, committer, inbox, lambda: org, instance, IngestOptions(CHANNELS, **options), clock, witness
+    )
     await ingest.prepare()
     loop = asyncio.create_task(ingest.run())
     try:
-        yield Rig(store, ingest, inbox, witness, clock)
+        rig = Rig(store, ingest, inbox, witness, clock)
+        rig.instance = instance
+        yield rig
     finally:
         ingest.stop()
         await loop
@@ -339,3 +351,70 @@ async def test_a_message_of_a_channel_nobody_subscribed_to_is_kept_and_moves_no_
         assert letter.reason == "unknown_channel"
         assert set(await rig.store.channels()) == set(CHANNELS)
         assert await rig.types() == ["run.enrolled", "run.started"]
+
+
+HIGH = 10_915_705_508_285
+migrated_at = COMMIT_MS + 3_600_000
+
+
+def of_epoch(number, state, commit_ms):
+    return message("UPDATE", RUN, RUN_1, {"State": state}, commit=number, commit_ms=commit_ms)
+
+
+async def test_an_org_that_moved_begins_a_new_epoch_and_its_changes_are_not_late(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(
+            message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=HIGH, commit_ms=COMMIT_MS)
+        )
+        await rig.pass_time(2_000)
+        rig.instance.name = "NA2"
+        await rig.answer(of_epoch(500, "Paused", migrated_at), of_epoch(501, "Running", migrated_at + 1_000))
+        await rig.pass_time(2_000)
+        assert [epoch.instance for epoch in await rig.store.epochs()] == ["NA1", "NA2"]
+        assert await rig.types() == ["run.enrolled", "run.started", "run.paused", "run.resumed"]
+        assert rig.witness.total("late") == 0
+    async with tenure(path) as rig:
+        await rig.open(ActionCadenceTrackerChangeEvent="-2", ActionCadenceStepTrackerChangeEvent="-2")
+        await rig.answer(of_epoch(HIGH + 5, "Paused", COMMIT_MS + 5_000))
+        await rig.pass_time(2_000)
+        assert (await rig.journal())[-1]["late"] is True, (
+            "a straggler belongs to the epoch of its commit second"
+        )
+
+
+async def test_a_fall_without_another_instance_is_late_and_no_epoch(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(
+            message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=HIGH, commit_ms=COMMIT_MS)
+        )
+        await rig.pass_time(2_000)
+        await rig.answer(of_epoch(500, "Paused", migrated_at))
+        await rig.pass_time(2_000)
+        assert len(await rig.store.epochs()) == 1
+        assert (await rig.journal())[-1]["late"] is True
+
+
+async def test_another_instance_without_a_fall_is_no_epoch(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(
+            message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=HIGH, commit_ms=COMMIT_MS)
+        )
+        await rig.pass_time(500)
+        rig.instance.name = "NA2"
+        await rig.answer(of_epoch(HIGH - 1_000_000, "Paused", migrated_at))
+        await rig.pass_time(2_000)
+        assert len(await rig.store.epochs()) == 1
+
+
+async def test_positions_go_into_the_history_once_a_minute(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        for number in range(12):
+            await rig.answer(message("UPDATE", RUN, RUN_1, {"Custom__c": number}, commit=number + 1))
+            await rig.pass_time(15_000)
+        history = await rig.store.history(RUN_CHANNEL, 100)
+        assert 2 <= len(history) <= 4
+        assert history[-1].position in {str(number * 10 + 1) for number in range(1, 13)}

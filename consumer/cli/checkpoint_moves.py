@@ -1,0 +1,232 @@
+"""``checkpoint history|save|set|export|import``: what people do with positions.
+
+Moving a position makes Salesforce deliver again (or skip): changes that were journaled stay recognised, so going back mends state and
+repeats nothing. It ends the tenure under way, whose holder wins the lease again and reads the position from the store. Whatever changes a
+position is a dry run until ``--yes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consumer.cli.failures import ExitCode, fail
+from consumer.cli.options import Config, Json, read_settings, settings_and_store
+from consumer.cli.output import json_line, say, table
+
+if TYPE_CHECKING:
+    from consumer.ports import ChannelState, PastPosition
+
+__all__ = ["export", "history", "import_", "save", "set_"]
+
+FORMAT = 1
+"""Of exported files."""
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
+
+
+def history(
+    channel: Annotated[str | None, typer.Option(help="Of this channel alone.")] = None,
+    limit: Annotated[int, typer.Option("-n", min=1, help="How many, the newest.")] = 20,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show where channels once were, and the named checkpoints.
+
+    Example: cadence-consumer checkpoint history -n 5
+    """
+    import asyncio
+
+    from consumer.clock import iso
+
+    async def read() -> tuple[list[PastPosition], dict[str, dict[str, ChannelState]]]:
+        async with settings_and_store(config) as (_, store):
+            return await store.history(channel, limit), await store.saved_checkpoints()
+
+    past, saved = asyncio.run(read())
+    if json:
+        for one in past:
+            json_line(
+                {
+                    "time": iso(one.at_ms),
+                    "channel": one.channel,
+                    "position": one.position,
+                    "offset": one.offset,
+                }
+            )
+        for name, channels in saved.items():
+            json_line({"name": name, "channels": {each: state.position for each, state in channels.items()}})
+        return
+    table(
+        ("time", "channel", "position", "journal offset"),
+        [(iso(one.at_ms), one.channel, one.position, str(one.offset)) for one in past],
+    )
+    for name, channels in saved.items():
+        say(f"saved as {name}: {_positions(channels)}")
+
+
+def save(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Replaces a checkpoint of that name.")],
+    config: Config = None,
+) -> None:
+    """Keep the current positions under a name.
+
+    Example: cadence-consumer checkpoint save before-release
+    """
+    import asyncio
+
+    async def keep() -> dict[str, ChannelState]:
+        from consumer.app import open_store
+
+        async with open_store(read_settings(config), read_only=False) as store:
+            channels = await store.channels()
+            if channels:
+                await store.save_checkpoint(name, channels)
+            return channels
+
+    channels = asyncio.run(keep())
+    if not channels:
+        raise fail("there are no positions to save yet: no channel was ever subscribed")
+    say(f"saved as {name}: {_positions(channels)}")
+
+
+def set_(
+    name: Annotated[str | None, typer.Option(help="To this named checkpoint.")] = None,
+    position: Annotated[str | None, typer.Option(help="To this replay id; needs --channel.")] = None,
+    channel: Annotated[str | None, typer.Option(help="This channel alone.")] = None,
+    earliest: Annotated[
+        bool, typer.Option("--earliest", help="To the oldest event that Salesforce still holds.")
+    ] = False,
+    yes: Yes = False,
+    config: Config = None,
+) -> None:
+    """Move channels, so that Salesforce delivers again from there; what is journaled already stays recognised.
+
+    Example: cadence-consumer checkpoint set --name before-release --yes
+    """
+    if [name is not None, position is not None, earliest].count(True) != 1:
+        raise fail(
+            "say where to: --name NAME, --position ID --channel CHANNEL, or --earliest", ExitCode.USAGE
+        )
+    if position is not None and channel is None:
+        raise fail("--position needs --channel: a replay id belongs to one channel", ExitCode.USAGE)
+
+    def wanted(
+        now: Mapping[str, ChannelState], saved: Mapping[str, Mapping[str, ChannelState]]
+    ) -> dict[str, ChannelState]:
+        if name is not None:
+            if name not in saved:
+                raise fail(f"there is no checkpoint {name}; there are {', '.join(saved) or 'none'}")
+            return {each: state for each, state in saved[name].items() if channel in (None, each)}
+        if channel is not None and channel not in now:
+            raise fail(f"{channel} was never subscribed; known are {', '.join(now) or 'none'}")
+        return {
+            each: replace(state, position=position, position_ms=None, polled_through_ms=None)
+            for each, state in now.items()
+            if channel in (None, each)
+        }
+
+    _move(config, wanted, yes=yes)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - for standard output.")] = Path(
+        "-"
+    ),
+    config: Config = None,
+) -> None:
+    """Write the positions as JSON, for ``checkpoint import``.
+
+    Example: cadence-consumer checkpoint export positions.json
+    """
+    import asyncio
+    import sys
+
+    import orjson
+
+    async def read() -> bytes:
+        async with settings_and_store(config) as (_, store):
+            channels = {each: asdict(state) for each, state in (await store.channels()).items()}
+            value = {"format": FORMAT, "org_id": await store.org_id(), "channels": channels}
+            return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+    data = asyncio.run(read())
+    if str(file) == "-":
+        sys.stdout.write(data.decode())
+    else:
+        file.write_bytes(data)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `checkpoint export` wrote.")],
+    yes: Yes = False,
+    config: Config = None,
+) -> None:
+    """Move channels to exported positions, as on a new store.
+
+    Example: cadence-consumer checkpoint import positions.json --yes
+    """
+    org_id, channels = _exported(file)
+
+    def wanted(
+        _now: Mapping[str, ChannelState], _saved: Mapping[str, Mapping[str, ChannelState]]
+    ) -> dict[str, ChannelState]:
+        return channels
+
+    _move(config, wanted, yes=yes, org_id=org_id)
+
+
+def _exported(file: Path) -> tuple[str | None, dict[str, ChannelState]]:
+    import orjson
+
+    from consumer.ports import ChannelState
+
+    try:
+        value = orjson.loads(file.read_bytes())
+        if value["format"] != FORMAT:
+            raise fail(f"{file} is of format {value['format']}; this version reads {FORMAT}")
+        return value["org_id"], {each: ChannelState(**state) for each, state in value["channels"].items()}
+    except OSError as error:
+        raise fail(f"{file} cannot be read: {error.strerror}") from None
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise fail(f"{file} is not what checkpoint export writes") from None
+
+
+_Wanted = Callable[
+    [Mapping[str, "ChannelState"], Mapping[str, Mapping[str, "ChannelState"]]], dict[str, "ChannelState"]
+]
+
+
+def _move(config: Path | None, wanted: _Wanted, *, yes: bool, org_id: str | None = None) -> None:
+    """Say what changes, and do it when told to."""
+    import asyncio
+
+    async def move() -> None:
+        from consumer.app import open_store
+
+        async with open_store(read_settings(config), read_only=not yes and org_id is None) as store:
+            now = await store.channels()
+            known = await store.org_id()
+            if org_id is not None and known not in (None, org_id):
+                raise fail(f"the positions are of org {org_id}, the store belongs to {known}")
+            channels = wanted(now, await store.saved_checkpoints())
+            for each, state in channels.items():
+                old = now[each].position if each in now else None
+                say(
+                    f"{each}: {old or 'no position'} -> {state.position or 'the oldest event that is retained'}"
+                )
+            if yes:
+                await store.move(channels)
+                say("moved; a service that runs begins a new tenure from there")
+            else:
+                say("nothing was changed; --yes does it")
+
+    asyncio.run(move())
+
+
+def _positions(channels: Mapping[str, ChannelState]) -> str:
+    return ", ".join(f"{each} at {state.position or 'its birth'}" for each, state in sorted(channels.items()))

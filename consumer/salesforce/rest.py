@@ -1,0 +1,108 @@
+"""Salesforce REST: queries, with the token that streaming uses too.
+
+A session that Salesforce calls invalid is renewed once and the request repeated; everything else is the caller's to judge.
+Source: REST API Developer Guide, "Query" and "Status Codes and Error Responses".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from consumer.errors import CadenceError
+from consumer.salesforce.auth import TokenCache
+
+__all__ = ["RestClient", "RestError"]
+
+CLIENT = "cadence-consumer"
+"""Sent with every call, so that our own writes are recognisable in ``changeOrigin``."""
+
+
+class RestError(CadenceError):
+    """Salesforce did not do what a request asked for.
+
+    Attributes:
+        status: HTTP status; 0 when there was no answer.
+        code: Salesforce's ``errorCode``, as in ``INVALID_FIELD``, or ``unreachable``.
+    """
+
+    def __init__(self, what: str, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(f"{what} failed ({code}, HTTP {status}): {message}")
+
+
+class RestClient:
+    """Asks Salesforce over HTTP.
+
+    Args:
+        tokens: shared with streaming.
+        api_version: as in ``66.0``.
+        timeout_ms: for one request, in milliseconds.
+    """
+
+    def __init__(self, tokens: TokenCache, *, api_version: str, timeout_ms: int = 30_000) -> None:
+        self._tokens = tokens
+        self._api_version = api_version
+        self._timeout = aiohttp.ClientTimeout(total=timeout_ms / 1000)
+        self._http: aiohttp.ClientSession | None = None
+
+    async def query(self, soql: str) -> list[dict[str, Any]]:
+        """Every record that ``soql`` selects, over all pages.
+
+        Raises:
+            RestError: Salesforce refused, or did not answer.
+            AuthenticationFailed: no token could be had.
+        """
+        path: str | None = f"/services/data/v{self._api_version}/query?q={quote(soql)}"
+        records: list[dict[str, Any]] = []
+        while path is not None:
+            page = await self._get(path)
+            records += page["records"]
+            path = None if page["done"] else page["nextRecordsUrl"]
+        return records
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.close()
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        for attempt in (1, 2):
+            token = await self._tokens.token()
+            status, body = await self._request(token.instance_url + path, token.authorization)
+            if status == 401 and attempt == 1:
+                self._tokens.invalidate(token)
+                continue
+            break
+        parsed = _parsed(body)
+        if status == 200 and isinstance(parsed, dict):
+            return parsed
+        first = parsed[0] if isinstance(parsed, list) and parsed and isinstance(parsed[0], dict) else {}
+        raise RestError(
+            f"GET {path.partition('?')[0]}",
+            status,
+            str(first.get("errorCode", "no_error_code")),
+            str(first.get("message", "the answer is not one of Salesforce's REST API")),
+        )
+
+    async def _request(self, url: str, authorization: str) -> tuple[int, bytes]:
+        if self._http is None:
+            self._http = aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
+        headers = {"Authorization": authorization, "Sforce-Call-Options": f"client={CLIENT}"}
+        try:
+            async with self._http.get(url, headers=headers, allow_redirects=False) as answer:
+                return answer.status, await answer.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            what = f"GET {url.partition('?')[0]}"
+            raise RestError(what, 0, "unreachable", str(error) or type(error).__name__) from error
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
