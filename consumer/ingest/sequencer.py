@@ -107,10 +107,9 @@ class Sequencer(Generic[T]):
         return self._held[0].arrived_ms + self._max_hold_ms if self._held else None
 
     def _may_go(self, lowest: Held[T], now_ms: int, answered_ms: int) -> bool:
-        if (
-            answered_ms - lowest.answered_ms >= self._lateness_ms
-            or now_ms - lowest.arrived_ms >= self._max_hold_ms
-        ):
+        if answered_ms - lowest.answered_ms >= self._lateness_ms:
+            return True
+        if now_ms - lowest.arrived_ms >= self._max_hold_ms:
             return True
         if self._arrived - lowest.ordinal >= self._window and self._others_passed(lowest):
             return True

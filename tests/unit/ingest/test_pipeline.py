@@ -112,6 +112,7 @@ async def tenure(path, **options):
     finally:
         ingest.stop()
         await loop
+        await ingest.finish()
         await store.release(won)
         await store.aclose()
 

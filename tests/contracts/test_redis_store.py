@@ -1,0 +1,156 @@
+"""What only Redis can do wrong: half-written scripts, old servers, clients that repeat commands, configurations that forget."""
+
+import uuid
+from importlib import resources
+
+import pytest
+import redis
+
+from consumer.errors import StoreForeign, StoreUnavailable
+from consumer.ports import ChannelState, HandlerDeadLetter, IngestDeadLetter, SavedPlace
+from consumer.stores.redis import RedisStore
+from tests.contracts.test_store import LEASE_MS, commit_of
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def store(server):
+    store = RedisStore(server.url, shown_url=server.url, prefix=f"test-{uuid.uuid4().hex}")
+    await store.open()
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+def plain(server):
+    with redis.Redis(port=server.port) as client:
+        yield client
+
+
+LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
+
+
+async def test_a_commit_that_would_fail_half_way_writes_nothing(store, plain):
+    tenure = await store.acquire("one", LEASE_MS)
+    plain.set(store._letters_order, "not a sorted set")
+    commit = commit_of(
+        tenure, 1, events=3, states={"r": b"x"}, channels={"/data/x": ChannelState(1, "7")}, letters=[LETTER]
+    )
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        await store.commit(commit)
+    assert await store.bounds() == (1, 0)
+    assert await store.states(["r"]) == {}
+    assert await store.channels() == {}
+    plain.delete(store._letters_order)
+    assert await store.commit(commit) is True
+
+
+async def test_a_place_that_would_be_written_half_way_is_not_written(store, plain):
+    tenure = await store.acquire("one", LEASE_MS)
+    plain.set(store._dead_order, "not a sorted set")
+    letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        await store.save_place(tenure, "h", SavedPlace(1, b"a"), [letter])
+    assert await store.place("h") is None
+    plain.delete(store._dead_order)
+    assert not plain.exists(store._dead)
+
+
+async def test_a_commit_over_the_memory_limit_fails_before_its_first_write(store, plain):
+    tenure = await store.acquire("one", LEASE_MS)
+    plain.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(StoreUnavailable, match="memory"):
+            await store.commit(commit_of(tenure, 1, events=3, states={"r": b"x"}))
+    finally:
+        plain.config_set("maxmemory", "0")
+    assert await store.bounds() == (1, 0)
+    assert await store.states(["r"]) == {}
+    assert await store.commit(commit_of(tenure, 1, events=3)) is True
+
+
+async def test_everything_stands_under_one_hash_tag(store, plain, server):
+    tenure = await store.acquire("one", LEASE_MS)
+    await store.commit(commit_of(tenure, 1, events=3, states={"r": b"x"}, letters=[LETTER]))
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    tag = store._lease.removesuffix("lease").encode()
+    mine = [key for key in plain.scan_iter() if tag.strip(b"{}:") in key]
+    assert len(mine) >= 8
+    assert all(key.startswith(tag) and tag.startswith(b"{") and tag.endswith(b"}:") for key in mine)
+
+
+async def test_journal_offsets_never_repeat_even_when_everything_was_trimmed(store, plain):
+    tenure = await store.acquire("one", LEASE_MS)
+    await store.commit(commit_of(tenure, 1, events=3))
+    plain.xtrim(store._journal, maxlen=0)
+    assert await store.bounds() == (4, 3)
+    await store.commit(commit_of(tenure, 2, events=1))
+    assert [entry.offset for entry in await store.read(0, 10)] == [4]
+
+
+async def test_start_up_warns_unless_the_server_keeps_what_it_is_given(store, plain):
+    assert await store.warnings() == []
+    plain.config_set("maxmemory-policy", "allkeys-lru")
+    plain.config_set("appendonly", "no")
+    try:
+        policy, aof = await store.warnings()
+    finally:
+        plain.config_set("maxmemory-policy", "noeviction")
+        plain.config_set("appendonly", "yes")
+    assert "allkeys-lru" in policy
+    assert "set noeviction" in policy
+    assert "appendonly no" in aof
+
+
+async def test_an_old_server_is_refused_with_a_clear_line(store, monkeypatch):
+    async def info(_section):
+        return {"redis_version": "6.2.14"}
+
+    monkeypatch.setattr(store._redis, "info", info)
+    with pytest.raises(StoreForeign, match=r"is Redis 6\.2\.14: version 7\.0 or newer, or Valkey, is needed"):
+        await store.open()
+
+
+async def test_a_newer_format_is_refused(store, plain):
+    plain.hset(store._meta, "format", "99")
+    with pytest.raises(StoreForeign, match="run the newer release"):
+        await store.open()
+
+
+async def test_a_unix_socket_works(tmp_path):
+    # The path of a socket must be short.
+    server = RedisServer(tmp_path, None, "--unixsocket", f"/tmp/{uuid.uuid4().hex}.sock")
+    server.start()
+    path = server._options[1]
+    store = RedisStore(f"unix://{path}?db=0", shown_url=f"unix://{path}")
+    try:
+        await store.open()
+        assert await store.acquire("one", LEASE_MS) is not None
+    finally:
+        await store.aclose()
+        server.stop()
+
+
+async def test_no_password_is_ever_shown(server):
+    store = RedisStore(
+        f"redis://user:geheim@127.0.0.1:{server.port}/0",
+        shown_url=f"redis://user:***@127.0.0.1:{server.port}/0",
+    )
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.open()
+    await store.aclose()
+    assert "geheim" not in str(caught.value)
+
+
+def test_every_script_says_lua_so_that_a_full_or_read_only_server_refuses_it_before_it_runs():
+    scripts = list(resources.files("consumer.stores").joinpath("lua").iterdir())
+    assert len(scripts) >= 4
+    assert [script.name for script in scripts if not script.read_text().startswith("#!lua\n")] == []

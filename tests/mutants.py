@@ -1,0 +1,202 @@
+"""Takes the rules of the protocol out, one by one, and shows which test goes red: ``python -m tests.mutants`` (``make mutants``).
+
+Each mutant is a rule, the place where the code keeps it, what the code would be without it, and the tests that must fail then. The work is
+done in a copy; a mutant that survives, or whose place is not found any more, ends the command with 1.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STORES = "tests/contracts/test_store.py"
+REDIS = "tests/contracts/test_redis_store.py"
+PIPELINE = "tests/unit/ingest/test_pipeline.py"
+POSITIONS = "tests/unit/ingest/test_positions.py"
+SEQUENCER = "tests/unit/ingest/test_sequencer.py"
+STATE = "tests/properties/test_state.py"
+LIFECYCLE = "tests/unit/core/test_lifecycle.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    rule: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+SQLITE = "consumer/stores/sqlite.py"
+COMMIT_LUA = "consumer/stores/lua/commit.lua"
+LEASE_LUA = "consumer/stores/lua/lease.lua"
+PLACE_LUA = "consumer/stores/lua/place.lua"
+
+MUTANTS = (
+    # ---- tenure
+    Mutant("every commit carries the token (SQLite)", SQLITE, "lease[0] != commit.token or ", "", STORES),
+    Mutant("every commit carries the token (Redis)", COMMIT_LUA, "lease[1] ~= ARGV[1] or ", "", STORES),
+    Mutant("every commit carries its number (SQLite)", SQLITE,
+           " or lease[1] not in {commit.number - 1, commit.number}", "", STORES),
+    Mutant("every commit carries its number (Redis)", COMMIT_LUA,
+           "if number ~= wanted - 1 then return {'refused', lease[3] or ''} end", "", STORES),
+    Mutant("a commit that was applied is not applied again (SQLite)", SQLITE,
+           "    if lease[1] == commit.number:\n        return False\n", "", STORES),
+    Mutant("a commit that was applied is not applied again (Redis)", COMMIT_LUA,
+           "if number == wanted then return {'again'} end\nif number ~= wanted - 1", "if number ~= wanted and number ~= wanted - 1", STORES),
+    Mutant("winning writes a fresh token (SQLite)", SQLITE, "token = secrets.token_hex(16)\n\n        def win",
+           'token = "the same"\n\n        def win', STORES),
+    Mutant("winning writes a fresh token (Redis)", "consumer/stores/redis.py",
+           "token = secrets.token_hex(16)\n        answer", 'token = "the same"\n        answer', STORES),
+    Mutant("renewals check the number (SQLite)", SQLITE, "WHERE id = 1 AND token = ? AND number = ?",
+           "WHERE id = 1 AND token = ? AND ? >= 0", STORES),
+    Mutant("renewals check the number (Redis)", LEASE_LUA,
+           "if tonumber(lease[2]) ~= tonumber(ARGV[4]) then return {0, holder} end", "", STORES),
+    Mutant("a place moves under the tenure's token only (Redis)", PLACE_LUA,
+           "if lease[1] ~= ARGV[1] then return {0, lease[2] or ''} end", "", STORES),
+    Mutant("a place moves by compare-and-set (SQLite)", SQLITE, "    if revision != place.revision - 1:\n",
+           "    if False:\n", STORES),
+    Mutant("the org's id is stored and another is refused (SQLite)", SQLITE, "    if org != commit.org_id:\n", "    if False:\n", STORES),
+    Mutant("the org's id is stored and another is refused (Redis)", COMMIT_LUA,
+           "if org and org ~= ARGV[3] then return {'foreign', org} end", "", STORES),
+    Mutant("the script validates everything before its first write", COMMIT_LUA,
+           "  if found ~= 'none' and found ~= kind then", "  if false then", REDIS),
+    Mutant("the script starts with #!lua", COMMIT_LUA, "#!lua\n", "\n", REDIS),
+    Mutant("a lost reply is answered by the same commit", "consumer/ingest/committer.py",
+           "                except StoreUnavailable as error:", "                except ZeroDivisionError as error:",
+           "tests/unit/ingest/test_committer.py"),
+    Mutant("everything is built from the store", "consumer/ingest/pipeline.py",
+           "        self._channels = await self._store.channels()\n", "        self._channels = {}\n", PIPELINE),
+    # ---- positions
+    Mutant("a position is finished when another has followed", "consumer/ingest/positions.py",
+           "while entries and entries[0].complete and entries[0].open_parts == 0:",
+           "while entries and entries[0].open_parts == 0:", POSITIONS),
+    Mutant("a position is finished when all its parts are committed", "consumer/ingest/positions.py",
+           "while entries and entries[0].complete and entries[0].open_parts == 0:",
+           "while entries and entries[0].complete:", POSITIONS),
+    Mutant("a merged event is one position with n parts", "consumer/ingest/pipeline.py",
+           "entry = positions.arrive(position, len(changes))", "entry = positions.arrive(position, 1)", PIPELINE),
+    Mutant("messages that share a replay id are one position", "consumer/ingest/positions.py",
+           "(position is None or position == last.position)", "position is None", POSITIONS),
+    Mutant("what was incomplete at a session end is no checkpoint", "consumer/ingest/positions.py",
+           "            self._entries[-1].position = None\n            self._entries[-1].complete = True\n",
+           "            self._entries[-1].complete = True\n", POSITIONS),
+    Mutant("a session resumes after what was handed over completely", "consumer/ingest/positions.py",
+           "                self._resume = entry.position\n", "                pass\n", POSITIONS),
+    Mutant("a channel's birth is committed", "consumer/ingest/pipeline.py",
+           'return "-2"  # it has a birth', 'return "-1"  # it has a birth', PIPELINE),
+    Mutant("what was committed before the birth is ignored", "consumer/ingest/interpreter.py",
+           "commit_ms < channel.birth_ms - BIRTH_SLACK_MS", "False", PIPELINE),
+    Mutant("polled_through within the retention means nothing was missed", "consumer/ingest/pipeline.py",
+           "missed = polled_ms is None or now_ms - polled_ms > RETENTION_MS", "missed = True", PIPELINE),
+    # ---- identity
+    Mutant("a duplicate is recognised by identity", "consumer/ingest/interpreter.py",
+           "change.identity in record.seen", "False", PIPELINE),
+    Mutant("identities are committed with the state", "consumer/state.py", '"s": self.seen,', '"s": {},', STATE),
+    Mutant("version <= stored is not a duplicate test", "consumer/ingest/interpreter.py",
+           "change.identity in record.seen",
+           "(change.identity in record.seen or (record.high is not None and part.key <= record.high))", PIPELINE),
+    # ---- order
+    Mutant("(a) lateness of time with answered polls", "consumer/ingest/sequencer.py",
+           "if answered_ms - lowest.answered_ms >= self._lateness_ms:", "if False:", SEQUENCER),
+    Mutant("(a) only time with answered polls counts", "consumer/ingest/pipeline.py",
+           "        else:\n            self._answered_at_ms = None\n", "        else:\n            self._answered_ms += 10_000\n", PIPELINE),
+    Mutant("(b) a backlog flows", "consumer/ingest/sequencer.py",
+           "self._arrived - lowest.ordinal >= self._window and self._others_passed(lowest)", "False", SEQUENCER),
+    Mutant("(b) only when every other channel has delivered more", "consumer/ingest/sequencer.py",
+           " >= self._window and self._others_passed(lowest)", " >= self._window", SEQUENCER),
+    Mutant("(c) nothing is held for ever", "consumer/ingest/sequencer.py",
+           "if now_ms - lowest.arrived_ms >= self._max_hold_ms:", "if False:", SEQUENCER),
+    Mutant("(d) one channel: complete up to it", "consumer/ingest/sequencer.py",
+           "return self._is_complete(lowest.key) if len(self._greatest) == 1 else self._others_passed(lowest)",
+           "return True", SEQUENCER),
+    Mutant("(e) several channels: every other one has delivered more", "consumer/ingest/sequencer.py",
+           "return self._is_complete(lowest.key) if len(self._greatest) == 1 else self._others_passed(lowest)",
+           "return self._is_complete(lowest.key)", SEQUENCER),
+    Mutant("a full buffer releases nothing early", "consumer/ingest/sequencer.py",
+           "        if self._strict:\n            return False\n", "        if len(self._held) > 49:\n            return True\n        if self._strict:\n            return False\n", PIPELINE),
+    Mutant("what is held at a stop is not flushed", "consumer/ingest/pipeline.py",
+           "        while self._ready:\n            await self._commit()\n\n    def _is_full",
+           "        self._ready.parts += self._sequencer.pop(now_ms=10**15, answered_ms=10**15)\n        while self._ready:\n            await self._commit()\n\n    def _is_full", PIPELINE),
+    # ---- late, epochs
+    Mutant("late is decided by the greatest key of the run", "consumer/ingest/interpreter.py",
+           "late = orderer is not None and orderer.high is not None and key < orderer.high", "late = False", PIPELINE),
+    Mutant("the greatest key of a run is stored with it", "consumer/state.py", '"h": self.high,', '"h": None,', PIPELINE),
+    Mutant("a late change is interpreted with before=None", "consumer/lifecycle.py",
+           "known = before is not None and before.exists and not late", "known = before is not None and before.exists", LIFECYCLE),
+    Mutant("a late change writes only what nothing newer wrote", "consumer/state.py",
+           "            if version is None or version <= key:\n", "            if True:\n", STATE),
+    Mutant("an epoch needs another instance name", "consumer/ingest/epochs.py",
+           " or instance is None or last.instance in (None, instance)", "", PIPELINE),
+    Mutant("an epoch needs a far fall", "consumer/ingest/epochs.py", "greatest - commit_number < FAR or ", "", PIPELINE),
+    Mutant("a change belongs to the epoch of its commit second", "consumer/ingest/epochs.py",
+           "            if epoch.start_ms <= commit_ms:\n", "            if True:\n", PIPELINE),
+    # ---- meaning
+    Mutant("only changedFields write state", "consumer/state.py",
+           "            after._write(change.body, header.changed, key)", "            after._write(change.body, tuple(change.body), key)", LIFECYCLE),
+    Mutant("enrichment never fills OwnerId", "consumer/state.py", "FILLABLE: Final = (", 'FILLABLE: Final = ("OwnerId", ', LIFECYCLE),
+    Mutant("CREATE writes absent fields as null at its version", "consumer/state.py",
+           "if pair[1] < key and name not in body]", "if False]", STATE),
+    Mutant("DELETE leaves a versioned tombstone", "consumer/state.py",
+           "            if self.deleted is None or self.deleted[1] < key:\n                after.deleted", "            if True:\n                after.deleted", STATE),
+)  # fmt: skip
+
+
+def killed(mutant: Mutant, copy: Path) -> str:
+    """``red`` when the tests fail without the rule; otherwise what is wrong."""
+    path = copy / mutant.file
+    original = path.read_text()
+    if original.count(mutant.old) < 1:
+        return "its place was not found"
+    try:
+        path.write_text(original.replace(mutant.old, mutant.new, 1))
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--no-header",
+            *mutant.tests.split(),
+        ]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        path.write_text(original)
+    return "red" if done.returncode == 1 else f"SURVIVED (pytest ended with {done.returncode})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="rules that contain this text")
+    wanted = parser.parse_args().only
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        copy.mkdir()
+        for name in ("consumer", "handlers", "tests"):
+            shutil.copytree(
+                ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+            )
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        shutil.copy(ROOT / "README.md", copy)
+        for mutant in MUTANTS:
+            if wanted in mutant.rule:
+                verdict = killed(mutant, copy)
+                survivors += verdict != "red"
+                print(f"{verdict:<8} {mutant.rule}  [{mutant.tests}]", flush=True)
+    print(
+        f"{survivors} of {len(MUTANTS)} rules can be taken out unnoticed"
+        if survivors
+        else f"all {len(MUTANTS)} rules are guarded"
+    )
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

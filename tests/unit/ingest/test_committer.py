@@ -1,0 +1,80 @@
+"""Numbers, lost replies and renewals, against a store that answers as it is told."""
+
+import asyncio
+
+import pytest
+
+from consumer.clock import SystemClock
+from consumer.errors import CommitRefused, StoreUnavailable
+from consumer.ingest.committer import Committer
+from consumer.ports import Tenure
+
+pytestmark = pytest.mark.looptime
+
+
+class Answers:
+    """Plays ``script``: an exception to raise, or whether the commit was applied now."""
+
+    def __init__(self, *script):
+        self.script = list(script)
+        self.commits = []
+        self.renewals = []
+
+    async def commit(self, commit):
+        self.commits.append((commit.number, id(commit)))
+        answer = self.script.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def renew(self, tenure, number, lease_ms):
+        self.renewals.append(number)
+
+
+def unavailable():
+    return StoreUnavailable("redis://x", "timed out")
+
+
+def committer(store, failing=None):
+    told = failing if failing is not None else []
+    return Committer(store, store, Tenure("token", "me"), SystemClock(), lambda *facts: told.append(facts))
+
+
+async def test_commits_are_numbered_from_one():
+    store = Answers(True, True)
+    sends = committer(store)
+    await sends.send(sends.draft("00D"))
+    await sends.send(sends.draft("00D"))
+    assert [number for number, _ in store.commits] == [1, 2]
+    assert sends.number == 2
+
+
+async def test_a_commit_whose_reply_was_lost_is_sent_again_unchanged_until_the_store_has_answered():
+    told = []
+    store = Answers(unavailable(), unavailable(), unavailable(), False, True)
+    sends = committer(store, told)
+    commit = sends.draft("00D")
+    await sends.send(commit)
+    assert store.commits == [(1, id(commit))] * 4
+    assert [number for number, _, _ in told] == [1, 1, 1]
+    assert told[-1][2] > told[0][2], "for how long it has been failing"
+    await sends.send(sends.draft("00D"))
+    assert store.commits[-1][0] == 2
+
+
+async def test_a_refusal_ends_it_and_costs_no_number():
+    store = Answers(CommitRefused(1, "another"))
+    sends = committer(store)
+    with pytest.raises(CommitRefused, match="another"):
+        await sends.send(sends.draft("00D"))
+    assert sends.number == 0
+
+
+async def test_a_renewal_waits_for_the_commit_under_way_and_carries_its_number():
+    store = Answers(unavailable(), unavailable(), True)
+    sends = committer(store)
+    sending = asyncio.create_task(sends.send(sends.draft("00D")))
+    await asyncio.sleep(0.01)
+    renewing = asyncio.create_task(sends.renew(15_000))
+    await asyncio.gather(sending, renewing)
+    assert store.renewals == [1]
