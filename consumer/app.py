@@ -135,15 +135,15 @@ async def make_service(
     )
     log = structlog.get_logger("service")
     version = settings.salesforce.api_version
-    instance = InstanceName(
-        RestClient(tokens, api_version=version), lambda why: log.info("instance_unknown", why=why)
-    )
+    rest = RestClient(tokens, api_version=version)
+    instance = InstanceName(rest, lambda why: log.info("instance_unknown", why=why))
     ingest_events = IngestTelemetry(metrics, health, clock, settings.channels)
     service = Service(
         store,
         CometdSource(tokens, clock, api_version=settings.salesforce.api_version),
         _Whereabouts(tokens),
         instance,
+        rest,
         handlers,
         _options(settings),
         clock,
@@ -157,6 +157,7 @@ async def make_service(
         yield service
     finally:
         await instance.aclose()
+        await rest.aclose()
 
 
 def handlers_of(settings: Settings) -> list[LoadedHandler]:
@@ -227,6 +228,7 @@ def _options(settings: Settings) -> ServiceOptions:
             strict=ordering.strict,
             max_events=settings.commit.max_events,
             max_delay_ms=settings.commit.max_delay,
+            hydrate=settings.state.hydrate,
         ),
         backoff=Backoff(),
     )

@@ -18,8 +18,8 @@ the rest of the way from the socket to the journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from consumer import vocabulary as v
@@ -31,7 +31,7 @@ from consumer.state import TRANSITIONAL, RecordState
 from consumer.step_errors import kind_of
 from consumer.transitions import NEW, UNKNOWN, run_transition, step_transition
 
-__all__ = ["Org", "interpret", "system_event"]
+__all__ = ["Org", "interpret", "system_event", "timer_event"]
 
 _BOOKKEEPING = frozenset({"LastModifiedDate", "LastModifiedById", "CreatedDate", "CreatedById"})
 
@@ -43,10 +43,12 @@ class Org:
     Attributes:
         id: 18 characters.
         url: base of record links, as in ``https://acme.my.salesforce.com``.
+        cadence_names: cadence id to name, as far as looked up: cadences do not travel in change events.
     """
 
     id: str
     url: str
+    cadence_names: Mapping[str, str] = field(default_factory=dict)
 
 
 class _View:
@@ -147,14 +149,8 @@ def _common(
 ) -> dict[str, Any]:
     """Everything that all events of one change share; what is unknown is left out."""
     header = change.header
-    is_run = header.entity == RUN
-    tracker_id = record.tracker_id or change.record_id
     event: dict[str, Any] = {
         "time": iso(header.commit_ms),
-        "tracker_id": tracker_id,
-        "entity": header.entity,
-        "record_id": change.record_id,
-        "url": f"{org.url}/{change.record_id}",
         "actor_id": header.user,
         "changed": sorted(view.changed) if header.changed is not None else [],
         "position": {"channel": change.channel, "replay_id": change.position},
@@ -163,25 +159,67 @@ def _common(
     if view.before is not None:
         event["before"] = view.before
     event["after"] = view.after
+    _put_context(event, record, run, org)
+    return event
+
+
+def timer_event(
+    name: str, due_ms: int, record: RecordState, run: RecordState | None, org: Org
+) -> dict[str, Any]:
+    """The event of a timer that fired: nothing changed, so before and after are the same.
+
+    Args:
+        name: its type.
+        due_ms: when it was due, milliseconds since the epoch; the event's time and part of its id.
+        record: whose timer it is.
+        run: the record's run.
+        org: for ids and links.
+    """
+    values = record.values()
+    event: dict[str, Any] = {
+        "v": FORMAT,
+        "id": f"{org.id}/{record.record_id}/{name}/{iso(due_ms)}",
+        "type": name,
+        "time": iso(due_ms),
+        "origin": "timer",
+        "before": values,
+        "after": values,
+    }
+    _put_context(event, record, run, org)
+    return event
+
+
+def _put_context(event: dict[str, Any], record: RecordState, run: RecordState | None, org: Org) -> None:
+    """Which record, run, cadence and target an event is about; what is unknown is left out."""
+    is_run = record.entity == RUN
+    event["tracker_id"] = record.tracker_id or record.record_id
+    event["entity"] = record.entity
+    event["record_id"] = record.record_id
+    event["url"] = f"{org.url}/{record.record_id}"
     known = (record,) if is_run or run is None else (record, run)
-    for name, field in (("cadence_id", "ActionCadenceId"), ("target_id", "TargetId")):
+    for name, source_field in (("cadence_id", "ActionCadenceId"), ("target_id", "TargetId")):
         for source in known:
-            value = source.get(field)
+            value = source.get(source_field)
             if value is not None:
                 event[name] = value
                 break
+    # As of the commit where the event says it, else as of the look-up: cadences are live in Salesforce, not versioned.
+    _put(
+        event,
+        "cadence_name",
+        record.get("ActionCadenceName") or org.cadence_names.get(event.get("cadence_id", "")),
+    )
     if run is not None and (owner := run.get("OwnerId")) is not None:
         event["owner_id"] = owner
     if is_run:
         _put(event, "iteration", record.get("DaisyChainIteration"))
+        _put(event, "previous_tracker_id", record.previous)
     else:
-        event["step_tracker_id"] = change.record_id
-        _put(event, "cadence_name", record.get("ActionCadenceName"))
+        event["step_tracker_id"] = record.record_id
         _put(event, "cadence_step_id", record.get("ActionCadenceStepId"))
         _put(event, "step_type", record.get("StepType"))
         _put(event, "step_title", record.get("StepTitle"))
         _put(event, "iteration", record.get("GoToStepIterationCount"))
-    return event
 
 
 def _put(event: dict[str, Any], name: str, value: Any) -> None:

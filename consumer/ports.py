@@ -297,6 +297,7 @@ class Commit:
         dead_letters: kept by id, so that a repeated one is one.
         remember_ms: when not None, positions in ``channels`` are also kept as history, as of these wall milliseconds.
         epochs: every epoch from now on; None when nothing changes.
+        timers: key (``consumer.timers.key_of``) to due time in milliseconds since the epoch; None removes it.
     """
 
     token: str
@@ -308,6 +309,7 @@ class Commit:
     dead_letters: list[IngestDeadLetter] = field(default_factory=list)
     remember_ms: int | None = None
     epochs: list[Epoch] | None = None
+    timers: dict[str, int | None] = field(default_factory=dict)
 
 
 class IngestStore(Protocol):
@@ -337,6 +339,10 @@ class IngestStore(Protocol):
 
     async def epochs(self) -> list[Epoch]:
         """Every epoch of commit numbers, oldest first; empty while the first lasts and nothing is known of it."""
+        ...
+
+    async def timers(self, until_ms: int, limit: int) -> list[tuple[str, int]]:
+        """Up to ``limit`` timers due at or before ``until_ms``, the earliest first: key and due time."""
         ...
 
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:

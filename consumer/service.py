@@ -24,6 +24,7 @@ from consumer.delivery.observer import DeliveryEvents
 from consumer.errors import CommitRefused, StoreUnavailable
 from consumer.ingest.committer import Committer
 from consumer.ingest.inbox import Inbox, InboxClosed
+from consumer.ingest.lookup import Rows
 from consumer.ingest.observer import IngestEvents
 from consumer.ingest.pipeline import Ingest, IngestOptions, Instance
 from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorEvents
@@ -98,6 +99,7 @@ class Service:
         source: makes sessions.
         org: where sessions lead to; asked once one has opened.
         instance: the name of the org's instance.
+        rows: where records that were never seen are looked up; None looks nothing up.
         handlers: what lifecycle events are handed to.
         options: plain arguments.
         clock: for waiting and for naming instants.
@@ -114,6 +116,7 @@ class Service:
         source: Source,
         org: Callable[[], Org],
         instance: Instance,
+        rows: Rows | None,
         handlers: Sequence[LoadedHandler],
         options: ServiceOptions,
         clock: Clock,
@@ -128,6 +131,7 @@ class Service:
         self._source = source
         self._org = org
         self._instance = instance
+        self._rows = rows
         self._handlers = handlers
         self._options = options
         self._clock = clock
@@ -234,6 +238,7 @@ class Service:
             inbox,
             self._org,
             self._instance,
+            self._rows,
             options.ingest,
             self._clock,
             self._ingest_events,

@@ -51,9 +51,13 @@ class RecordState:
         announced: (last State that is not transitional, its key), or None.
         high: for a run (and for a step whose run is unknown): greatest key committed for it or one of its steps.
         seen: identity of each change to its commit time in milliseconds.
+        fired: event type to the due time, in milliseconds, for which a timer has fired.
+        previous: for a run in a daisy chain: the run before it, where it is known.
     """
 
-    __slots__ = ("announced", "deleted", "entity", "fields", "high", "image", "record_id", "seen")
+    __slots__ = (
+        "announced", "deleted", "entity", "fields", "fired", "high", "image", "previous", "record_id", "seen",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class RecordState:
         announced: tuple[Any, Key] | None = None,
         high: Key | None = None,
         seen: dict[str, int] | None = None,
+        fired: dict[str, int] | None = None,
+        previous: str | None = None,
     ) -> None:
         self.entity = entity
         self.record_id = record_id
@@ -74,6 +80,8 @@ class RecordState:
         self.announced = announced
         self.high = high
         self.seen = seen if seen is not None else {}
+        self.fired = fired if fired is not None else {}
+        self.previous = previous
 
     # ------------------------------------------------------------ reading
 
@@ -116,6 +124,8 @@ class RecordState:
             self.announced,
             self.high,
             {**self.seen, change.identity: header.commit_ms},
+            self.fired,
+            self.previous,
         )
         kind = header.kind
         if kind == "DELETE":
@@ -134,8 +144,44 @@ class RecordState:
         """The same, with a greatest key of at least ``key``."""
         if self.high is not None and self.high >= key:
             return self
+        after = self._copy()
+        after.high = key
+        return after
+
+    def with_fired(self, name: str, due_ms: int) -> RecordState:
+        """The same, with a timer that has fired."""
+        after = self._copy()
+        after.fired = {**self.fired, name: due_ms}
+        return after
+
+    def with_previous(self, tracker_id: str) -> RecordState:
+        """The same, with the run before it in a daisy chain."""
+        after = self._copy()
+        after.previous = tracker_id
+        return after
+
+    def filled(self, values: Mapping[str, Any]) -> RecordState:
+        """The same, with fields that never change in a record's life, as a look-up gave them; what is known stays."""
+        after = self._copy()
+        after.fields = dict(self.fields)
+        if self.image is None:
+            for name, value in values.items():
+                if value is not None and name not in after.fields:
+                    after.fields[name] = (value, _ENRICHED)
+        return after
+
+    def _copy(self) -> RecordState:
         return RecordState(
-            self.entity, self.record_id, self.fields, self.image, self.deleted, self.announced, key, self.seen
+            self.entity,
+            self.record_id,
+            self.fields,
+            self.image,
+            self.deleted,
+            self.announced,
+            self.high,
+            self.seen,
+            self.fired,
+            self.previous,
         )
 
     def forget_identities(self, before_ms: int) -> None:
@@ -191,6 +237,8 @@ class RecordState:
                 "a": self.announced,
                 "h": self.high,
                 "s": self.seen,
+                "t": self.fired,
+                "p": self.previous,
             }
         )
 
@@ -215,6 +263,8 @@ class RecordState:
             _versioned(value["a"]),
             _key(value["h"]),
             value["s"],
+            value["t"],
+            value["p"],
         )
 
 

@@ -26,12 +26,12 @@ def _group() -> None:
 @app.command("show")
 def show(
     record: Annotated[
-        str, typer.Argument(metavar="ID", help="A run or a step: 15 or 18 characters, or its URL.")
+        str, typer.Argument(metavar="ID", help="A run, a step, or a target: 15 or 18 characters, or its URL.")
     ],
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Show the current state of a run or a step, field by field.
+    """Show the current state of a run, of a step, or of every run of a target, field by field.
 
     Example: cadence-consumer state show 0qBxx0000004C92EAE
     """
@@ -39,16 +39,24 @@ def show(
 
     wanted = record_id(record)
 
-    async def read() -> RecordState | None:
+    async def read() -> list[RecordState]:
+        from consumer.cli.timeline import runs_of
         from consumer.state import RecordState
 
         async with settings_and_store(config) as (_, store):
             found = await store.states([wanted])
-            return RecordState.decode(found[wanted]) if wanted in found else None
+            if wanted not in found:
+                found = await store.states(await runs_of(store, wanted))
+            return [state for data in found.values() if (state := RecordState.decode(data)).exists]
 
-    state = asyncio.run(read())
-    if state is None or not state.exists:
+    states = asyncio.run(read())
+    if not states:
         raise fail(f"nothing is known of {wanted}: no change of it has been seen")
+    for state in states:
+        _tell(state, json=json)
+
+
+def _tell(state: RecordState, *, json: bool) -> None:
     if json:
         json_line(
             {

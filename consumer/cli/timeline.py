@@ -1,4 +1,4 @@
-"""``timeline``: the story of one run, in the order in which it happened."""
+"""``timeline``: the story of a run, or of all runs of a target, in the order in which it happened."""
 
 from __future__ import annotations
 
@@ -14,36 +14,44 @@ if TYPE_CHECKING:
     from consumer.events import LifecycleEvent
     from consumer.ports import JournalEntry, Store
 
-__all__ = ["run_of", "timeline"]
+__all__ = ["runs_of", "timeline"]
 
 
 def timeline(
     record: Annotated[
-        str, typer.Argument(metavar="ID", help="A run or one of its steps: 15 or 18 characters, or its URL.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="A run, one of its steps, or a target (Lead, Contact, person account): 15 or 18 characters, or its URL.",
+        ),
     ],
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Tell the story of a run.
+    """Tell the story of a run, or of every run of a target.
 
     Example: cadence-consumer timeline 0qBxx0000004C92EAE
     """
     import asyncio
 
-    from consumer.events import LifecycleEvent
-
     wanted = record_id(record)
 
-    async def read() -> tuple[str, list[JournalEntry]]:
+    async def read() -> list[tuple[str, list[JournalEntry]]]:
         async with settings_and_store(config) as (_, store):
-            tracker = await run_of(store, wanted)
-            return tracker, await store.of_run(tracker)
+            return [(run, await store.of_run(run)) for run in await runs_of(store, wanted)]
 
-    tracker, entries = asyncio.run(read())
-    if not entries:
+    stories = [(run, entries) for run, entries in asyncio.run(read()) if entries]
+    if not stories:
         raise fail(
-            f"nothing is journaled about {wanted}: it is no run or step that has been seen, or retention removed it"
+            f"nothing is journaled about {wanted}: it is no run, step or target that has been seen, or retention removed it"
         )
+    for run, entries in stories:
+        _tell(run, entries, json=json)
+
+
+def _tell(run: str, entries: list[JournalEntry], *, json: bool) -> None:
+    from consumer.events import LifecycleEvent
+
     events = [LifecycleEvent.from_json(entry.data) for entry in entries]
     if json:
         for entry, event in zip(entries, events, strict=True):
@@ -54,7 +62,9 @@ def timeline(
         (event.cadence_name for event in events if event.cadence_name),
         first.cadence_id or "an unknown cadence",
     )
-    say(f"run {tracker} of target {first.target_id or 'unknown'} in {name}")
+    target = next((event.target_id for event in events if event.target_id), "unknown")
+    after = next((event.previous_tracker_id for event in events if event.previous_tracker_id), None)
+    say(f"run {run} of target {target} in {name}{f', after run {after}' if after else ''}")
     table(
         ("time", "event", "step", "state", "by", ""),
         [
@@ -71,14 +81,18 @@ def timeline(
     )
 
 
-async def run_of(store: Store, wanted: str) -> str:
-    """The run that ``wanted`` belongs to: a step's run where the step is known, else ``wanted`` itself."""
+async def runs_of(store: Store, wanted: str) -> list[str]:
+    """The runs that ``wanted`` stands for: those of a target, the run of a step, else ``wanted`` itself."""
+    from consumer import targets
     from consumer.state import RecordState
 
-    known = await store.states([wanted])
-    if wanted not in known:
-        return wanted
-    return RecordState.decode(known[wanted]).tracker_id or wanted
+    key = targets.key_of(wanted)
+    known = await store.states([wanted, key])
+    if key in known:
+        return [run for run, _ in targets.TargetRuns.decode(known[key]).runs]
+    if wanted in known:
+        return [RecordState.decode(known[wanted]).tracker_id or wanted]
+    return [wanted]
 
 
 def _line(event: LifecycleEvent) -> dict[str, Any]:

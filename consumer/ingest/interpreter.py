@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
+from consumer import targets, timers
 from consumer import vocabulary as v
 from consumer.changes import Change, Key
+from consumer.ids import EMPTY_ID, is_wildcard
+from consumer.ingest.lookup import Lookup
 from consumer.ingest.positions import Entry
-from consumer.lifecycle import Org, interpret, system_event
+from consumer.lifecycle import Org, interpret, system_event, timer_event
 from consumer.ports import ChannelState, IngestStore, JournalRecord
-from consumer.records import RUN
+from consumer.records import RUN, STEP
 from consumer.state import IDENTITY_MEMORY_MS, RecordState
+from consumer.targets import TargetRuns
 
 __all__ = ["Batch", "Interpreter", "Part"]
 
@@ -50,6 +54,8 @@ class Batch:
     Attributes:
         org: where they happened.
         states: records whose state changed.
+        targets: targets whose list of runs changed.
+        timers: key to due time in milliseconds, None to remove it.
         journal: lifecycle events, in order.
         events: type to count.
         duplicates: changes that had been committed before.
@@ -60,6 +66,8 @@ class Batch:
 
     org: Org
     states: dict[str, RecordState] = field(default_factory=dict)
+    targets: dict[str, TargetRuns] = field(default_factory=dict)
+    timers: dict[str, int | None] = field(default_factory=dict)
     journal: list[JournalRecord] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
@@ -73,11 +81,18 @@ class Interpreter:
 
     Args:
         store: where states are loaded from.
+        lookup: for what the stream does not say.
+        hydrate: whether runs that were never seen are looked up; steps always are, since their run orders them.
         cache_size: how many records are kept in memory.
     """
 
-    def __init__(self, store: IngestStore, cache_size: int = 20_000) -> None:
+    def __init__(
+        self, store: IngestStore, lookup: Lookup, *, hydrate: bool = True, cache_size: int = 20_000
+    ) -> None:
         self._store = store
+        self._lookup = lookup
+        self._hydrate_runs = hydrate
+        self._targets: OrderedDict[str, TargetRuns] = OrderedDict()
         self._cache_size = cache_size
         self._cache: OrderedDict[str, RecordState | None] = OrderedDict()
         self._newest_ms = 0
@@ -89,11 +104,41 @@ class Interpreter:
             StoreUnavailable: states could not be loaded; nothing has changed.
         """
         await self._load(parts)
-        batch = Batch(org)
+        await self._hydrate(parts)
+        await self._load_targets(parts)
+        await self._lookup.name_cadences(self._cadences(parts))
+        batch = Batch(replace(org, cadence_names=self._lookup.cadence_names))
         for part in parts:
             self._take(part, channels, batch)
         self._shrink()
         return batch
+
+    async def fire(self, due: Sequence[tuple[str, int]], org: Org) -> Batch:
+        """States and events of timers that are due: key and due time each, the earliest first.
+
+        Raises:
+            StoreUnavailable: states could not be loaded; nothing has changed.
+        """
+        records = [timers.parts_of(key)[0] for key, _ in due]
+        await self._fetch(records)
+        await self._fetch(run_id for one in records if (run_id := self._run_id_of(one)) is not None)
+        batch = Batch(replace(org, cadence_names=self._lookup.cadence_names))
+        for key, due_ms in due:
+            record_id, name = timers.parts_of(key)
+            batch.timers[key] = None
+            record = self._cache.get(record_id)
+            if record is None or timers.timers_of(record).get(name) != due_ms:
+                continue  # the change that cancelled it has been committed since it was read
+            run_id = self._run_id_of(record_id)
+            run = self._cache.get(run_id) if run_id is not None else None
+            self._append(batch, timer_event(name, due_ms, record, run, batch.org))
+            self._keep(record.with_fired(name, due_ms), batch)
+        self._shrink()
+        return batch
+
+    def _run_id_of(self, record_id: str) -> str | None:
+        record = self._cache.get(record_id)
+        return record.tracker_id if record is not None else None
 
     def _take(self, part: Part, channels: Mapping[str, ChannelState], batch: Batch) -> None:
         change = part.change
@@ -105,7 +150,7 @@ class Interpreter:
         if channel is not None and commit_ms < channel.birth_ms - BIRTH_SLACK_MS:
             batch.ignored += 1
             return
-        if change.is_gap:
+        if change.is_gap or change.record_id == EMPTY_ID or is_wildcard(change.record_id):
             name = v.SYSTEM_OVERFLOW if change.header.kind == "GAP_OVERFLOW" else v.SYSTEM_GAP
             self._append(
                 batch,
@@ -133,15 +178,42 @@ class Interpreter:
         # A step whose run is unknown is its own ordering key.
         orderer = record if is_run or tracker_id is None else run
         late = orderer is not None and orderer.high is not None and key < orderer.high
+        if is_run:
+            record = run = self._linked(change, record, batch)
         state, events = interpret(change, key, record, run, batch.org, late=late)
         if is_run or tracker_id is None:
             state = state.with_high(key)
         else:
             self._keep((run or RecordState(RUN, tracker_id)).with_high(key), batch)
+        self._set_timers(record, state, batch)
         self._keep(state, batch)
         batch.late += late
         for event in events:
             self._append(batch, event)
+
+    def _linked(self, change: Change, record: RecordState | None, batch: Batch) -> RecordState | None:
+        """The run, listed with its target and linked to the run before it in a daisy chain, where its change says so."""
+        target_id = change.body.get("TargetId")
+        runs = self._targets.get(target_id) if isinstance(target_id, str) else None
+        if runs is None or change.record_id in runs:
+            return record
+        iteration = change.body.get("DaisyChainIteration")
+        previous = runs.before(iteration)
+        runs = runs.with_run(change.record_id, iteration)
+        self._targets[runs.target_id] = batch.targets[runs.target_id] = runs
+        if previous is None:
+            return record
+        return (record or RecordState(RUN, change.record_id)).with_previous(previous)
+
+    @staticmethod
+    def _set_timers(before: RecordState | None, after: RecordState, batch: Batch) -> None:
+        had = timers.timers_of(before) if before is not None else {}
+        has = timers.timers_of(after)
+        for name in had.keys() - has.keys():
+            batch.timers[timers.key_of(after.record_id, name)] = None
+        for name, due_ms in has.items():
+            if had.get(name) != due_ms:
+                batch.timers[timers.key_of(after.record_id, name)] = due_ms
 
     def _keep(self, state: RecordState, batch: Batch) -> None:
         state.forget_identities(self._newest_ms - IDENTITY_MEMORY_MS)
@@ -176,6 +248,79 @@ class Interpreter:
                 runs.add(record.tracker_id)
         await self._fetch(runs)
 
+    async def _hydrate(self, parts: Sequence[Part]) -> None:
+        """Look up the run of steps that were never seen, and the target of runs that were never seen."""
+        told = {
+            part.change.record_id
+            for part in parts
+            if part.change.body.get("ActionCadenceTrackerId") is not None
+        }
+        steps = [
+            part.change.record_id
+            for part in parts
+            if part.change.header.entity == STEP
+            and not part.change.is_gap
+            and part.change.record_id not in told
+            and self._tracker_of(part.change, self._cache.get(part.change.record_id)) is None
+        ]
+        if steps:
+            for step_id, row in (await self._lookup.fetch(STEP, steps)).items():
+                self._cache[step_id] = (self._cache.get(step_id) or RecordState(STEP, step_id)).filled(row)
+            await self._fetch(run for one in steps if (run := self._run_id_of(one)) is not None)
+        if self._hydrate_runs:
+            created = {part.change.record_id for part in parts if part.change.header.changed is None}
+            runs = [run for run in self._runs_of(parts) if run not in created and not self._is_described(run)]
+            if runs:
+                for run_id, row in (await self._lookup.fetch(RUN, runs)).items():
+                    self._cache[run_id] = (self._cache.get(run_id) or RecordState(RUN, run_id)).filled(row)
+
+    def _runs_of(self, parts: Sequence[Part]) -> set[str]:
+        runs = set()
+        for part in parts:
+            change = part.change
+            if change.is_gap or change.record_id == EMPTY_ID or is_wildcard(change.record_id):
+                continue
+            if change.header.entity == RUN:
+                runs.add(change.record_id)
+            elif (tracker_id := self._tracker_of(change, self._cache.get(change.record_id))) is not None:
+                runs.add(tracker_id)
+        return runs
+
+    def _is_described(self, run_id: str) -> bool:
+        run = self._cache.get(run_id)
+        return run is not None and (run.image is not None or run.get("TargetId") is not None)
+
+    async def _load_targets(self, parts: Sequence[Part]) -> None:
+        """The lists of runs that new runs will be added to."""
+        wanted = set()
+        for part in parts:
+            change = part.change
+            if change.header.entity == RUN and change.header.changed is None:
+                target_id = change.body.get("TargetId")
+                if isinstance(target_id, str) and target_id not in self._targets:
+                    wanted.add(target_id)
+        if wanted:
+            found = await self._store.states([targets.key_of(one) for one in wanted])
+            for target_id in wanted:
+                data = found.get(targets.key_of(target_id))
+                self._targets[target_id] = TargetRuns(target_id) if data is None else TargetRuns.decode(data)
+
+    def _cadences(self, parts: Sequence[Part]) -> set[str]:
+        """Every cadence that the events of these changes will name."""
+        cadences: set[str] = set()
+        for part in parts:
+            change = part.change
+            record = self._cache.get(change.record_id)
+            known = change.body.get("ActionCadenceId") or (
+                record.get("ActionCadenceId") if record is not None else None
+            )
+            if known is None and record is not None and record.tracker_id is not None:
+                run = self._cache.get(record.tracker_id)
+                known = run.get("ActionCadenceId") if run is not None else None
+            if isinstance(known, str):
+                cadences.add(known)
+        return cadences
+
     async def _fetch(self, record_ids: Iterable[str]) -> None:
         missing = []
         for record_id in record_ids:
@@ -190,5 +335,6 @@ class Interpreter:
                 self._cache[record_id] = None if data is None else RecordState.decode(data)
 
     def _shrink(self) -> None:
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+        for cache in (self._cache, self._targets):
+            while len(cache) > self._cache_size:
+                cache.popitem(last=False)

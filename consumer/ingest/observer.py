@@ -45,6 +45,10 @@ class IngestEvents(Protocol):
         """An answer could be read again."""
         ...
 
+    def lookup_failed(self, why: str, records: int) -> None:
+        """Records that were never seen could not be looked up; their changes are interpreted with what is known."""
+        ...
+
     def held(self, changes: int) -> None:
         """So many changes are held back for ordering now."""
         ...

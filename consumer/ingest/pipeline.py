@@ -16,6 +16,7 @@ from typing import Protocol
 
 import orjson
 
+from consumer import targets
 from consumer import vocabulary as v
 from consumer.changes import compact, decode, position_of, raw_messages
 from consumer.clock import Clock, iso
@@ -25,6 +26,7 @@ from consumer.ingest.committer import Committer
 from consumer.ingest.epochs import Epochs
 from consumer.ingest.inbox import Inbox
 from consumer.ingest.interpreter import Batch, Interpreter, Part
+from consumer.ingest.lookup import Lookup, Rows
 from consumer.ingest.observer import IngestEvents
 from consumer.ingest.positions import ChannelPositions, Entry
 from consumer.ingest.sequencer import Sequencer
@@ -33,6 +35,7 @@ from consumer.lifecycle import Org
 from consumer.ports import (
     Answer,
     ChannelState,
+    Commit,
     IngestDeadLetter,
     IngestStore,
     JournalRecord,
@@ -40,12 +43,17 @@ from consumer.ports import (
     SessionOpened,
 )
 
-__all__ = ["Ingest", "IngestOptions"]
+__all__ = ["Ingest", "IngestOptions", "Instance"]
 
 RETENTION_MS = 72 * 3600 * 1000
 """Change events stay on the bus for three days (documented)."""
 
 _POLLED_THROUGH_EVERY_MS = 10 * 60 * 1000
+
+_FAR_FUTURE_MS = 2**53
+
+_LIVE_MS = 30 * 1000
+"""An answer whose changes were all committed this lately is no backlog: everything before them has been delivered."""
 
 _REMEMBER_EVERY_MS = 60 * 1000
 """How often positions go into the history that people can go back to."""
@@ -79,6 +87,7 @@ class IngestOptions:
         max_events: ``commit.max_events``, in changes.
         max_delay_ms: ``commit.max_delay``.
         max_held: at so many held changes intake pauses.
+        hydrate: whether runs that were never seen are looked up before their changes are interpreted.
     """
 
     channels: Sequence[str]
@@ -91,6 +100,7 @@ class IngestOptions:
     max_events: int = 500
     max_delay_ms: int = 20
     max_held: int = 20_000
+    hydrate: bool = True
 
 
 @dataclass(slots=True)
@@ -132,6 +142,7 @@ class Ingest:
         inbox: what the supervisor delivers.
         org: where sessions lead to; asked when one has opened, for ids and links.
         instance: the name of the org's instance.
+        rows: where records that were never seen are looked up; None looks nothing up.
         options: plain arguments.
         clock: for waiting and for naming instants.
         observer: told what happens.
@@ -144,6 +155,7 @@ class Ingest:
         inbox: Inbox,
         org: Callable[[], Org],
         instance: Instance,
+        rows: Rows | None,
         options: IngestOptions,
         clock: Clock,
         observer: IngestEvents,
@@ -156,7 +168,11 @@ class Ingest:
         self._options = options
         self._clock = clock
         self._observer = observer
-        self._interpreter = Interpreter(store)
+        lookup = Lookup(rows, clock, observer.lookup_failed)
+        self._interpreter = Interpreter(store, lookup, hydrate=options.hydrate)
+        self._next_timer_ms: int | None = None
+        self._caught_up_ms: int | None = None
+        self._oldest_in_answer_ms: int | None = None
         self._unreadable = UnreadableAnswers()
         self._sequencer: Sequencer[Part] = Sequencer(
             options.channels,
@@ -188,6 +204,11 @@ class Ingest:
         for channel in self._options.channels:
             known = self._channels.get(channel)
             self._positions[channel] = ChannelPositions(known.position if known else None)
+        await self._look_for_timers()
+
+    async def _look_for_timers(self) -> None:
+        first = await self._store.timers(_FAR_FUTURE_MS, 1)
+        self._next_timer_ms = first[0][1] if first else None
 
     # ------------------------------------------------------------ the plan of the supervisor
 
@@ -205,6 +226,13 @@ class Ingest:
         if channel in self._channels:
             return "-2"  # it has a birth: everything since then, older commit times are ignored
         return "-2" if self._options.start == "earliest" else "-1"
+
+    def poll_within_ms(self) -> int | None:
+        """How soon a poll should be answered even without events, so that the next timer finds Salesforce's time past due."""
+        if self._next_timer_ms is None or self._server_ms is None or self._answered_at_ms is None:
+            return None
+        passed_ms = self._clock.monotonic_ms() - self._answered_at_ms
+        return max(self._next_timer_ms + self._options.lateness_ms - self._server_ms - passed_ms, 0) + 1_000
 
     async def unreadable(self, body: bytes, detail: str) -> None:
         """An answer could not be read; the third identical one in a row is kept, and the service is not ready."""
@@ -290,6 +318,7 @@ class Ingest:
             self._release()
             while self._should_commit():
                 await self._commit()
+            await self._fire_timers()
             self._inbox.processed()
 
     async def finish(self) -> None:
@@ -365,6 +394,7 @@ class Ingest:
         if self._epochs.named(self._instance.name):
             self._ready.epochs = True
             self._mark_ready()
+        self._oldest_in_answer_ms = None
         received: dict[str, int] = {}
         for index, message in enumerate(answer.messages):
             channel = str(message["channel"])
@@ -377,6 +407,7 @@ class Ingest:
             positions.answer_ended()
         if answer.server_ms is not None:
             self._server_ms = answer.server_ms
+            self._note_caught_up(answer)
             self._note_polled_through(answer.server_ms)
 
     def _take_message(self, answer: Answer, index: int, channel: str) -> int:
@@ -395,6 +426,8 @@ class Ingest:
         entry = positions.arrive(position, len(changes))
         for change in changes:
             header = change.header
+            if self._oldest_in_answer_ms is None or header.commit_ms < self._oldest_in_answer_ms:
+                self._oldest_in_answer_ms = header.commit_ms
             if self._epochs.arrived(channel, header.commit_number, header.commit_ms, self._instance.name):
                 self._ready.epochs = True
             key = (self._epochs.of(header.commit_ms), header.commit_number, header.sequence_number)
@@ -428,6 +461,19 @@ class Ingest:
             self._clock.wall_ms(),
         )
 
+    def _note_caught_up(self, answer: Answer) -> None:
+        """Up to which Salesforce time everything has been delivered; a backlog says nothing about it."""
+        assert answer.server_ms is not None
+        caught_up_ms: int | None = None
+        if not answer.messages:
+            caught_up_ms = answer.server_ms
+        elif (
+            self._oldest_in_answer_ms is not None and self._oldest_in_answer_ms >= answer.server_ms - _LIVE_MS
+        ):
+            caught_up_ms = self._oldest_in_answer_ms
+        if caught_up_ms is not None:
+            self._caught_up_ms = max(caught_up_ms, self._caught_up_ms or 0)
+
     def _note_polled_through(self, server_ms: int) -> None:
         last_ms = self._polled_through_ms
         if last_ms is not None and server_ms - last_ms < _POLLED_THROUGH_EVERY_MS:
@@ -441,6 +487,44 @@ class Ingest:
         self._ready.channels = True
         self._mark_ready()
 
+    # ------------------------------------------------------------ timers
+
+    async def _fire_timers(self) -> None:
+        """Journal what has come due, once everything up to then is committed: downtime raises no false alarm."""
+        horizon_ms = self._horizon_ms()
+        if (
+            self._next_timer_ms is None
+            or horizon_ms is None
+            or self._next_timer_ms > horizon_ms
+            or self._stopping
+        ):
+            return
+        began_ms = self._clock.monotonic_ms()
+        try:
+            due = await self._store.timers(horizon_ms, self._options.max_events)
+            batch = await self._interpreter.fire(due, self._org())
+        except StoreUnavailable as error:
+            self._observer.commit_failing(self._committer.number + 1, error.why, 0)
+            return  # the next answer asks again
+        commit = self._draft(batch)
+        await self._committer.send(commit)
+        self._tell(commit, batch, 0, began_ms)
+        try:
+            await self._look_for_timers()
+        except StoreUnavailable as error:
+            self._observer.commit_failing(self._committer.number + 1, error.why, 0)
+
+    def _horizon_ms(self) -> int | None:
+        """Salesforce time up to which everything is committed; timers due at or before it may fire."""
+        if self._caught_up_ms is None:
+            return None
+        horizon_ms = self._caught_up_ms - self._options.lateness_ms
+        if self._next_timer_ms is not None and self._next_timer_ms <= horizon_ms:
+            # Commit times are whole seconds: a change of the due second may have come before or after it.
+            for part in (*self._sequencer.items(), *self._ready.parts):
+                horizon_ms = min(horizon_ms, part.change.header.commit_ms - 1)
+        return horizon_ms
+
     # ------------------------------------------------------------ the commit
 
     async def _commit(self) -> None:
@@ -451,8 +535,7 @@ class Ingest:
         # Whatever becomes ready while the commit is under way belongs to the next one.
         self._ready = _Ready(parts=rest, since_ms=began_ms if rest else None)
         batch = await self._interpret(parts)
-        commit = self._committer.draft(self._org().id)
-        commit.states = {record_id: state.encode() for record_id, state in batch.states.items()}
+        commit = self._draft(batch)
         commit.journal = ready.journal + batch.journal
         commit.dead_letters = [letter for letter, _ in ready.letters]
         for part in parts:
@@ -469,10 +552,28 @@ class Ingest:
             self._remembered_ms = began_ms
             commit.remember_ms = self._clock.wall_ms()
         await self._committer.send(commit)
+        self._note_timers(batch)
+        self._tell(commit, batch, len(parts), began_ms)
+
+    def _draft(self, batch: Batch) -> Commit:
+        commit = self._committer.draft(self._org().id)
+        commit.states = {record_id: state.encode() for record_id, state in batch.states.items()}
+        for target_id, runs in batch.targets.items():
+            commit.states[targets.key_of(target_id)] = runs.encode()
+        commit.journal = batch.journal
+        commit.timers = batch.timers
+        return commit
+
+    def _note_timers(self, batch: Batch) -> None:
+        for due_ms in batch.timers.values():
+            if due_ms is not None and (self._next_timer_ms is None or due_ms < self._next_timer_ms):
+                self._next_timer_ms = due_ms
+
+    def _tell(self, commit: Commit, batch: Batch, changes: int, began_ms: int) -> None:
         self._observer.committed(
             _Summary(
                 commit.number,
-                len(parts),
+                changes,
                 batch.duplicates,
                 batch.late,
                 batch.ignored,

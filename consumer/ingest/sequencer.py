@@ -22,7 +22,7 @@ A pure class, told the time by its caller in whole milliseconds.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -101,6 +101,10 @@ class Sequencer(Generic[T]):
             self._note(lowest.key)
             released.append(lowest.item)
         return released
+
+    def items(self) -> Iterator[T]:
+        """What is held, in no order."""
+        return (held.item for held in self._held)
 
     def due_ms(self) -> int | None:
         """Monotonic milliseconds at which rule (c) releases the lowest held change; None when nothing is held."""

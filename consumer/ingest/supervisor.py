@@ -43,6 +43,10 @@ class ResumePlan(Protocol):
         """Per channel the replay option: ``-1``, ``-2`` or a replay id. Asked when everything handed over is processed."""
         ...
 
+    def poll_within_ms(self) -> int | None:
+        """How soon the next poll should be answered even without events; None for no such wish."""
+        ...
+
     async def unreadable(self, body: bytes, detail: str) -> None:
         """An answer could not be read; the next session asks for it again."""
         ...
@@ -318,7 +322,8 @@ class Supervisor:
             await asyncio.sleep(early_ms / 1000)
 
     def _poll_timeout(self) -> int | None:
-        return self._pacing.timeout(self._clock.monotonic_ms())
+        wishes = (self._pacing.timeout(self._clock.monotonic_ms()), self._plan.poll_within_ms())
+        return min((wish for wish in wishes if wish is not None), default=None)
 
 
 def _no_token(failure: AuthenticationFailed) -> SessionFault:

@@ -40,7 +40,6 @@ class InstanceName:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
-        await self._rest.aclose()
 
     async def _ask(self) -> None:
         try:

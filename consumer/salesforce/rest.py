@@ -6,6 +6,7 @@ Source: REST API Developer Guide, "Query" and "Status Codes and Error Responses"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,9 @@ from consumer.errors import CadenceError
 from consumer.salesforce.auth import TokenCache
 
 __all__ = ["RestClient", "RestError"]
+
+_MOST_IDS = 2_000
+"""Ids of one request (documented)."""
 
 CLIENT = "cadence-consumer"
 """Sent with every call, so that our own writes are recognisable in ``changeOrigin``."""
@@ -60,44 +64,68 @@ class RestClient:
         path: str | None = f"/services/data/v{self._api_version}/query?q={quote(soql)}"
         records: list[dict[str, Any]] = []
         while path is not None:
-            page = await self._get(path)
+            page = await self._ask("GET", path)
             records += page["records"]
             path = None if page["done"] else page["nextRecordsUrl"]
         return records
+
+    async def rows(self, entity: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Id to fields of those of ``ids`` that exist and may be seen; any number of ids.
+
+        Raises:
+            RestError: Salesforce refused, or did not answer.
+            AuthenticationFailed: no token could be had.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(ids), _MOST_IDS):
+            some = list(ids[start : start + _MOST_IDS])
+            path = f"/services/data/v{self._api_version}/composite/sobjects/{entity}"
+            rows = await self._ask("POST", path, {"ids": some, "fields": list(fields)})
+            found.update({one: row for one, row in zip(some, rows, strict=True) if row is not None})
+        return found
 
     async def aclose(self) -> None:
         """Close the connections."""
         if self._http is not None:
             await self._http.close()
 
-    async def _get(self, path: str) -> dict[str, Any]:
+    async def _ask(self, method: str, path: str, payload: Any = None) -> Any:
+        """The answer to a request that is safe to repeat; a token that has expired is renewed once."""
         for attempt in (1, 2):
             token = await self._tokens.token()
-            status, body = await self._request(token.instance_url + path, token.authorization)
+            status, body = await self._request(
+                method, token.instance_url + path, token.authorization, payload
+            )
             if status == 401 and attempt == 1:
                 self._tokens.invalidate(token)
                 continue
             break
         parsed = _parsed(body)
-        if status == 200 and isinstance(parsed, dict):
+        if status == 200 and isinstance(parsed, dict | list):
             return parsed
         first = parsed[0] if isinstance(parsed, list) and parsed and isinstance(parsed[0], dict) else {}
         raise RestError(
-            f"GET {path.partition('?')[0]}",
+            f"{method} {path.partition('?')[0]}",
             status,
             str(first.get("errorCode", "no_error_code")),
             str(first.get("message", "the answer is not one of Salesforce's REST API")),
         )
 
-    async def _request(self, url: str, authorization: str) -> tuple[int, bytes]:
+    async def _request(self, method: str, url: str, authorization: str, payload: Any) -> tuple[int, bytes]:
         if self._http is None:
             self._http = aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
         headers = {"Authorization": authorization, "Sforce-Call-Options": f"client={CLIENT}"}
+        data = None
+        if payload is not None:
+            headers["Content-Type"] = "application/json"
+            data = orjson.dumps(payload)
         try:
-            async with self._http.get(url, headers=headers, allow_redirects=False) as answer:
+            async with self._http.request(
+                method, url, headers=headers, data=data, allow_redirects=False
+            ) as answer:
                 return answer.status, await answer.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            what = f"GET {url.partition('?')[0]}"
+            what = f"{method} {url.partition('?')[0]}"
             raise RestError(what, 0, "unreachable", str(error) or type(error).__name__) from error
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "ReplaySettings",
     "Settings",
     "ShutdownSettings",
+    "StateSettings",
     "StoreSettings",
     "without_password",
 ]
@@ -175,6 +176,16 @@ class OrderingSettings(Section):
         return self
 
 
+class StateSettings(Section):
+    """``state``: what is known of records."""
+
+    hydrate: bool = Field(
+        default=True,
+        description="Look a run up that was never seen before its changes are interpreted (default true), so that events name cadence and "
+        "target. A step's run is always looked up: it orders the step's events.",
+    )
+
+
 class CommitSettings(Section):
     """``commit``: how much goes into one transaction; whichever limit comes first."""
 
@@ -273,6 +284,7 @@ class Settings(BaseSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
     ordering: OrderingSettings = Field(default_factory=OrderingSettings)
+    state: StateSettings = Field(default_factory=StateSettings)
     commit: CommitSettings = Field(default_factory=CommitSettings)
     handlers: dict[HandlerName, HandlerSpec] = Field(
         default_factory=dict,

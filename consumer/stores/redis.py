@@ -81,6 +81,7 @@ class RedisStore:
         self._channels = f"{tag}channels"
         self._history = f"{tag}positions"
         self._saved = f"{tag}checkpoints"
+        self._timers = f"{tag}timers"
         self._letters = f"{tag}dead:ingest"
         self._letters_order = f"{tag}dead:ingest:order"
         self._places = f"{tag}places"
@@ -204,6 +205,7 @@ class RedisStore:
             self._letters,
             self._letters_order,
             self._history,
+            self._timers,
         ]
         args = _arguments(commit, self._runs)
         answer = await self._call(self._commit(keys=keys, args=args))
@@ -244,6 +246,13 @@ class RedisStore:
         """Every epoch of commit numbers."""
         found = await self._call(self._redis.hget(self._meta, "epochs"))
         return [] if found is None else [Epoch(**value) for value in orjson.loads(found)]
+
+    async def timers(self, until_ms: int, limit: int) -> list[tuple[str, int]]:
+        """What is due."""
+        found = await self._call(
+            self._redis.zrangebyscore(self._timers, "-inf", until_ms, start=0, num=limit, withscores=True)
+        )
+        return [(key.decode(), int(due_ms)) for key, due_ms in found]
 
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
         """The newest, oldest first."""
@@ -380,7 +389,9 @@ def _arguments(commit: Commit, runs: str) -> list[Any]:
         value = {**asdict(letter), "raw": base64.b64encode(letter.raw).decode()}
         args += (letter.id, letter.at_ms, orjson.dumps(value))
     args.append(b"" if commit.epochs is None else orjson.dumps([asdict(epoch) for epoch in commit.epochs]))
-    args += ("" if commit.remember_ms is None else commit.remember_ms, HISTORY_KEPT)
+    args += ("" if commit.remember_ms is None else commit.remember_ms, HISTORY_KEPT, len(commit.timers))
+    for key, due_ms in commit.timers.items():
+        args += (key, "" if due_ms is None else due_ms)
     return args
 
 

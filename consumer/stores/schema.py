@@ -41,4 +41,6 @@ SCHEMA: Final = (
         " at_ms INTEGER NOT NULL, offset INTEGER NOT NULL)"
     ),
     "CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS timers (key TEXT PRIMARY KEY, due_ms INTEGER NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS timers_due ON timers (due_ms)",
 )

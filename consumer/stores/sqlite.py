@@ -307,6 +307,17 @@ class SqliteStore:
 
         return await self._read(look)
 
+    async def timers(self, until_ms: int, limit: int) -> list[tuple[str, int]]:
+        """What is due."""
+
+        def look(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+            return connection.execute(
+                "SELECT key, due_ms FROM timers WHERE due_ms <= ? ORDER BY due_ms, key LIMIT ?",
+                (until_ms, limit),
+            ).fetchall()
+
+        return await self._read(look)
+
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
         """The newest, oldest first."""
 
@@ -492,6 +503,14 @@ def _apply(connection: sqlite3.Connection, commit: Commit) -> bool:
             )
             for letter in commit.dead_letters
         ],
+    )
+    connection.executemany(
+        "DELETE FROM timers WHERE key = ?",
+        [(key,) for key, due_ms in commit.timers.items() if due_ms is None],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO timers VALUES (?, ?)",
+        [(key, due_ms) for key, due_ms in commit.timers.items() if due_ms is not None],
     )
     if commit.remember_ms is not None:
         _remember(connection, commit.channels, commit.remember_ms)

@@ -220,6 +220,10 @@ class IngestTelemetry:
         self._health.input_flows(channel)
         self._log.info("input_flows", channel=channel)
 
+    def lookup_failed(self, why: str, records: int) -> None:
+        """Records that were never seen could not be looked up."""
+        self._log.warning("lookup_failed", why=why, records=records)
+
     def held(self, changes: int) -> None:
         """So many changes are held back now."""
         self._held.set(changes)

@@ -100,6 +100,9 @@ class Tenure:
     async def resume(self) -> Mapping[str, str]:
         return {channel: self.positions.get(channel, "-2") for channel in (TRACKER, STEP)}
 
+    def poll_within_ms(self) -> None:
+        return None
+
     async def refused(self, channel: str, position: str, detail: str) -> None:
         assert position in detail
         self.refusals.append((channel, position))

@@ -316,3 +316,26 @@ async def test_epochs_are_committed_with_what_belongs_to_them(store, tenure):
     await store.commit(commit)
     await store.commit(commit_of(tenure, 2))
     assert await store.epochs() == commit.epochs
+
+
+async def test_timers_are_set_moved_and_removed_with_a_commit_and_read_by_due_time(store, tenure):
+    first = commit_of(tenure, 1)
+    first.timers = {
+        "a/step.overdue": 1_767_261_600_300,
+        "b/step.overdue": 1_767_261_600_100,
+        "c/run.resume_due": 1_767_261_600_200,
+    }
+    await store.commit(first)
+    assert await store.timers(1_767_261_600_200, 10) == [
+        ("b/step.overdue", 1_767_261_600_100),
+        ("c/run.resume_due", 1_767_261_600_200),
+    ]
+    second = commit_of(tenure, 2)
+    second.timers = {
+        "b/step.overdue": 1_767_261_600_900,
+        "c/run.resume_due": None,
+        "never/step.overdue": None,
+    }
+    await store.commit(second)
+    assert await store.timers(2**53, 1) == [("a/step.overdue", 1_767_261_600_300)]
+    assert [key for key, _ in await store.timers(2**53, 10)] == ["a/step.overdue", "b/step.overdue"]

@@ -2,13 +2,14 @@
 -- One commit, all or nothing: a script that fails half-way does not roll back, so everything is checked before the first write.
 --
 -- KEYS  1 lease (hash)  2 meta (hash)  3 states (hash)  4 journal (stream)  5 channels (hash)
---       6 ingest dead letters (hash)  7 their order (sorted set)  8 history of positions (list)
+--       6 ingest dead letters (hash)  7 their order (sorted set)  8 history of positions (list)  9 timers (sorted set)
 -- ARGV  1 token  2 number  3 org  4 prefix of the per-run lists of offsets
 --       5 count of states      then pairs   record id, state
 --       . count of events      then fours   id, type, run ('' for none), json
 --       . count of channels    then pairs   channel, state
 --       . count of letters     then threes  id, milliseconds, json
 --       . epochs as json ('' for unchanged)  . milliseconds to remember positions with ('' for not)  . history kept
+--       . count of timers       then pairs   key, due milliseconds ('' removes it)
 -- Answers {'applied'} | {'again'} | {'refused', holder} | {'foreign', org}
 
 local lease = redis.call('HMGET', KEYS[1], 'token', 'number', 'holder')
@@ -21,7 +22,7 @@ if number ~= wanted - 1 then return {'refused', lease[3] or ''} end
 local org = redis.call('HGET', KEYS[2], 'org')
 if org and org ~= ARGV[3] then return {'foreign', org} end
 
-local kinds = {'hash', 'hash', 'hash', 'stream', 'hash', 'hash', 'zset', 'list'}
+local kinds = {'hash', 'hash', 'hash', 'stream', 'hash', 'hash', 'zset', 'list', 'zset'}
 for index, kind in ipairs(kinds) do
   local found = redis.call('TYPE', KEYS[index])['ok']
   if found ~= 'none' and found ~= kind then
@@ -80,6 +81,15 @@ if ARGV[at + 1] ~= '' then
     end
   end
   redis.call('LTRIM', KEYS[8], -tonumber(ARGV[at + 2]), -1)
+end
+at = at + 3
+for _ = 1, count() do
+  if ARGV[at + 1] == '' then
+    redis.call('ZREM', KEYS[9], ARGV[at])
+  else
+    redis.call('ZADD', KEYS[9], ARGV[at + 1], ARGV[at])
+  end
+  at = at + 2
 end
 redis.call('HSET', KEYS[2], 'org', ARGV[3])
 redis.call('HSET', KEYS[1], 'number', ARGV[2])

@@ -93,6 +93,9 @@ class FakePlan:
         self.asked += 1
         return {CHANNEL: str(self.asked)}
 
+    def poll_within_ms(self):
+        return None
+
     async def unreadable(self, body, detail):
         self.bodies.append(body)
 

@@ -115,10 +115,19 @@ def test_another_event_of_a_known_change_is_unexpected_and_the_right_one_missing
 
 
 def test_an_event_that_is_there_twice_is_duplicated(expectation: Expectation, journal: Journal) -> None:
-    journal.append(journal[2])
+    journal.append(dict(journal[2]))
     verdict = compare(expectation, journal)
     assert verdict.duplicated == [journal[2]["id"]]
-    assert not verdict.out_of_order
+    assert not verdict.ok
+
+
+def test_the_first_of_two_copies_is_the_one_that_is_judged(
+    expectation: Expectation, journal: Journal
+) -> None:
+    journal.append({**journal[2], "record_id": "r9"})
+    assert compare(expectation, journal).contradicted == []
+    journal.insert(0, {**journal[2], "record_id": "r9"})
+    assert [each.found for each in compare(expectation, journal).contradicted] == ["r9"]
 
 
 def test_a_timer_event_that_is_there_twice_is_duplicated(expectation: Expectation, journal: Journal) -> None:
@@ -254,6 +263,17 @@ def test_after_a_gap_a_record_owes_only_what_came_before(story: Story) -> None:
     started = [event for event in enrolled if (event["type"], event["record_id"]) != ("run.started", "r2")]
     assert compare(expectation, enrolled).ok, "another event of the same change covers it"
     assert compare(expectation, started).missing == ["00D/ActionCadenceTracker/r2/000-2/200/1"]
+
+
+def test_a_gap_with_a_wildcard_concerns_every_record_of_its_object_with_that_prefix(story: Story) -> None:
+    story.tell("GAP_UPDATE", STEP, "s2*")
+    story.tell("UPDATE", STEP, "s1", DueDateTime=None)
+    story.tell("UPDATE", STEP, "s2", DueDateTime=None)
+    expectation = expected(story.messages, "00D")
+    journal = faithful(expectation)
+    due_2, due_1 = journal.pop(), journal.pop()
+    verdict = compare(expectation, journal)
+    assert (verdict.missing, verdict.excused) == ([due_1["id"]], [due_2["id"]])
 
 
 def test_a_record_that_was_repaired_owes_nothing_but_may_not_invent(

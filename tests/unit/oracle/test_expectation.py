@@ -216,6 +216,62 @@ def test_a_state_of_a_step_is_told_by_the_state_announced_before(
     assert after_states(STEP, *states) == told
 
 
+RUN_MATRIX = """
+(new)         Initializing+ Running+ Paused- Complete- Error-
+Initializing  Running+ Paused- Complete+ Error+
+Running       Paused+ Complete+ Error+
+Paused        Running+ Complete+ Error+
+Error         Running+ Paused- Complete+
+Complete      Running- Paused- Error-
+"""
+STEP_MATRIX = """
+(new)       Active+ InProgress- Scheduled+ Queued+ Paused- Completed- Cancelled- Error-
+Active      InProgress+ Scheduled+ Queued+ Paused+ Completed+ Cancelled+ Error+
+InProgress  Active+ Scheduled- Queued- Paused+ Completed+ Cancelled+ Error+
+Scheduled   Active+ InProgress- Queued+ Paused+ Completed+ Cancelled+ Error+
+Queued      Active+ InProgress- Scheduled- Paused+ Completed+ Cancelled+ Error+
+Paused      Active+ InProgress+ Scheduled+ Queued+ Completed+ Cancelled+ Error-
+Error       Active+ InProgress+ Scheduled+ Queued+ Paused- Completed+ Cancelled+
+Completed   Active- InProgress- Scheduled- Queued- Paused- Cancelled- Error-
+Cancelled   Active- InProgress- Scheduled- Queued- Paused- Completed- Error-
+"""
+
+
+@pytest.mark.parametrize(
+    ("entity", "before", "after"),
+    [
+        (entity, row.split()[0], after)
+        for entity, matrix in ((RUN, RUN_MATRIX), (STEP, STEP_MATRIX))
+        for row in matrix.strip().splitlines()
+        for after in row.split()[1:]
+    ],
+)
+def test_transitions_outside_the_legal_list_are_marked_missed(entity: str, before: str, after: str) -> None:
+    told = after_states(entity, *([] if before == "(new)" else [before]), after[:-1])
+    assert told
+    assert {missed for _, missed in told} == {after[-1] == "-"}
+
+
+@pytest.mark.parametrize("state", ["Initializing", "Running", "Paused", "Complete", "Error", "Hibernating"])
+def test_a_state_of_a_run_written_again_says_nothing(state: str) -> None:
+    assert after_states(RUN, state, state) == []
+
+
+@pytest.mark.parametrize(
+    "state", ["Active", "InProgress", "Scheduled", "Queued", "Paused", "Completed", "Cancelled", "Error"]
+)
+def test_a_state_of_a_step_written_again_says_nothing(state: str) -> None:
+    assert after_states(STEP, state, state) == []
+
+
+@pytest.mark.parametrize("field", ["RelatedToId", "RelatedToAttributionType"])
+def test_either_part_of_the_related_record_attributes(story: Story, field: str) -> None:
+    story.tell(
+        "UPDATE", RUN, "r1", changed=[field], RelatedToId="006A", RelatedToAttributionType="Maturation"
+    )
+    assert types(means(story)) == ["run.attributed"]
+
+
 @pytest.mark.parametrize(
     ("reason", "ending"),
     [
@@ -323,9 +379,12 @@ def test_a_change_published_again_is_the_same_change(story: Story) -> None:
     again = copy.deepcopy(story.tell("UPDATE", RUN, "r1", State="Paused"))
     again["data"]["event"]["replayId"] = 9999
     again["channel"] = "/data/ChangeEvents"
+    again["data"]["payload"]["TargetId"] = "what enrichment says by now"
     story.tell("UPDATE", RUN, "r1", State="Running")
     story.messages.append(again)
-    assert types(means(story))[2:] == ["run.paused", "run.resumed"]
+    expectation = means(story)
+    assert types(expectation)[2:] == ["run.paused", "run.resumed"]
+    assert "TargetId" not in expectation.states["r1"]
 
 
 def test_the_order_of_publication_does_not_matter(story: Story) -> None:
@@ -399,6 +458,7 @@ def test_the_run_of_a_step_is_told_anywhere_in_its_story_or_it_is_its_own(story:
     story.tell("UPDATE", STEP, "s1", DueDateTime=None)
     story.tell("UPDATE", STEP, "s1", changed=["State"], State="Queued", ActionCadenceTrackerId="r1")
     story.tell("DELETE", STEP, "s2")
+    story.tell("UPDATE", STEP, "s1", changed=["LastModifiedDate"], ActionCadenceTrackerId="r9")
     expectation = means(story)
     assert types(expectation) == ["step.due_changed", "step.queued"]
     assert types(expectation, "s2") == ["step.deleted"]

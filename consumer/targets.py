@@ -1,0 +1,71 @@
+"""The runs of one target: what links a daisy chain, and what a person asks for who knows only the prospect.
+
+Kept beside the record states, under a key of its own, and written in the same commit as the run that it lists.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from consumer.errors import StoreForeign
+
+__all__ = ["TargetRuns", "key_of"]
+
+FORMAT: Final = 1
+KEPT: Final = 100
+"""Runs of one target that are remembered; the documented longest chain is ten."""
+
+
+def key_of(target_id: str) -> str:
+    """The key in the store's states."""
+    return f"target/{target_id}"
+
+
+class TargetRuns:
+    """The runs of one target, oldest first.
+
+    Attributes:
+        target_id: 18 characters.
+        runs: (run, its number in a daisy chain or None), in the order in which they became known.
+    """
+
+    __slots__ = ("runs", "target_id")
+
+    def __init__(self, target_id: str, runs: tuple[tuple[str, int | None], ...] = ()) -> None:
+        self.target_id = target_id
+        self.runs = runs
+
+    def __contains__(self, tracker_id: object) -> bool:
+        return any(run == tracker_id for run, _ in self.runs)
+
+    def with_run(self, tracker_id: str, iteration: int | None) -> TargetRuns:
+        """The same, with another run."""
+        if tracker_id in self:
+            return self
+        return TargetRuns(self.target_id, (*self.runs, (tracker_id, iteration))[-KEPT:])
+
+    def before(self, iteration: Any) -> str | None:
+        """The run that a run with this number in a daisy chain follows: the newest one with the number before it."""
+        if not isinstance(iteration, int | float) or iteration <= 1:
+            return None
+        return next((run for run, number in reversed(self.runs) if number == iteration - 1), None)
+
+    def encode(self) -> bytes:
+        """The stored form."""
+        return orjson.dumps({"v": FORMAT, "id": self.target_id, "runs": self.runs})
+
+    @classmethod
+    def decode(cls, data: bytes) -> TargetRuns:
+        """Read the stored form.
+
+        Raises:
+            StoreForeign: it is of a format that a newer version wrote.
+        """
+        value = orjson.loads(data)
+        if value["v"] > FORMAT:
+            raise StoreForeign(
+                f"target {value['id']} is stored in format {value['v']}; run the newer release"
+            )
+        return cls(value["id"], tuple((run, iteration) for run, iteration in value["runs"]))

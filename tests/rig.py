@@ -1,0 +1,130 @@
+"""One tenure of the real ingest on a real SQLite store, with a scripted stream; for tests in virtual time."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import orjson
+
+from consumer.clock import SystemClock
+from consumer.ingest.committer import Committer
+from consumer.ingest.inbox import Inbox
+from consumer.ingest.pipeline import Ingest, IngestOptions
+from consumer.lifecycle import Org
+from consumer.ports import Answer, SessionEnded, SessionOpened
+from consumer.stores.sqlite import SqliteStore
+from tests.changes import COMMIT_MS, ORG, RUN_CHANNEL, STEP_CHANNEL
+
+CHANNELS = (RUN_CHANNEL, STEP_CHANNEL)
+
+
+class Witness:
+    """Counts what ingest tells."""
+
+    def __init__(self):
+        self.summaries, self.letters, self.refusals, self.stuck, self.lookups = [], [], [], [], []
+
+    def received(self, channel, changes): ...
+    def held(self, changes): ...
+    def lookup_failed(self, why, records):
+        self.lookups.append(why)
+
+    def gap(self, change): ...
+    def input_stuck(self, channel, what):
+        self.stuck.append(what)
+
+    def input_flows(self, channel):
+        self.stuck.clear()
+
+    def commit_failing(self, number, why, since_ms): ...
+    def bad_event(self, letter):
+        self.letters.append(letter)
+
+    def committed(self, summary):
+        self.summaries.append(summary)
+
+    def position_refused(self, channel, position, policy, *, missed):
+        self.refusals.append((channel, position, policy, missed))
+
+    def total(self, name):
+        return sum(getattr(summary, name) for summary in self.summaries)
+
+
+class Instance:
+    """The org's instance as the test says."""
+
+    name = "NA1"
+
+    def refresh(self): ...
+
+
+class Rig:
+    """One tenure with a scripted stream."""
+
+    def __init__(self, store, ingest, inbox, witness, clock):
+        self.store, self.ingest, self.inbox, self.witness, self.clock = store, ingest, inbox, witness, clock
+        self.session = 0
+
+    async def open(self, **resumed):
+        self.session += 1
+        options = {RUN_CHANNEL: "-1", STEP_CHANNEL: "-1"} | {
+            f"/data/{name}": value for name, value in resumed.items()
+        }
+        await self.inbox.put(SessionOpened(self.session, options, COMMIT_MS, self.clock.monotonic_ms()))
+
+    async def answer(self, *messages, server_ms=COMMIT_MS + 1_000):
+        body = orjson.dumps(messages)
+        await self.inbox.put(
+            Answer(self.session, json.loads(body), body, server_ms, self.clock.monotonic_ms())
+        )
+
+    async def lose(self):
+        await self.inbox.put(SessionEnded(self.session, "unknown_client", self.clock.monotonic_ms()))
+
+    async def pass_time(self, ms, every=250):
+        for _ in range(0, ms, every):
+            await asyncio.sleep(every / 1000)
+            await self.answer()
+
+    async def pass_nothing(self, ms, every=250):
+        for _ in range(0, ms, every):
+            await asyncio.sleep(every / 1000)
+
+    async def journal(self):
+        return [json.loads(entry.data) for entry in await self.store.read(0, 10_000)]
+
+    async def types(self):
+        return [event["type"] for event in await self.journal()]
+
+
+@asynccontextmanager
+async def tenure(path, rows=None, **options):
+    store = SqliteStore(path)
+    await store.open()
+    won = await store.acquire("test", 60_000)
+    clock, inbox, witness = SystemClock(), Inbox(100_000, 1 << 26), Witness()
+    committer = Committer(store, store, won, clock, witness.commit_failing)
+    org, instance = Org(ORG, "https://acme.my.salesforce.com"), Instance()
+    ingest = Ingest(
+        store,
+        committer,
+        inbox,
+        lambda: org,
+        instance,
+        rows,
+        IngestOptions(CHANNELS, **options),
+        clock,
+        witness,
+    )
+    await ingest.prepare()
+    loop = asyncio.create_task(ingest.run())
+    try:
+        rig = Rig(store, ingest, inbox, witness, clock)
+        rig.instance = instance
+        yield rig
+    finally:
+        ingest.stop()
+        await loop
+        await ingest.finish()
+        await store.release(won)
+        await store.aclose()
