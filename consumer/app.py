@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from consumer.clock import Clock, SystemClock
 from consumer.delivery.loading import LoadedHandler, load_handlers
 from consumer.errors import StopService, StoreForeign, StoreUnavailable
-from consumer.ingest.pipeline import IngestOptions
+from consumer.ingest.options import IngestOptions
 from consumer.ingest.supervisor import Backoff, SupervisorEvents
 from consumer.lifecycle import Org
 from consumer.ports import Store

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, NotRequired, get_args
 
-import orjson
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
@@ -262,29 +261,3 @@ def _canonical(name: str, value: str) -> str:
 
 def _shown(value: Any) -> str:
     return repr(value)[:80]
-
-
-def raw_messages(body: bytes) -> list[bytes]:
-    """The exact bytes of each element of a JSON array, for keeping a bad one as it came.
-
-    Slow, and only called when an answer holds a bad event. Falls back to the whole body when it cannot be cut.
-    """
-    import json  # only here: the hot path parses with orjson
-
-    text = body.decode()
-    decoder = json.JSONDecoder()
-    pieces: list[bytes] = []
-    index = text.index("[") + 1
-    while True:
-        while text[index] in " \t\r\n,":
-            index += 1
-        if text[index] == "]":
-            return pieces
-        _, end = decoder.raw_decode(text, index)
-        pieces.append(text[index:end].encode())
-        index = end
-
-
-def compact(message: Mapping[str, Any]) -> bytes:
-    """A message as JSON bytes, where the bytes it came as are not at hand."""
-    return orjson.dumps(message)

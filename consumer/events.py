@@ -94,6 +94,8 @@ class LifecycleEvent(_Frozen):
         target_id: the prospect: Lead, Contact or person account.
         owner_id: the run's assignee, where known.
         actor_id: who made the change (``ChangeEventHeader.commitUser``).
+        change_origin: which API and which client made it (``ChangeEventHeader.changeOrigin``), as in
+            ``com/salesforce/api/rest/66.0;client=cadence-consumer.close_bounced``; None where Salesforce names none.
         step_tracker_id: the step's record, for ``step.*`` and ``run.advanced``.
         cadence_step_id: ``ActionCadenceStepId``.
         step_type: as in ``SendAnEmail``.
@@ -126,6 +128,7 @@ class LifecycleEvent(_Frozen):
     target_id: str | None = None
     owner_id: str | None = None
     actor_id: str | None = None
+    change_origin: str | None = None
     step_tracker_id: str | None = None
     cadence_step_id: str | None = None
     step_type: str | None = None

@@ -156,6 +156,7 @@ def _common(
         "position": {"channel": change.channel, "replay_id": change.position},
         "transaction": _transaction(change),
     }
+    _put(event, "change_origin", header.origin or None)
     if view.before is not None:
         event["before"] = view.before
     event["after"] = view.after

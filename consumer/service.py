@@ -26,7 +26,8 @@ from consumer.ingest.committer import Committer
 from consumer.ingest.inbox import Inbox, InboxClosed
 from consumer.ingest.lookup import Rows
 from consumer.ingest.observer import IngestEvents
-from consumer.ingest.pipeline import Ingest, IngestOptions, Instance
+from consumer.ingest.options import IngestOptions
+from consumer.ingest.pipeline import Ingest, Instance
 from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorEvents
 from consumer.lifecycle import Org
 from consumer.ports import Source, Store, Tenure

@@ -9,7 +9,8 @@ import orjson
 from consumer.clock import SystemClock
 from consumer.ingest.committer import Committer
 from consumer.ingest.inbox import Inbox
-from consumer.ingest.pipeline import Ingest, IngestOptions
+from consumer.ingest.options import IngestOptions
+from consumer.ingest.pipeline import Ingest
 from consumer.lifecycle import Org
 from consumer.ports import Answer, SessionEnded, SessionOpened
 from consumer.stores.sqlite import SqliteStore

@@ -9,32 +9,34 @@ Nothing is awaited per event: an answer is decoded whole, and a commit takes eve
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import orjson
 
 from consumer import targets
 from consumer import vocabulary as v
-from consumer.changes import compact, decode, position_of, raw_messages
+from consumer.changes import decode, position_of
 from consumer.clock import Clock, iso
 from consumer.errors import BadEvent, StopService, StoreUnavailable
 from consumer.events import FORMAT
+from consumer.ingest.channels import RETENTION_MS, Channels
 from consumer.ingest.committer import Committer
+from consumer.ingest.due import DueTimers
 from consumer.ingest.epochs import Epochs
 from consumer.ingest.inbox import Inbox
 from consumer.ingest.interpreter import Batch, Interpreter, Part
+from consumer.ingest.letters import dead_letter
 from consumer.ingest.lookup import Lookup, Rows
 from consumer.ingest.observer import IngestEvents
-from consumer.ingest.positions import ChannelPositions, Entry
+from consumer.ingest.options import IngestOptions
+from consumer.ingest.positions import Entry
 from consumer.ingest.sequencer import Sequencer
 from consumer.ingest.unreadable import UnreadableAnswers
 from consumer.lifecycle import Org
 from consumer.ports import (
     Answer,
-    ChannelState,
     Commit,
     IngestDeadLetter,
     IngestStore,
@@ -45,15 +47,7 @@ from consumer.ports import (
 
 __all__ = ["Ingest", "IngestOptions", "Instance"]
 
-RETENTION_MS = 72 * 3600 * 1000
-"""Change events stay on the bus for three days (documented)."""
-
-_POLLED_THROUGH_EVERY_MS = 10 * 60 * 1000
-
 _FAR_FUTURE_MS = 2**53
-
-_LIVE_MS = 30 * 1000
-"""An answer whose changes were all committed this lately is no backlog: everything before them has been delivered."""
 
 _REMEMBER_EVERY_MS = 60 * 1000
 """How often positions go into the history that people can go back to."""
@@ -70,37 +64,6 @@ class Instance(Protocol):
     def refresh(self) -> None:
         """Ask for it again; nobody waits."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class IngestOptions:
-    """Plain arguments of the ingest loop; durations in milliseconds.
-
-    Attributes:
-        channels: every configured channel.
-        start: where a channel begins that was never subscribed: ``latest`` or ``earliest``.
-        on_expired: what to do when a stored position is refused: ``halt``, ``earliest`` or ``latest``.
-        lateness_ms: ``ordering.lateness``.
-        window: ``ordering.window``.
-        max_hold_ms: ``ordering.max_hold``.
-        strict: ``ordering.strict``.
-        max_events: ``commit.max_events``, in changes.
-        max_delay_ms: ``commit.max_delay``.
-        max_held: at so many held changes intake pauses.
-        hydrate: whether runs that were never seen are looked up before their changes are interpreted.
-    """
-
-    channels: Sequence[str]
-    start: str = "latest"
-    on_expired: str = "halt"
-    lateness_ms: int = 1_000
-    window: int = 1_000
-    max_hold_ms: int = 5_000
-    strict: bool = True
-    max_events: int = 500
-    max_delay_ms: int = 20
-    max_held: int = 20_000
-    hydrate: bool = True
 
 
 @dataclass(slots=True)
@@ -170,9 +133,7 @@ class Ingest:
         self._observer = observer
         lookup = Lookup(rows, clock, observer.lookup_failed)
         self._interpreter = Interpreter(store, lookup, hydrate=options.hydrate)
-        self._next_timer_ms: int | None = None
-        self._caught_up_ms: int | None = None
-        self._oldest_in_answer_ms: int | None = None
+        self._due = DueTimers(options.lateness_ms)
         self._unreadable = UnreadableAnswers()
         self._sequencer: Sequencer[Part] = Sequencer(
             options.channels,
@@ -181,16 +142,13 @@ class Ingest:
             max_hold_ms=options.max_hold_ms,
             strict=options.strict,
         )
-        self._channels: dict[str, ChannelState] = {}
-        self._positions: dict[str, ChannelPositions] = {}
-        self._anew: dict[str, str] = {}
+        self._channels = Channels(options.channels, options.start, {})
         self._epochs = Epochs(())
         self._remembered_ms: int | None = None
         self._ready = _Ready()
         self._answered_ms = 0
         self._answered_at_ms: int | None = None
         self._server_ms: int | None = None
-        self._polled_through_ms: int | None = None
         self._stopping = False
 
     async def prepare(self) -> None:
@@ -199,44 +157,28 @@ class Ingest:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        self._channels = await self._store.channels()
+        options = self._options
+        self._channels = Channels(options.channels, options.start, await self._store.channels())
         self._epochs = Epochs(await self._store.epochs())
-        for channel in self._options.channels:
-            known = self._channels.get(channel)
-            self._positions[channel] = ChannelPositions(known.position if known else None)
         await self._look_for_timers()
 
     async def _look_for_timers(self) -> None:
         first = await self._store.timers(_FAR_FUTURE_MS, 1)
-        self._next_timer_ms = first[0][1] if first else None
+        self._due.first_is(first[0][1] if first else None)
 
     # ------------------------------------------------------------ the plan of the supervisor
 
     async def resume(self) -> Mapping[str, str]:
         """The replay option of each channel for a new session."""
-        return {channel: self._resume_option(channel) for channel in self._options.channels}
-
-    def _resume_option(self, channel: str) -> str:
-        position = self._positions[channel].resume
-        if position is not None:
-            return position
-        anew = self._anew.get(channel)
-        if anew is not None:
-            return anew
-        if channel in self._channels:
-            return "-2"  # it has a birth: everything since then, older commit times are ignored
-        return "-2" if self._options.start == "earliest" else "-1"
+        return self._channels.resume()
 
     def poll_within_ms(self) -> int | None:
-        """How soon a poll should be answered even without events, so that the next timer finds Salesforce's time past due."""
-        if self._next_timer_ms is None or self._server_ms is None or self._answered_at_ms is None:
-            return None
-        passed_ms = self._clock.monotonic_ms() - self._answered_at_ms
-        return max(self._next_timer_ms + self._options.lateness_ms - self._server_ms - passed_ms, 0) + 1_000
+        """How soon the next poll should be answered even without events."""
+        return self._due.poll_within_ms(self._clock.monotonic_ms())
 
     async def unreadable(self, body: bytes, detail: str) -> None:
         """An answer could not be read; the third identical one in a row is kept, and the service is not ready."""
-        letter = self._unreadable.failed(body, await self.resume(), detail, self._clock.wall_ms())
+        letter = self._unreadable.failed(body, self._channels.resume(), detail, self._clock.wall_ms())
         if letter is not None:
             self._ready.letters.append((letter, None))
             self._mark_ready()
@@ -250,8 +192,7 @@ class Ingest:
         Raises:
             StopService: ``replay.on_expired`` is ``halt``.
         """
-        known = self._channels.get(channel)
-        polled_ms = known.polled_through_ms if known else None
+        polled_ms = self._channels.polled_through(channel)
         now_ms = self._server_ms or self._clock.wall_ms()
         missed = polled_ms is None or now_ms - polled_ms > RETENTION_MS
         policy = self._options.on_expired
@@ -262,33 +203,27 @@ class Ingest:
                 f"Salesforce refused the stored position {position} of {channel} ({detail}): changes since then may be lost to the stream.",
                 "Set replay.on_expired to earliest (re-read what the bus still holds) or latest (go on from now), then start again.",
             )
-        self._positions[channel].restart()
-        self._anew[channel] = "-1" if missed and policy == "latest" else "-2"
-        if known is not None:
-            # Written with the announcement below, so that a restart neither asks for it nor announces it again.
-            self._channels[channel] = replace(known, position=None)
-            self._ready.channels = True
-            self._mark_ready()
+        option = self._channels.restart(channel, from_tip=missed and policy == "latest")
+        # In one commit, so that a restart neither asks for the position nor announces it again.
+        self._ready.channels = True
         if missed:
-            self._announce_gap(channel, position, polled_ms, now_ms)
+            self._ready.journal.append(self._gap_at(channel, position, polled_ms, now_ms, option))
+        self._mark_ready()
 
-    def _announce_gap(self, channel: str, position: str, since_ms: int | None, now_ms: int) -> None:
-        facts = {
-            "kind": "EXPIRED_POSITION",
-            "since": iso(since_ms) if since_ms is not None else None,
-            "resumed": self._anew[channel],
-        }
+    def _gap_at(
+        self, channel: str, position: str, since_ms: int | None, now_ms: int, option: str
+    ) -> JournalRecord:
         event_id = f"{self._org().id}/{channel}/{position}/{v.SYSTEM_GAP}"
+        since = iso(since_ms) if since_ms is not None else None
         event = {
             "v": FORMAT,
             "id": event_id,
             "type": v.SYSTEM_GAP,
             "time": iso(now_ms),
-            "after": facts,
+            "after": {"kind": "EXPIRED_POSITION", "since": since, "resumed": option},
             "position": {"channel": channel, "replay_id": position},
         }
-        self._ready.journal.append(JournalRecord(event_id, v.SYSTEM_GAP, None, orjson.dumps(event)))
-        self._mark_ready()
+        return JournalRecord(event_id, v.SYSTEM_GAP, None, orjson.dumps(event))
 
     # ------------------------------------------------------------ the loop
 
@@ -306,7 +241,7 @@ class Ingest:
         """
         while not self._stopping:
             if self._is_full():
-                await asyncio.sleep(self._wait_ms() / 1000)
+                await asyncio.sleep(min(self._wait_ms(), 100) / 1000)
             else:
                 item = await self._inbox.get(self._wait_ms())
                 while item is not None:
@@ -374,18 +309,10 @@ class Ingest:
         self._answered_at_ms = opened.received_ms
         self._epochs.session_opened()
         self._instance.refresh()
-        server_ms = opened.server_ms or self._clock.wall_ms()
-        self._server_ms = server_ms
-        for channel, option in opened.resumed.items():
-            self._positions[channel].session_opened()
-            known = self._channels.get(channel)
-            if option == "-1" or known is None:
-                # Subscribed from the tip, now: this is its birth, or its new one after a refused position.
-                birth_ms = server_ms if option == "-1" else 0
-                self._channels[channel] = ChannelState(birth_ms, polled_through_ms=server_ms)
-                self._anew.pop(channel, None)
-                self._ready.channels = True
-                self._mark_ready()
+        self._server_ms = opened.server_ms or self._clock.wall_ms()
+        if self._channels.opened(opened, self._server_ms):
+            self._ready.channels = True
+            self._mark_ready()
 
     def _take_answer(self, answer: Answer) -> None:
         if self._answered_at_ms is not None:
@@ -394,43 +321,48 @@ class Ingest:
         if self._epochs.named(self._instance.name):
             self._ready.epochs = True
             self._mark_ready()
-        self._oldest_in_answer_ms = None
+        oldest_ms: int | None = None
         received: dict[str, int] = {}
         for index, message in enumerate(answer.messages):
             channel = str(message["channel"])
-            received[channel] = received.get(channel, 0) + self._take_message(answer, index, channel)
+            changes, commit_ms = self._take_message(answer, index, channel)
+            received[channel] = received.get(channel, 0) + changes
+            if commit_ms is not None and (oldest_ms is None or commit_ms < oldest_ms):
+                oldest_ms = commit_ms
         for channel, changes in received.items():
             self._observer.received(channel, changes)
         if answer.messages and self._unreadable.flows():
             self._observer.input_flows(" ".join(sorted(self._options.channels)))
-        for positions in self._positions.values():
-            positions.answer_ended()
+        if self._channels.answer_ended(answer.server_ms):
+            self._ready.channels = True
+            self._mark_ready()
         if answer.server_ms is not None:
             self._server_ms = answer.server_ms
-            self._note_caught_up(answer)
-            self._note_polled_through(answer.server_ms)
+            self._due.answered(
+                answer.server_ms, oldest_ms, empty=not answer.messages, now_ms=answer.received_ms
+            )
 
-    def _take_message(self, answer: Answer, index: int, channel: str) -> int:
+    def _take_message(self, answer: Answer, index: int, channel: str) -> tuple[int, int | None]:
+        """How many changes it held, and their commit time."""
         message = answer.messages[index]
         position = position_of(message.get("data"))
-        positions = self._positions.get(channel)
+        positions = self._channels.positions(channel)
         if positions is None:
             # Nobody subscribed to it: kept, so that it is seen, without a say in any checkpoint.
             stray = BadEvent("unknown_channel", f"{channel} is not subscribed")
-            return self._put_aside(self._dead_letter(answer, index, channel, position, stray), None)
+            return self._put_aside(answer, index, channel, position, stray, None)
         try:
             changes = decode(message, channel, position)
         except BadEvent as error:
-            letter = self._dead_letter(answer, index, channel, position, error)
-            return self._put_aside(letter, positions.arrive(position, 1))
+            return self._put_aside(answer, index, channel, position, error, positions.arrive(position, 1))
         entry = positions.arrive(position, len(changes))
+        header = changes[0].header
+        if self._epochs.arrived(channel, header.commit_number, header.commit_ms, self._instance.name):
+            self._ready.epochs = True
+        key = (self._epochs.of(header.commit_ms), header.commit_number, header.sequence_number)
         for change in changes:
-            header = change.header
-            if self._oldest_in_answer_ms is None or header.commit_ms < self._oldest_in_answer_ms:
-                self._oldest_in_answer_ms = header.commit_ms
-            if self._epochs.arrived(channel, header.commit_number, header.commit_ms, self._instance.name):
-                self._ready.epochs = True
-            key = (self._epochs.of(header.commit_ms), header.commit_number, header.sequence_number)
+            if change.is_gap:
+                self._observer.gap(change)
             self._sequencer.push(
                 key,
                 channel,
@@ -438,66 +370,32 @@ class Ingest:
                 now_ms=answer.received_ms,
                 answered_ms=self._answered_ms,
             )
-        return len(changes)
+        return len(changes), header.commit_ms
 
-    def _put_aside(self, letter: IngestDeadLetter, entry: Entry | None) -> int:
+    def _put_aside(
+        self,
+        answer: Answer,
+        index: int,
+        channel: str,
+        position: str | None,
+        error: BadEvent,
+        entry: Entry | None,
+    ) -> tuple[int, None]:
+        letter = dead_letter(answer, index, channel, position, error, self._clock.wall_ms())
         self._ready.letters.append((letter, entry))
         self._mark_ready()
         self._observer.bad_event(letter)
-        return 1
-
-    def _dead_letter(
-        self, answer: Answer, index: int, channel: str, position: str | None, error: BadEvent
-    ) -> IngestDeadLetter:
-        raw = _raw(answer, index)
-        digest = hashlib.sha256(raw).hexdigest()[:16]
-        return IngestDeadLetter(
-            f"{channel}/{position or '-'}/{digest}",
-            channel,
-            position,
-            error.reason,
-            error.detail,
-            raw,
-            self._clock.wall_ms(),
-        )
-
-    def _note_caught_up(self, answer: Answer) -> None:
-        """Up to which Salesforce time everything has been delivered; a backlog says nothing about it."""
-        assert answer.server_ms is not None
-        caught_up_ms: int | None = None
-        if not answer.messages:
-            caught_up_ms = answer.server_ms
-        elif (
-            self._oldest_in_answer_ms is not None and self._oldest_in_answer_ms >= answer.server_ms - _LIVE_MS
-        ):
-            caught_up_ms = self._oldest_in_answer_ms
-        if caught_up_ms is not None:
-            self._caught_up_ms = max(caught_up_ms, self._caught_up_ms or 0)
-
-    def _note_polled_through(self, server_ms: int) -> None:
-        last_ms = self._polled_through_ms
-        if last_ms is not None and server_ms - last_ms < _POLLED_THROUGH_EVERY_MS:
-            return
-        if not all(positions.is_idle for positions in self._positions.values()):
-            return
-        self._polled_through_ms = server_ms
-        for channel in self._options.channels:
-            if channel in self._channels:
-                self._channels[channel] = replace(self._channels[channel], polled_through_ms=server_ms)
-        self._ready.channels = True
-        self._mark_ready()
+        return 1, None
 
     # ------------------------------------------------------------ timers
 
     async def _fire_timers(self) -> None:
         """Journal what has come due, once everything up to then is committed: downtime raises no false alarm."""
-        horizon_ms = self._horizon_ms()
-        if (
-            self._next_timer_ms is None
-            or horizon_ms is None
-            or self._next_timer_ms > horizon_ms
-            or self._stopping
-        ):
+        uncommitted = (
+            part.change.header.commit_ms for part in (*self._sequencer.items(), *self._ready.parts)
+        )
+        horizon_ms = self._due.horizon_ms(uncommitted)
+        if horizon_ms is None or self._stopping:
             return
         began_ms = self._clock.monotonic_ms()
         try:
@@ -513,17 +411,6 @@ class Ingest:
             await self._look_for_timers()
         except StoreUnavailable as error:
             self._observer.commit_failing(self._committer.number + 1, error.why, 0)
-
-    def _horizon_ms(self) -> int | None:
-        """Salesforce time up to which everything is committed; timers due at or before it may fire."""
-        if self._caught_up_ms is None:
-            return None
-        horizon_ms = self._caught_up_ms - self._options.lateness_ms
-        if self._next_timer_ms is not None and self._next_timer_ms <= horizon_ms:
-            # Commit times are whole seconds: a change of the due second may have come before or after it.
-            for part in (*self._sequencer.items(), *self._ready.parts):
-                horizon_ms = min(horizon_ms, part.change.header.commit_ms - 1)
-        return horizon_ms
 
     # ------------------------------------------------------------ the commit
 
@@ -543,7 +430,7 @@ class Ingest:
         for _, entry in ready.letters:
             if entry is not None:
                 entry.settle()
-        commit.channels = self._settled_channels(everything=ready.channels)
+        commit.channels = self._channels.settled(self._clock.wall_ms(), everything=ready.channels)
         if ready.epochs:
             commit.epochs = self._epochs.all
         if commit.channels and (
@@ -552,7 +439,7 @@ class Ingest:
             self._remembered_ms = began_ms
             commit.remember_ms = self._clock.wall_ms()
         await self._committer.send(commit)
-        self._note_timers(batch)
+        self._due.committed(batch.timers.values())
         self._tell(commit, batch, len(parts), began_ms)
 
     def _draft(self, batch: Batch) -> Commit:
@@ -563,11 +450,6 @@ class Ingest:
         commit.journal = batch.journal
         commit.timers = batch.timers
         return commit
-
-    def _note_timers(self, batch: Batch) -> None:
-        for due_ms in batch.timers.values():
-            if due_ms is not None and (self._next_timer_ms is None or due_ms < self._next_timer_ms):
-                self._next_timer_ms = due_ms
 
     def _tell(self, commit: Commit, batch: Batch, changes: int, began_ms: int) -> None:
         self._observer.committed(
@@ -588,32 +470,7 @@ class Ingest:
             return Batch(self._org())
         while True:
             try:
-                return await self._interpreter.interpret(parts, self._channels, self._org())
+                return await self._interpreter.interpret(parts, self._channels.states, self._org())
             except StoreUnavailable as error:
                 self._observer.commit_failing(self._committer.number + 1, error.why, 0)
                 await asyncio.sleep(0.2)
-
-    def _settled_channels(self, *, everything: bool) -> dict[str, ChannelState]:
-        """The channels whose remembered state changes with this commit."""
-        changed: dict[str, ChannelState] = {}
-        for channel, known in self._channels.items():
-            positions = self._positions.get(channel)
-            if positions is None:
-                continue
-            checkpoint = positions.checkpoint
-            if checkpoint is not None and checkpoint != known.position:
-                changed[channel] = replace(known, position=checkpoint, position_ms=self._clock.wall_ms())
-            elif everything:
-                changed[channel] = known
-        self._channels.update(changed)
-        return changed
-
-
-def _raw(answer: Answer, index: int) -> bytes:
-    """The exact bytes of a message in its answer."""
-    try:
-        pieces = raw_messages(answer.body)
-        wanted = answer.messages[index]
-        return next(piece for piece in pieces if orjson.loads(piece) == wanted)
-    except (ValueError, IndexError, StopIteration):
-        return compact(answer.messages[index])

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from consumer.changes import decode, position_of, raw_messages
+from consumer.changes import decode, position_of
 from consumer.errors import BadEvent
+from consumer.ingest.letters import raw_messages
 from tests.changes import RUN, RUN_1, RUN_2, changes, message
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "samples"

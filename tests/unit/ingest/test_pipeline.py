@@ -6,6 +6,7 @@ import json
 import pytest
 
 from consumer.errors import StopService
+from consumer.ports import ChannelState
 from tests.changes import COMMIT_MS, RUN, RUN_1, RUN_2, RUN_CHANNEL, STEP, STEP_1, STEP_CHANNEL, message
 from tests.rig import CHANNELS, tenure
 
@@ -170,7 +171,7 @@ async def test_a_refused_position_is_announced_once_and_replaced(path, policy, o
         await rig.open()
         await rig.answer(enrol, pause, resume)
         await rig.pass_time(2_000)
-        rig.ingest._channels[RUN_CHANNEL] = type(rig.ingest._channels[RUN_CHANNEL])(0, "21", 0, None)
+        rig.ingest._channels._known[RUN_CHANNEL] = ChannelState(0, "21", 0, None)  # not polled for long
         await rig.ingest.refused(RUN_CHANNEL, "21", "invalid")
         assert (await rig.ingest.resume())[RUN_CHANNEL] == option
         await rig.open(ActionCadenceTrackerChangeEvent=option, ActionCadenceStepTrackerChangeEvent="-2")

@@ -194,3 +194,30 @@ async def test_the_next_poll_is_answered_when_the_next_timer_is_due(path):
         await rig.answer(enrol, step)
         await settle(rig, DUE_MS - 10_000)
         assert 11_000 <= rig.ingest.poll_within_ms() <= 12_000
+
+
+async def test_a_completion_that_has_arrived_and_is_held_back_comes_first(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, step)
+        await settle(rig, COMMIT_MS + 5_000)
+        await rig.answer(done(DUE_MS - 1_000), server_ms=DUE_MS + 1_500)
+        await rig.answer(server_ms=DUE_MS + 5_000)
+        await rig.pass_nothing(500)
+        assert "step.overdue" not in await rig.types(), (
+            "the change that cancels it is on its way to the commit"
+        )
+        await settle(rig, DUE_MS + 60_000)
+        assert "step.overdue" not in await rig.types()
+
+
+async def test_a_step_that_leaves_and_comes_back_is_not_overdue_twice_for_one_due_time(path):
+    paused = message("UPDATE", STEP, STEP_1, {"State": "Paused"}, commit=8, commit_ms=DUE_MS + 20_000)
+    active = message("UPDATE", STEP, STEP_1, {"State": "Active"}, commit=9, commit_ms=DUE_MS + 21_000)
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, step)
+        await settle(rig, DUE_MS + 1_000)
+        await rig.answer(paused, active, server_ms=DUE_MS + 22_000)
+        await settle(rig, DUE_MS + 60_000)
+        assert (await rig.types()).count("step.overdue") == 1

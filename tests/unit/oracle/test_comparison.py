@@ -238,6 +238,18 @@ def test_what_is_not_marked_late_must_be_in_order_even_beside_late_events(
     assert compare(expectation, journal).ok
 
 
+def test_an_event_that_only_a_late_record_may_tell_must_be_in_order_too(
+    expectation: Expectation, journal: Journal
+) -> None:
+    paused = journal.pop(find(journal, "run.paused"))
+    resumed = journal.pop(find(journal, "run.resumed"))
+    other = {**resumed, "id": resumed["id"].replace("resumed", "updated"), "type": "run.updated"}
+    verdict = compare(expectation, [*journal, other, {**paused, "late": True}])
+    assert [(each.tracker_id, each.wanted) for each in verdict.out_of_order] == [("r1", other["id"])]
+    journal.insert(find(journal, "step.ended.skipped", "s1"), other)
+    assert compare(expectation, [*journal, {**paused, "late": True}]).ok
+
+
 def test_nothing_may_come_of_a_change_that_never_speaks_even_for_a_late_record() -> None:
     story = Story()
     story.tell("CREATE", RUN, "r1", State="Running")

@@ -1,0 +1,132 @@
+"""What is remembered of every channel: its birth, its checkpoint, how far it was polled; and where a session resumes.
+
+* The first acknowledged subscription of a channel commits its **birth**. A channel with a birth and no position resumes from the oldest
+  event that is retained and ignores what was committed before its birth.
+* A position that Salesforce refuses is forgotten: the channel starts anew, from the oldest retained event or from the tip.
+* ``polled_through`` says that polls were answered without anything left unfinished; a refused position with a recent one missed nothing,
+  however old the position is (a quiet channel ages).
+
+Pure: told the time and what arrived, asked what to commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from consumer.ingest.positions import ChannelPositions
+from consumer.ports import ChannelState, SessionOpened
+
+__all__ = ["RETENTION_MS", "Channels"]
+
+RETENTION_MS = 72 * 3600 * 1000
+"""Change events stay on the bus for three days (documented)."""
+
+_POLLED_THROUGH_EVERY_MS = 10 * 60 * 1000
+
+ALL_RETAINED, TIP = "-2", "-1"
+
+
+class Channels:
+    """The channels of one tenure.
+
+    Args:
+        names: every configured one.
+        start: where one begins that was never subscribed: ``latest`` or ``earliest``.
+        known: as stored.
+    """
+
+    def __init__(self, names: Sequence[str], start: str, known: Mapping[str, ChannelState]) -> None:
+        self._names = tuple(names)
+        self._start = start
+        self._known = {name: state for name, state in known.items() if name in self._names}
+        self._positions = {
+            name: ChannelPositions(self._known[name].position if name in self._known else None)
+            for name in self._names
+        }
+        self._anew: dict[str, str] = {}
+        self._polled_through_ms: int | None = None
+
+    @property
+    def states(self) -> Mapping[str, ChannelState]:
+        """What is remembered, by channel."""
+        return self._known
+
+    def positions(self, channel: str) -> ChannelPositions | None:
+        """The positions of a channel; None for one that is not configured."""
+        return self._positions.get(channel)
+
+    # ------------------------------------------------------------ resuming
+
+    def resume(self) -> dict[str, str]:
+        """The replay option of each channel for a new session."""
+        return {name: self._option(name) for name in self._names}
+
+    def _option(self, name: str) -> str:
+        position = self._positions[name].resume
+        if position is not None:
+            return position
+        if name in self._anew:
+            return self._anew[name]
+        if name in self._known:
+            return ALL_RETAINED  # it has a birth: everything since then, older commit times are ignored
+        return ALL_RETAINED if self._start == "earliest" else TIP
+
+    def opened(self, opened: SessionOpened, server_ms: int) -> bool:
+        """A session has every channel acknowledged; True when that is the birth of one."""
+        born = False
+        for name, option in opened.resumed.items():
+            self._positions[name].session_opened()
+            if option == TIP or name not in self._known:
+                # From the tip, now: this is its birth, or its new one after a refused position.
+                birth_ms = server_ms if option == TIP else 0
+                self._known[name] = ChannelState(birth_ms, polled_through_ms=server_ms)
+                self._anew.pop(name, None)
+                born = True
+        return born
+
+    def polled_through(self, channel: str) -> int | None:
+        """Salesforce time up to which nothing of the channel can have been missed."""
+        known = self._known.get(channel)
+        return known.polled_through_ms if known is not None else None
+
+    def restart(self, channel: str, *, from_tip: bool) -> str:
+        """Its position was refused; the replay option that it starts anew with."""
+        self._positions[channel].restart()
+        option = self._anew[channel] = TIP if from_tip else ALL_RETAINED
+        if channel in self._known:
+            self._known[channel] = replace(self._known[channel], position=None)
+        return option
+
+    # ------------------------------------------------------------ polling and committing
+
+    def answer_ended(self, server_ms: int | None) -> bool:
+        """An answer was taken whole; True when ``polled_through`` moved and should be committed."""
+        for positions in self._positions.values():
+            positions.answer_ended()
+        last_ms = self._polled_through_ms
+        if server_ms is None or (last_ms is not None and server_ms - last_ms < _POLLED_THROUGH_EVERY_MS):
+            return False
+        if not all(positions.is_idle for positions in self._positions.values()):
+            return False
+        self._polled_through_ms = server_ms
+        for name, state in self._known.items():
+            self._known[name] = replace(state, polled_through_ms=server_ms)
+        return True
+
+    def settled(self, wall_ms: int, *, everything: bool) -> dict[str, ChannelState]:
+        """The states that a commit which settles what it settles has to write.
+
+        Args:
+            wall_ms: now.
+            everything: also those whose checkpoint has not moved.
+        """
+        changed: dict[str, ChannelState] = {}
+        for name, known in self._known.items():
+            checkpoint = self._positions[name].checkpoint
+            if checkpoint is not None and checkpoint != known.position:
+                changed[name] = replace(known, position=checkpoint, position_ms=wall_ms)
+            elif everything:
+                changed[name] = known
+        self._known.update(changed)
+        return changed

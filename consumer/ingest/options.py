@@ -1,0 +1,39 @@
+"""What ingest is told, as plain arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["IngestOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """Plain arguments of the ingest loop; durations in milliseconds.
+
+    Attributes:
+        channels: every configured channel.
+        start: where a channel begins that was never subscribed: ``latest`` or ``earliest``.
+        on_expired: what to do when a stored position is refused: ``repair``, ``earliest``, ``latest`` or ``halt``.
+        lateness_ms: ``ordering.lateness``.
+        window: ``ordering.window``.
+        max_hold_ms: ``ordering.max_hold``.
+        strict: ``ordering.strict``.
+        max_events: ``commit.max_events``, in changes.
+        max_delay_ms: ``commit.max_delay``.
+        max_held: at so many held changes intake pauses.
+        hydrate: whether runs that were never seen are looked up before their changes are interpreted.
+    """
+
+    channels: Sequence[str]
+    start: str = "latest"
+    on_expired: str = "halt"
+    lateness_ms: int = 1_000
+    window: int = 1_000
+    max_hold_ms: int = 5_000
+    strict: bool = True
+    max_events: int = 500
+    max_delay_ms: int = 20
+    max_held: int = 20_000
+    hydrate: bool = True
