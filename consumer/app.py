@@ -156,7 +156,6 @@ async def make_service(
     try:
         yield service
     finally:
-        await instance.aclose()
         await rest.aclose()
 
 

@@ -203,12 +203,14 @@ class ChannelState:
         position: the checkpoint, an opaque replay id; None until one is finished.
         position_ms: wall milliseconds when ``position`` last moved.
         polled_through_ms: Salesforce time up to which polls were answered without interruption.
+        commit_number: the greatest that had arrived then, of the newest epoch; what a restart of numbers is noticed by.
     """
 
     birth_ms: int
     position: str | None = None
     position_ms: int | None = None
     polled_through_ms: int | None = None
+    commit_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +238,13 @@ class Epoch:
         number: 0, 1, 2 …
         start_ms: commit time of its first change, milliseconds since the epoch, a whole second; 0 for the first.
         instance: the org's instance name as far as known, as in ``NA224``.
+        fell_from: the greatest commit number of the epoch before, as far as it had arrived; 0 for the first.
     """
 
     number: int
     start_ms: int
     instance: str | None
+    fell_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,8 +133,12 @@ MUTANTS = (
     Mutant("an epoch needs another instance name", "consumer/ingest/epochs.py",
            " or instance is None or last.instance in (None, instance)", "", PIPELINE),
     Mutant("an epoch needs a far fall", "consumer/ingest/epochs.py", "greatest - commit_number < FAR or ", "", PIPELINE),
+    Mutant("an org that moves while nobody looks", "consumer/ingest/pipeline.py",
+           "            self._epochs.greatest_is(state.commit_number)\n", "            pass\n", PIPELINE),
     Mutant("a change belongs to the epoch of its commit second", "consumer/ingest/epochs.py",
-           "            if epoch.start_ms <= commit_ms:\n", "            if True:\n", PIPELINE),
+           " or epoch.start_ms <= commit_ms:", " or True:", PIPELINE),
+    Mutant("a change belongs to the epoch of its number", "consumer/ingest/epochs.py",
+           "epoch.fell_from - commit_number >= FAR or ", "", PIPELINE),
     # ---- timers
     Mutant("a timer fires when everything up to then has been delivered", "consumer/ingest/due.py",
            "        if empty:\n", "        if True:\n", "tests/unit/ingest/test_timers.py"),

@@ -56,7 +56,7 @@ class Instance:
 
     name = "NA1"
 
-    def refresh(self): ...
+    async def refresh(self): ...
 
 
 class Rig:

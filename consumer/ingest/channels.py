@@ -114,18 +114,24 @@ class Channels:
             self._known[name] = replace(state, polled_through_ms=server_ms)
         return True
 
-    def settled(self, wall_ms: int, *, everything: bool) -> dict[str, ChannelState]:
+    def settled(self, wall_ms: int, greatest: int | None, *, everything: bool) -> dict[str, ChannelState]:
         """The states that a commit which settles what it settles has to write.
 
         Args:
             wall_ms: now.
+            greatest: the greatest commit number that has arrived.
             everything: also those whose checkpoint has not moved.
         """
         changed: dict[str, ChannelState] = {}
         for name, known in self._known.items():
             checkpoint = self._positions[name].checkpoint
             if checkpoint is not None and checkpoint != known.position:
-                changed[name] = replace(known, position=checkpoint, position_ms=wall_ms)
+                changed[name] = replace(
+                    known, position=checkpoint, position_ms=wall_ms, commit_number=greatest
+                )
+            elif known.commit_number is None and greatest is not None:
+                # From the first commit on, so that an org that moves before the first checkpoint is noticed too.
+                changed[name] = replace(known, commit_number=greatest)
             elif everything:
                 changed[name] = known
         self._known.update(changed)

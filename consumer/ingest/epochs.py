@@ -4,10 +4,11 @@ Within one database instance commit numbers increase. When Salesforce moves an o
 (documented: "might not be unique or sequential" after an org migration), and every change since would look late. So a change's place in
 the order begins with its epoch.
 
-A new epoch is declared only when, in one channel of one session, the commit number falls far below what that channel had delivered *and*
-the org's instance has another name than the epoch has. Neither alone means a migration: redelivery and reordering make numbers fall a
-little, and an instance can be renamed. The epoch begins with the second of that change, and a change belongs to the last epoch that does
-not begin after its commit second.
+A new epoch is declared only when a commit number falls far below the greatest that has arrived *and* the org's instance has another name
+than the epoch has. Neither alone means a migration: redelivery, reordering and several channels make numbers fall a little, and an instance
+can be renamed. The greatest number is remembered over channels, sessions and restarts, since an org can move while nobody looks, and a
+channel may have been silent before. A change whose number is far below that greatest one belongs to the new epoch, whenever it arrives;
+any other one by its commit second.
 
 A pure class.
 """
@@ -35,23 +36,32 @@ class Epochs:
 
     def __init__(self, known: Sequence[Epoch]) -> None:
         self._epochs = list(known) or [Epoch(0, 0, None)]
-        self._greatest: dict[str, int] = {}
+        self._greatest: int | None = None
 
     @property
     def all(self) -> list[Epoch]:
         """Oldest first."""
         return list(self._epochs)
 
-    def of(self, commit_ms: int) -> int:
-        """Number of the epoch that a change committed at ``commit_ms`` belongs to."""
+    def of(self, commit_number: int, commit_ms: int) -> int:
+        """Number of the epoch that a change belongs to.
+
+        Its number decides first: what one channel delivers first of a new epoch need not be the earliest change of it.
+        """
         for epoch in reversed(self._epochs):
-            if epoch.start_ms <= commit_ms:
+            if epoch.fell_from - commit_number >= FAR or epoch.start_ms <= commit_ms:
                 return epoch.number
         return 0
 
-    def session_opened(self) -> None:
-        """Only what one session delivers is compared."""
-        self._greatest.clear()
+    @property
+    def greatest(self) -> int | None:
+        """The greatest commit number that has arrived."""
+        return self._greatest
+
+    def greatest_is(self, commit_number: int | None) -> None:
+        """A commit number that had arrived before, as stored."""
+        if commit_number is not None and (self._greatest is None or commit_number > self._greatest):
+            self._greatest = commit_number
 
     def named(self, instance: str | None) -> bool:
         """The org's instance is called so; True when that was not known of the current epoch."""
@@ -61,17 +71,17 @@ class Epochs:
         self._epochs[-1] = replace(last, instance=instance)
         return True
 
-    def arrived(self, channel: str, commit_number: int, commit_ms: int, instance: str | None) -> bool:
+    def arrived(self, commit_number: int, commit_ms: int, instance: str | None) -> bool:
         """A change arrived; True when it begins a new epoch."""
-        greatest = self._greatest.get(channel)
+        greatest = self._greatest
         if greatest is None or commit_number > greatest:
-            self._greatest[channel] = commit_number
+            self._greatest = commit_number
             return False
         last = self._epochs[-1]
         if greatest - commit_number < FAR or instance is None or last.instance in (None, instance):
             return False
         if commit_ms <= last.start_ms:
             return False  # a straggler of before
-        self._epochs.append(Epoch(last.number + 1, commit_ms - commit_ms % 1000, instance))
-        self._greatest[channel] = commit_number
+        self._epochs.append(Epoch(last.number + 1, commit_ms - commit_ms % 1000, instance, greatest))
+        self._greatest = commit_number
         return True

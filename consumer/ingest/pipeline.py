@@ -49,6 +49,9 @@ __all__ = ["Ingest", "IngestOptions", "Instance"]
 
 _FAR_FUTURE_MS = 2**53
 
+_LOAD_AGAIN_MS = 200
+"""Between two attempts to load states from a store that does not answer."""
+
 _REMEMBER_EVERY_MS = 60 * 1000
 """How often positions go into the history that people can go back to."""
 
@@ -61,8 +64,8 @@ class Instance(Protocol):
         """As in ``NA224``; None while it is not known."""
         ...
 
-    def refresh(self) -> None:
-        """Ask for it again; nobody waits."""
+    async def refresh(self) -> None:
+        """Ask for it again; returns within seconds, with or without an answer."""
         ...
 
 
@@ -160,6 +163,8 @@ class Ingest:
         options = self._options
         self._channels = Channels(options.channels, options.start, await self._store.channels())
         self._epochs = Epochs(await self._store.epochs())
+        for state in self._channels.states.values():
+            self._epochs.greatest_is(state.commit_number)
         await self._look_for_timers()
 
     async def _look_for_timers(self) -> None:
@@ -245,7 +250,7 @@ class Ingest:
             else:
                 item = await self._inbox.get(self._wait_ms())
                 while item is not None:
-                    self._take(item)
+                    await self._take(item)
                     if self._is_full() or len(self._ready.parts) >= self._options.max_events:
                         break
                     self._release()
@@ -297,18 +302,18 @@ class Ingest:
 
     # ------------------------------------------------------------ what arrives
 
-    def _take(self, item: SessionOpened | Answer | SessionEnded) -> None:
+    async def _take(self, item: SessionOpened | Answer | SessionEnded) -> None:
         if isinstance(item, Answer):
             self._take_answer(item)
         elif isinstance(item, SessionOpened):
-            self._take_opening(item)
+            await self._take_opening(item)
         else:
             self._answered_at_ms = None
 
-    def _take_opening(self, opened: SessionOpened) -> None:
+    async def _take_opening(self, opened: SessionOpened) -> None:
         self._answered_at_ms = opened.received_ms
-        self._epochs.session_opened()
-        self._instance.refresh()
+        # Before any of its answers is taken: whether the org has moved decides where their changes belong.
+        await self._instance.refresh()
         self._server_ms = opened.server_ms or self._clock.wall_ms()
         if self._channels.opened(opened, self._server_ms):
             self._ready.channels = True
@@ -357,9 +362,13 @@ class Ingest:
             return self._put_aside(answer, index, channel, position, error, positions.arrive(position, 1))
         entry = positions.arrive(position, len(changes))
         header = changes[0].header
-        if self._epochs.arrived(channel, header.commit_number, header.commit_ms, self._instance.name):
+        if self._epochs.arrived(header.commit_number, header.commit_ms, self._instance.name):
             self._ready.epochs = True
-        key = (self._epochs.of(header.commit_ms), header.commit_number, header.sequence_number)
+        key = (
+            self._epochs.of(header.commit_number, header.commit_ms),
+            header.commit_number,
+            header.sequence_number,
+        )
         for change in changes:
             if change.is_gap:
                 self._observer.gap(change)
@@ -430,7 +439,9 @@ class Ingest:
         for _, entry in ready.letters:
             if entry is not None:
                 entry.settle()
-        commit.channels = self._channels.settled(self._clock.wall_ms(), everything=ready.channels)
+        commit.channels = self._channels.settled(
+            self._clock.wall_ms(), self._epochs.greatest, everything=ready.channels
+        )
         if ready.epochs:
             commit.epochs = self._epochs.all
         if commit.channels and (
@@ -473,4 +484,4 @@ class Ingest:
                 return await self._interpreter.interpret(parts, self._channels.states, self._org())
             except StoreUnavailable as error:
                 self._observer.commit_failing(self._committer.number + 1, error.why, 0)
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(_LOAD_AGAIN_MS / 1000)

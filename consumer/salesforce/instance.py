@@ -1,7 +1,7 @@
 """The name of the instance that the org lives on, as in ``NA224``; asked for whenever a session has opened.
 
-Ingest needs it only to tell a migration from anything else that makes commit numbers fall, so nobody waits for it: while it is not known,
-no epoch is declared.
+Ingest needs it to tell a migration from anything else that makes commit numbers fall. It waits for the answer, but not long: while the
+name is not known, no epoch is declared.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from consumer.errors import AuthenticationFailed
 from consumer.salesforce.rest import RestClient, RestError
 
 __all__ = ["InstanceName"]
+
+PATIENCE_MS = 3_000
 
 
 class InstanceName:
@@ -26,20 +28,16 @@ class InstanceName:
     def __init__(self, rest: RestClient, failed: Callable[[str], None]) -> None:
         self._rest = rest
         self._failed = failed
-        self._asking: asyncio.Task[None] | None = None
         self.name: str | None = None
 
-    def refresh(self) -> None:
-        """Ask again; the answer replaces ``name`` when it comes."""
+    async def refresh(self) -> None:
+        """Ask again; returns when the answer has come, or after :data:`PATIENCE_MS` without one."""
         self.name = None
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="instance name")
-
-    async def aclose(self) -> None:
-        """Stop asking."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
+        try:
+            async with asyncio.timeout(PATIENCE_MS / 1000):
+                await self._ask()
+        except TimeoutError:
+            self._failed(f"no answer within {PATIENCE_MS // 1000} s")
 
     async def _ask(self) -> None:
         try:

@@ -313,3 +313,37 @@ async def test_positions_go_into_the_history_once_a_minute(path):
         history = await rig.store.history(RUN_CHANNEL, 100)
         assert 2 <= len(history) <= 4
         assert history[-1].position in {str(number * 10 + 1) for number in range(1, 13)}
+
+
+async def test_an_org_that_moved_while_nobody_looked_is_noticed_too(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(
+            message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=HIGH, commit_ms=COMMIT_MS)
+        )
+        await rig.pass_time(2_000)
+    async with tenure(path) as rig:
+        rig.instance.name = "NA2"
+        await rig.open(
+            ActionCadenceTrackerChangeEvent=str(HIGH * 10 + 1), ActionCadenceStepTrackerChangeEvent="-2"
+        )
+        await rig.answer(of_epoch(500, "Paused", migrated_at))
+        await rig.pass_time(2_000)
+        assert [epoch.instance for epoch in await rig.store.epochs()] == ["NA1", "NA2"]
+        assert "late" not in (await rig.journal())[-1]
+
+
+async def test_what_a_second_channel_tells_of_before_the_epochs_first_change_belongs_to_it_too(path):
+    created = {"State": "Active", "ActionCadenceTrackerId": RUN_1}
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(
+            message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=HIGH, commit_ms=COMMIT_MS)
+        )
+        await rig.pass_time(2_000)
+        rig.instance.name = "NA2"
+        await rig.answer(message("CREATE", STEP, STEP_1, created, commit=900, commit_ms=migrated_at + 2_000))
+        await rig.answer(of_epoch(500, "Paused", migrated_at), of_epoch(501, "Complete", migrated_at + 1_000))
+        await rig.pass_time(2_000)
+        assert (await rig.types())[2:] == ["run.paused", "run.ended.other", "step.created", "step.activated"]
+        assert rig.witness.total("late") == 0

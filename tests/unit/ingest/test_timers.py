@@ -109,7 +109,8 @@ async def test_a_backlog_says_nothing_about_what_is_due(path):
         await settle(rig, COMMIT_MS + 5_000)
         other = message("UPDATE", RUN, RUN_1, {"Custom__c": 1}, commit=3, commit_ms=COMMIT_MS + 10_000)
         await rig.answer(other, server_ms=DUE_MS + 7_200_000)
-        await rig.pass_nothing(3_000)
+        await rig.pass_nothing(8_000)
+        assert (await rig.types())[-1] == "run.updated"
         assert "step.overdue" not in await rig.types(), "what follows in the backlog may be the completion"
 
 

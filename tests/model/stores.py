@@ -1,0 +1,87 @@
+"""Fresh stores by the thousand, and their past."""
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+
+from consumer.stores.redis import RedisStore
+from consumer.stores.sqlite import SqliteStore
+
+
+class SqliteStores:
+    """Files in a folder that should be memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def fresh(self) -> SqliteStore:
+        store = SqliteStore(self.folder / f"{uuid.uuid4().hex}.db")
+        await store.open()
+        return store
+
+    async def save(self, store: SqliteStore) -> Path:
+        copy = store._path.with_suffix(".saved")
+        copy.unlink(missing_ok=True)
+        await store._run(store._write_thread, lambda: store._writer.execute("VACUUM INTO ?", (str(copy),)))
+        return copy
+
+    async def restore(self, store: SqliteStore, copy: Path) -> None:
+        path = store._path
+        await store.aclose()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        shutil.copy(copy, path)
+        store.__init__(path)
+        await store.open()
+
+    async def expire(self, store: SqliteStore) -> None:
+        """The holder is dead: its lock is free (here: one process, so by hand)."""
+        store._unlock()
+
+    async def drop(self, store: SqliteStore) -> None:
+        await store.aclose()
+        for path in self.folder.glob(f"{store._path.stem}*"):
+            path.unlink()
+
+
+class RedisStores:
+    """Prefixes of one server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.plain: Any = redis.asyncio.Redis.from_url(url, socket_timeout=10)
+
+    async def fresh(self) -> RedisStore:
+        store = RedisStore(self.url, shown_url=self.url, prefix=uuid.uuid4().hex)
+        await store.open()
+        return store
+
+    async def _keys(self, store: RedisStore) -> list[bytes]:
+        pattern = store._lease.removesuffix("lease") + "*"
+        return [key async for key in self.plain.scan_iter(match=pattern, count=10_000)]
+
+    async def save(self, store: RedisStore) -> dict[bytes, bytes]:
+        return {key: await self.plain.dump(key) for key in await self._keys(store)}
+
+    async def restore(self, store: RedisStore, dumped: dict[bytes, bytes]) -> None:
+        keys = await self._keys(store)
+        if keys:
+            await self.plain.delete(*keys)
+        for key, data in dumped.items():
+            await self.plain.restore(key, 0, data)
+
+    async def expire(self, store: RedisStore) -> None:
+        """The dead holder's lease has run out."""
+        await self.plain.hset(store._lease, "expires", "0")
+
+    async def drop(self, store: RedisStore) -> None:
+        keys = await self._keys(store)
+        if keys:
+            await self.plain.delete(*keys)
+        await store.aclose()
+
+    async def aclose(self) -> None:
+        await self.plain.aclose()
