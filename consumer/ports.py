@@ -426,10 +426,12 @@ class SavedPlace:
     Attributes:
         revision: grows by one with every change; what compare-and-set compares.
         data: encoded by the delivery half.
+        through: the highest offset that it calls settled; a journal that ends before has gone back in time, and the place is refused.
     """
 
     revision: int
     data: bytes
+    through: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,12 @@ class ServiceEvents(Protocol):
         """Another replica holds the lease; repeated at every look."""
         ...
 
-    def won(self, holder: str) -> None:
-        """The lease is ours, a tenure begins."""
+    def won(self, holder: str, until_ms: int | None = None) -> None:
+        """The lease is ours until then (monotonic milliseconds), a tenure begins."""
+        ...
+
+    def renewed(self, until_ms: int) -> None:
+        """The lease is ours until then; repeated."""
         ...
 
     def ended(self, why: str, holder: str | None = None) -> None:
@@ -171,7 +175,6 @@ class Service:
             tenure = await self._win()
             if tenure is None:
                 break
-            self._events.won(tenure.holder)
             try:
                 clean = await self._serve(tenure)
             except* CommitRefused as refusals:
@@ -187,10 +190,13 @@ class Service:
     async def _win(self) -> Tenure | None:
         """Wait for the lease; None when a stop comes first."""
         while not self._stop.is_set():
+            # Counted from before the question: a process that was frozen meanwhile must not take its lease for longer than it is.
+            until_ms = self._clock.monotonic_ms() + self._options.lease_ms
             try:
                 tenure = await self._store.acquire(self._options.holder, self._options.lease_ms)
                 if tenure is not None:
                     self._events.store_available()
+                    self._events.won(tenure.holder, until_ms)
                     return tenure
                 self._events.waiting((await self._store.lease()).holder)
             except StoreUnavailable as error:
@@ -209,12 +215,14 @@ class Service:
     async def _renew(self, committer: Committer) -> None:
         while True:
             await asyncio.sleep(self._options.renew_ms / 1000)
+            until_ms = self._clock.monotonic_ms() + self._options.lease_ms
             try:
                 await committer.renew(self._options.lease_ms)
             except StoreUnavailable as error:
                 self._events.store_unavailable(error.why)
             else:
                 self._events.store_available()
+                self._events.renewed(until_ms)
 
     async def _leave(self, tenure: Tenure) -> None:
         try:

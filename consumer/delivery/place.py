@@ -52,6 +52,12 @@ class Place:
         return self._offset
 
     @property
+    def through(self) -> int:
+        """The highest settled entry."""
+        spans = self.ranges()
+        return spans[-1][1] if spans else self._offset
+
+    @property
     def room(self) -> int:
         """How many entries may be taken now."""
         return max(0, self._window - len(self._taken) - len(self._restored))

@@ -131,7 +131,7 @@ class PlaceKeeper:
 
     async def _save(self) -> None:
         offset = self.place.offset
-        saved = SavedPlace(self._revision + 1, self.place.snapshot())
+        saved = SavedPlace(self._revision + 1, self.place.snapshot(), self.place.through)
         dead = tuple(self._dead)
         self._settled = 0
         if not self._stopping:

@@ -290,7 +290,11 @@ class Ingest:
         )
 
     def _release(self) -> None:
-        released = self._sequencer.pop(now_ms=self._clock.monotonic_ms(), answered_ms=self._answered_ms)
+        now_ms = self._clock.monotonic_ms()
+        if len(self._inbox) and self._answered_at_ms is not None and not self._is_full():
+            # After a commit that took long, what waits in the inbox was here before what is held was due: it must not come late.
+            now_ms = self._answered_at_ms
+        released = self._sequencer.pop(now_ms=now_ms, answered_ms=self._answered_ms)
         if released:
             self._ready.parts += released
             self._mark_ready()

@@ -10,6 +10,7 @@ socket has a time-out; a socket without one hangs for ten hours one night. What 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import secrets
@@ -154,10 +155,17 @@ class RedisStore:
             await self._redis.aclose()
 
     async def _call(self, command: Awaitable[Any]) -> Any:
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task is not None else 0
         try:
             return await command
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreUnavailable(self.url, f"{type(error).__name__}: {error}") from error
+        finally:
+            # redis-py sends under asyncio.wait_for, which on Python 3.11 swallows a cancellation that comes while it sends; a task
+            # that survives its cancellation keeps the task group of an ended tenure waiting for ever.
+            if task is not None and task.cancelling() > cancelled_before:
+                raise asyncio.CancelledError
 
     # ------------------------------------------------------------ lease
 
@@ -344,11 +352,18 @@ class RedisStore:
         self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Sequence[HandlerDeadLetter] = ()
     ) -> None:
         """Compare-and-set a place with its dead letters under the tenure's token."""
-        args: list[Any] = [tenure.token, handler, place.revision, place.data, len(dead_letters)]
+        args: list[Any] = [
+            tenure.token,
+            handler,
+            place.revision,
+            place.data,
+            place.through,
+            len(dead_letters),
+        ]
         for letter in dead_letters:
             value = {**asdict(letter), "data": letter.data.decode()}
             args += [f"{letter.handler}/{letter.event_id}", letter.at_ms, orjson.dumps(value)]
-        keys = [self._lease, self._places, self._dead, self._dead_order]
+        keys = [self._lease, self._places, self._dead, self._dead_order, self._journal]
         answer = await self._call(self._place_script(keys=keys, args=args))
         if answer[0] != 1:
             raise CommitRefused(place.revision, answer[1].decode() or None)

@@ -560,7 +560,8 @@ def _save_place(
     revision = 0 if stored is None else stored[0]
     if stored is not None and (revision, stored[1]) == (place.revision, place.data):
         return
-    if revision != place.revision - 1:
+    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").fetchone()
+    if revision != place.revision - 1 or place.through > (0 if last is None else last[0]):
         raise CommitRefused(place.revision, _holder(connection))
     connection.execute(
         "INSERT OR REPLACE INTO places VALUES (?, ?, ?)", (handler, place.revision, place.data)

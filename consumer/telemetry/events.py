@@ -45,12 +45,16 @@ class TenureTelemetry:
             self._waiting_for = holder or ""
             self._log.info("standby", held_by=holder)
 
-    def won(self, holder: str) -> None:
-        """The lease is ours."""
+    def won(self, holder: str, until_ms: int | None = None) -> None:
+        """The lease is ours, for so long at least."""
         self._waiting_for = None
-        self._health.lease_held(self._clock.monotonic_ms(), holder)
+        self._health.lease_held(self._clock.monotonic_ms(), holder, until_ms)
         self._metrics.gauge(MetricName.TENURE).set(1)
         self._log.info("tenure_began", holder=holder)
+
+    def renewed(self, until_ms: int) -> None:
+        """The lease is ours for longer."""
+        self._health.lease_renewed(until_ms)
 
     def ended(self, why: str, holder: str | None = None) -> None:
         """The tenure is over: lost, refused or released."""

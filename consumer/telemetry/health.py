@@ -61,6 +61,7 @@ class _Lease:
     state: Literal["unknown", "waiting", "held", "lost"] = "unknown"
     holder: str | None = None
     since_ms: int = 0
+    until_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -104,9 +105,13 @@ class Health:
         if self._facts.lease.state != "waiting" or self._facts.lease.holder != holder:
             self._facts.lease = _Lease("waiting", holder, now_ms)
 
-    def lease_held(self, now_ms: int, holder: str) -> None:
-        """This replica won the lease, under the name ``holder``; a tenure begins."""
-        self._facts.lease = _Lease("held", holder, now_ms)
+    def lease_held(self, now_ms: int, holder: str, until_ms: int | None = None) -> None:
+        """This replica won the lease, under the name ``holder``, until ``until_ms`` unless it is renewed; a tenure begins."""
+        self._facts.lease = _Lease("held", holder, now_ms, until_ms)
+
+    def lease_renewed(self, until_ms: int) -> None:
+        """The lease is ours until then."""
+        self._facts.lease.until_ms = until_ms
 
     def lease_lost(self, now_ms: int, holder: str | None = None) -> None:
         """The tenure is over; ``holder`` has the lease now, where known. Sessions and commits of the old tenure mean nothing any more."""
@@ -223,6 +228,11 @@ class Health:
             # What a standby does not do is no news.
             reasons.append(self._lease_reason(now_ms))
             return reasons
+        if facts.lease.until_ms is not None and now_ms > facts.lease.until_ms:
+            # This process was frozen, or the store does not answer: another replica may be at work already.
+            reasons.append(
+                f"The lease ran out {_for(now_ms, facts.lease.until_ms)} ago and could not be renewed yet."
+            )
         if facts.commits.trouble is not None:
             trouble = facts.commits.trouble
             reasons.append(f"Commits have been failing for {_for(now_ms, trouble.since_ms)}: {trouble.what}")

@@ -1,5 +1,6 @@
 """What only Redis can do wrong: half-written scripts, old servers, clients that repeat commands, configurations that forget."""
 
+import asyncio
 import uuid
 from importlib import resources
 
@@ -154,3 +155,16 @@ def test_every_script_says_lua_so_that_a_full_or_read_only_server_refuses_it_bef
     scripts = list(resources.files("consumer.stores").joinpath("lua").iterdir())
     assert len(scripts) >= 4
     assert [script.name for script in scripts if not script.read_text().startswith("#!lua\n")] == []
+
+
+async def test_a_call_that_is_cancelled_ends_cancelled_at_whatever_moment(store):
+    cancelled = 0
+    for turns in range(12):
+        call = asyncio.create_task(store.bounds())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if call.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            cancelled += 1
+    assert cancelled > 3

@@ -339,3 +339,11 @@ async def test_timers_are_set_moved_and_removed_with_a_commit_and_read_by_due_ti
     await store.commit(second)
     assert await store.timers(2**53, 1) == [("a/step.overdue", 1_767_261_600_300)]
     assert [key for key, _ in await store.timers(2**53, 10)] == ["a/step.overdue", "b/step.overdue"]
+
+
+async def test_a_place_past_the_journals_end_is_refused(store, tenure):
+    await store.commit(commit_of(tenure, 1, events=2))
+    with pytest.raises(CommitRefused):
+        await store.save_place(tenure, "h", SavedPlace(1, b"a", through=3))
+    assert await store.place("h") is None
+    await store.save_place(tenure, "h", SavedPlace(1, b"a", through=2))

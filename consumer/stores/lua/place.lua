@@ -1,8 +1,8 @@
 #!lua
 -- A handler's place and its dead letters in one compare-and-set under the tenure's token.
 --
--- KEYS  1 lease (hash)  2 places (hash)  3 handler dead letters (hash)  4 their order (sorted set)
--- ARGV  1 token  2 handler  3 revision  4 data  5 count of letters  then threes  id, milliseconds, json
+-- KEYS  1 lease (hash)  2 places (hash)  3 handler dead letters (hash)  4 their order (sorted set)  5 journal (stream)
+-- ARGV  1 token  2 handler  3 revision  4 data  5 highest settled offset  6 count of letters  then threes  id, milliseconds, json
 -- Answers {1} | {0, holder}
 
 local lease = redis.call('HMGET', KEYS[1], 'token', 'holder')
@@ -12,15 +12,24 @@ local revision = tonumber(stored[1] or '0')
 local wanted = tonumber(ARGV[3])
 if revision == wanted and stored[2] == ARGV[4] then return {1} end
 if revision ~= wanted - 1 then return {0, lease[2] or ''} end
-for index, kind in ipairs({'hash', 'hash', 'hash', 'zset'}) do
+-- A store that went back in time may have kept the last place and lost entries that were delivered since: others will stand there.
+local last = 0
+if redis.call('EXISTS', KEYS[5]) == 1 then
+  local info = redis.call('XINFO', 'STREAM', KEYS[5])
+  for index = 1, #info, 2 do
+    if info[index] == 'last-generated-id' then last = tonumber(string.match(info[index + 1], '^%d+')) end
+  end
+end
+if tonumber(ARGV[5]) > last then return {0, lease[2] or ''} end
+for index, kind in ipairs({'hash', 'hash', 'hash', 'zset', 'stream'}) do
   local found = redis.call('TYPE', KEYS[index])['ok']
   if found ~= 'none' and found ~= kind then
     return redis.error_reply('WRONGTYPE ' .. KEYS[index] .. ' is a ' .. found .. ', not a ' .. kind)
   end
 end
 
-local at = 6
-for _ = 1, tonumber(ARGV[5]) do
+local at = 7
+for _ = 1, tonumber(ARGV[6]) do
   redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 2])
   redis.call('ZADD', KEYS[4], ARGV[at + 1], ARGV[at])
   at = at + 3
