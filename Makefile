@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types contracts tests model mutants format lock clean check-python
+.PHONY: help demo test lint types contracts tests chaos model mutants format lock clean check-python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,6 +52,10 @@ contracts: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# Long rounds of kills, lost answers, restores and frozen replicas on a real Redis.
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --rounds 30
 
 # 100,000 random schedules of the protocol on both stores; in the suite 5,000.
 model: $(VENV)/.dev

@@ -347,3 +347,16 @@ async def test_what_a_second_channel_tells_of_before_the_epochs_first_change_bel
         await rig.pass_time(2_000)
         assert (await rig.types())[2:] == ["run.paused", "run.ended.other", "step.created", "step.activated"]
         assert rig.witness.total("late") == 0
+
+
+async def test_a_transaction_over_two_commit_seconds_keeps_its_order(path):
+    """Documented: commit timestamps may differ inside a transaction, so they order nothing."""
+    last = message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=7, sequence=2, commit_ms=COMMIT_MS + 6_000)
+    first = message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=7, sequence=1, commit_ms=COMMIT_MS + 7_000)
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(last)
+        await rig.answer(first)
+        await rig.pass_time(2_000)
+        assert await rig.types() == ["run.enrolled", "run.started", "run.paused"]
+        assert rig.witness.total("late") == 0
