@@ -168,3 +168,26 @@ async def test_a_call_that_is_cancelled_ends_cancelled_at_whatever_moment(store)
                 await call
             cancelled += 1
     assert cancelled > 3
+
+
+async def test_the_client_never_repeats_a_command_by_itself():
+    """A script that timed out may have been applied; only the commit's number can tell."""
+    connections = 0
+
+    async def hang_up(reader, writer):
+        nonlocal connections
+        connections += 1
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = RedisStore(f"redis://127.0.0.1:{port}/0", shown_url="redis://x")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await store.bounds()
+        assert connections == 1
+    finally:
+        await store.aclose()
+        server.close()
+        await server.wait_closed()

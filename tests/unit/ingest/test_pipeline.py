@@ -351,8 +351,12 @@ async def test_what_a_second_channel_tells_of_before_the_epochs_first_change_bel
 
 async def test_a_transaction_over_two_commit_seconds_keeps_its_order(path):
     """Documented: commit timestamps may differ inside a transaction, so they order nothing."""
-    last = message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=7, sequence=2, commit_ms=COMMIT_MS + 6_000)
-    first = message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=7, sequence=1, commit_ms=COMMIT_MS + 7_000)
+    last = message(
+        "UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=7, sequence=2, commit_ms=COMMIT_MS + 6_000
+    )
+    first = message(
+        "CREATE", RUN, RUN_1, {"State": "Running"}, commit=7, sequence=1, commit_ms=COMMIT_MS + 7_000
+    )
     async with tenure(path) as rig:
         await rig.open()
         await rig.answer(last)
@@ -360,3 +364,21 @@ async def test_a_transaction_over_two_commit_seconds_keeps_its_order(path):
         await rig.pass_time(2_000)
         assert await rig.types() == ["run.enrolled", "run.started", "run.paused"]
         assert rig.witness.total("late") == 0
+
+
+async def test_an_unknown_change_older_than_the_memory_of_identities_is_reported_and_not_journaled(path):
+    days = 24 * 3_600_000
+    old = message("UPDATE", RUN, RUN_2, {"State": "Paused"}, commit=2, commit_ms=COMMIT_MS)
+    known = message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=3, commit_ms=COMMIT_MS + 1 * days)
+    now = message(
+        "UPDATE", RUN, RUN_1, {"State": "Running"}, commit=9, commit_ms=COMMIT_MS + 4 * days + 60_000
+    )
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(known, now)
+        await rig.pass_time(2_000)
+        await rig.answer(old, known)
+        await rig.pass_time(2_000)
+        last = (await rig.journal())[-1]
+        assert (last["type"], last["after"]) == ("system.gap", {"kind": "EXPIRED", "record_id": RUN_2})
+        assert rig.witness.total("duplicates") == 1, "what is younger than 96 hours is still recognised"
