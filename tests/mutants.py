@@ -32,19 +32,20 @@ class Mutant:
 
 
 SQLITE = "consumer/stores/sqlite.py"
+TRANSACTIONS = "consumer/stores/transactions.py"
 COMMIT_LUA = "consumer/stores/lua/commit.lua"
 LEASE_LUA = "consumer/stores/lua/lease.lua"
 PLACE_LUA = "consumer/stores/lua/place.lua"
 
 MUTANTS = (
     # ---- tenure
-    Mutant("every commit carries the token (SQLite)", SQLITE, "lease[0] != commit.token or ", "", STORES),
+    Mutant("every commit carries the token (SQLite)", TRANSACTIONS, "lease[0] != commit.token or ", "", STORES),
     Mutant("every commit carries the token (Redis)", COMMIT_LUA, "lease[1] ~= ARGV[1] or ", "", STORES),
-    Mutant("every commit carries its number (SQLite)", SQLITE,
+    Mutant("every commit carries its number (SQLite)", TRANSACTIONS,
            " or lease[1] not in {commit.number - 1, commit.number}", "", STORES),
     Mutant("every commit carries its number (Redis)", COMMIT_LUA,
            "if number ~= wanted - 1 then return {'refused', lease[3] or ''} end", "", STORES),
-    Mutant("a commit that was applied is not applied again (SQLite)", SQLITE,
+    Mutant("a commit that was applied is not applied again (SQLite)", TRANSACTIONS,
            "    if lease[1] == commit.number:\n        return False\n", "", STORES),
     Mutant("a commit that was applied is not applied again (Redis)", COMMIT_LUA,
            "if number == wanted then return {'again'} end\nif number ~= wanted - 1", "if number ~= wanted and number ~= wanted - 1", STORES),
@@ -58,9 +59,9 @@ MUTANTS = (
            "if tonumber(lease[2]) ~= tonumber(ARGV[4]) then return {0, holder} end", "", STORES),
     Mutant("a place moves under the tenure's token only (Redis)", PLACE_LUA,
            "if lease[1] ~= ARGV[1] then return {0, lease[2] or ''} end", "", STORES),
-    Mutant("a place moves by compare-and-set (SQLite)", SQLITE, "    if revision != place.revision - 1:\n",
-           "    if False:\n", STORES),
-    Mutant("the org's id is stored and another is refused (SQLite)", SQLITE, "    if org != commit.org_id:\n", "    if False:\n", STORES),
+    Mutant("a place moves by compare-and-set (SQLite)", TRANSACTIONS, "if revision != place.revision - 1 or ",
+           "if ", STORES),
+    Mutant("the org's id is stored and another is refused (SQLite)", TRANSACTIONS, "    if org != commit.org_id:\n", "    if False:\n", STORES),
     Mutant("the org's id is stored and another is refused (Redis)", COMMIT_LUA,
            "if org and org ~= ARGV[3] then return {'foreign', org} end", "", STORES),
     Mutant("the script validates everything before its first write", COMMIT_LUA,

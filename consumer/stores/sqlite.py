@@ -16,12 +16,10 @@ import contextlib
 import fcntl
 import secrets
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Final, TypeVar
 
 import orjson
 
@@ -39,8 +37,9 @@ from consumer.ports import (
     Tenure,
 )
 from consumer.stores.appended import Appended
-from consumer.stores.encoding import HISTORY_KEPT, decode_channels, encode_channels
+from consumer.stores.encoding import decode_channels, encode_channels
 from consumer.stores.schema import FORMAT, SCHEMA
+from consumer.stores.transactions import apply_commit, apply_place, holder_of, now_ms, put_channels
 
 __all__ = ["SqliteStore"]
 
@@ -187,13 +186,13 @@ class SqliteStore:
         token = secrets.token_hex(16)
 
         def win(connection: sqlite3.Connection) -> bool:
-            now_ms = _now_ms()
+            at_ms = now_ms()
             row = connection.execute("SELECT holder, expires_ms FROM lease WHERE id = 1").fetchone()
-            if not alone and row is not None and row[0] is not None and row[1] > now_ms:
+            if not alone and row is not None and row[0] is not None and row[1] > at_ms:
                 return False
             connection.execute(
                 "INSERT OR REPLACE INTO lease (id, token, number, holder, expires_ms) VALUES (1, ?, 0, ?, ?)",
-                (token, holder, now_ms + lease_ms),
+                (token, holder, at_ms + lease_ms),
             )
             return True
 
@@ -205,10 +204,10 @@ class SqliteStore:
         def prolong(connection: sqlite3.Connection) -> None:
             done = connection.execute(
                 "UPDATE lease SET expires_ms = ? WHERE id = 1 AND token = ? AND number = ?",
-                (_now_ms() + lease_ms, tenure.token, number),
+                (now_ms() + lease_ms, tenure.token, number),
             )
             if done.rowcount != 1:
-                raise CommitRefused(number, _holder(connection))
+                raise CommitRefused(number, holder_of(connection))
 
         try:
             await self._write(prolong)
@@ -236,7 +235,7 @@ class SqliteStore:
             row = connection.execute("SELECT holder, expires_ms, number FROM lease WHERE id = 1").fetchone()
             if row is None:
                 return LeaseState(None, 0, 0)
-            return LeaseState(row[0] if row[1] > _now_ms() else None, row[1], row[2])
+            return LeaseState(row[0] if row[1] > now_ms() else None, row[1], row[2])
 
         return await self._read(look)
 
@@ -261,7 +260,7 @@ class SqliteStore:
 
     async def commit(self, commit: Commit) -> bool:
         """Apply a commit as one transaction, if token and number say so."""
-        applied = await self._write(lambda connection: _apply(connection, commit))
+        applied = await self._write(lambda connection: apply_commit(connection, commit))
         if applied and commit.journal:
             self._appended.note()
         return applied
@@ -370,7 +369,7 @@ class SqliteStore:
                 "UPDATE lease SET token = ?, number = 0, holder = NULL, expires_ms = 0 WHERE id = 1",
                 (secrets.token_hex(16),),
             )
-            _put_channels(connection, channels)
+            put_channels(connection, channels)
 
         await self._write(put)
 
@@ -445,7 +444,7 @@ class SqliteStore:
         self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Sequence[HandlerDeadLetter] = ()
     ) -> None:
         """Compare-and-set a place with its dead letters under the tenure's token."""
-        await self._write(lambda connection: _save_place(connection, tenure, handler, place, dead_letters))
+        await self._write(lambda connection: apply_place(connection, tenure, handler, place, dead_letters))
 
     async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
         """The newest, oldest first."""
@@ -459,117 +458,3 @@ class SqliteStore:
             return [HandlerDeadLetter(*row) for row in reversed(rows)]
 
         return await self._read(look)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _holder(connection: sqlite3.Connection) -> str | None:
-    row: tuple[Any, ...] | None = connection.execute("SELECT holder FROM lease WHERE id = 1").fetchone()
-    return None if row is None else row[0]
-
-
-def _apply(connection: sqlite3.Connection, commit: Commit) -> bool:
-    """Check token, number and org, then write everything; inside a transaction."""
-    lease = connection.execute("SELECT token, number FROM lease WHERE id = 1").fetchone()
-    if lease is None or lease[0] != commit.token or lease[1] not in {commit.number - 1, commit.number}:
-        raise CommitRefused(commit.number, _holder(connection))
-    if lease[1] == commit.number:
-        return False
-    connection.execute("INSERT OR IGNORE INTO meta VALUES ('org', ?)", (commit.org_id,))
-    org = connection.execute("SELECT value FROM meta WHERE name = 'org'").fetchone()[0]
-    if org != commit.org_id:
-        raise StoreForeign(
-            f"the store belongs to org {org}, not to {commit.org_id}: give every org a store of its own"
-        )
-    connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", commit.states.items())
-    connection.executemany(
-        "INSERT INTO journal (id, type, tracker_id, data) VALUES (?, ?, ?, ?)",
-        [(record.id, record.type, record.tracker_id, record.data) for record in commit.journal],
-    )
-    _put_channels(connection, commit.channels)
-    connection.executemany(
-        "INSERT OR IGNORE INTO ingest_dead_letters (id, channel, position, reason, detail, raw, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                letter.id,
-                letter.channel,
-                letter.position,
-                letter.reason,
-                letter.detail,
-                letter.raw,
-                letter.at_ms,
-            )
-            for letter in commit.dead_letters
-        ],
-    )
-    connection.executemany(
-        "DELETE FROM timers WHERE key = ?",
-        [(key,) for key, due_ms in commit.timers.items() if due_ms is None],
-    )
-    connection.executemany(
-        "INSERT OR REPLACE INTO timers VALUES (?, ?)",
-        [(key, due_ms) for key, due_ms in commit.timers.items() if due_ms is not None],
-    )
-    if commit.remember_ms is not None:
-        _remember(connection, commit.channels, commit.remember_ms)
-    if commit.epochs is not None:
-        epochs = orjson.dumps([asdict(epoch) for epoch in commit.epochs]).decode()
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('epochs', ?)", (epochs,))
-    connection.execute("UPDATE lease SET number = ? WHERE id = 1", (commit.number,))
-    return True
-
-
-def _put_channels(connection: sqlite3.Connection, channels: Mapping[str, ChannelState]) -> None:
-    connection.executemany(
-        "INSERT OR REPLACE INTO channels VALUES (?, ?)",
-        [(channel, orjson.dumps(asdict(state))) for channel, state in channels.items()],
-    )
-
-
-def _remember(connection: sqlite3.Connection, channels: Mapping[str, ChannelState], at_ms: int) -> None:
-    """Add to the history of positions, and let it not grow for ever."""
-    (offset,) = connection.execute(
-        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0)"
-    ).fetchone()
-    connection.executemany(
-        "INSERT INTO positions (channel, position, at_ms, offset) VALUES (?, ?, ?, ?)",
-        [
-            (channel, state.position, at_ms, offset)
-            for channel, state in channels.items()
-            if state.position is not None
-        ],
-    )
-    connection.execute(
-        "DELETE FROM positions WHERE seq <= (SELECT max(seq) FROM positions) - ?", (HISTORY_KEPT,)
-    )
-
-
-def _save_place(
-    connection: sqlite3.Connection,
-    tenure: Tenure,
-    handler: str,
-    place: SavedPlace,
-    dead_letters: Sequence[HandlerDeadLetter],
-) -> None:
-    lease = connection.execute("SELECT token FROM lease WHERE id = 1").fetchone()
-    if lease is None or lease[0] != tenure.token:
-        raise CommitRefused(place.revision, _holder(connection))
-    stored = connection.execute("SELECT revision, data FROM places WHERE handler = ?", (handler,)).fetchone()
-    revision = 0 if stored is None else stored[0]
-    if stored is not None and (revision, stored[1]) == (place.revision, place.data):
-        return
-    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").fetchone()
-    if revision != place.revision - 1 or place.through > (0 if last is None else last[0]):
-        raise CommitRefused(place.revision, _holder(connection))
-    connection.execute(
-        "INSERT OR REPLACE INTO places VALUES (?, ?, ?)", (handler, place.revision, place.data)
-    )
-    connection.executemany(
-        "INSERT OR REPLACE INTO handler_dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (d.handler, d.event_id, d.offset, d.tracker_id, d.type, d.attempts, d.error, d.at_ms, d.data)
-            for d in dead_letters
-        ],
-    )

@@ -1,0 +1,138 @@
+"""What a commit and a place do to the tables, inside a transaction that the store has begun.
+
+Everything is checked before anything is written, as in the Redis scripts; here a refusal rolls back as well.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from consumer.errors import CommitRefused, StoreForeign
+from consumer.ports import ChannelState, Commit, HandlerDeadLetter, SavedPlace, Tenure
+from consumer.stores.encoding import HISTORY_KEPT
+
+__all__ = ["apply_commit", "apply_place", "holder_of", "now_ms", "put_channels"]
+
+
+def now_ms() -> int:
+    """Wall milliseconds, which leases on this machine are counted in."""
+    return time.time_ns() // 1_000_000
+
+
+def holder_of(connection: sqlite3.Connection) -> str | None:
+    """Who holds the lease, or held it last."""
+    row: tuple[Any, ...] | None = connection.execute("SELECT holder FROM lease WHERE id = 1").fetchone()
+    return None if row is None else row[0]
+
+
+def apply_commit(connection: sqlite3.Connection, commit: Commit) -> bool:
+    """Check token, number and org, then write everything; inside a transaction."""
+    lease = connection.execute("SELECT token, number FROM lease WHERE id = 1").fetchone()
+    if lease is None or lease[0] != commit.token or lease[1] not in {commit.number - 1, commit.number}:
+        raise CommitRefused(commit.number, holder_of(connection))
+    if lease[1] == commit.number:
+        return False
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('org', ?)", (commit.org_id,))
+    org = connection.execute("SELECT value FROM meta WHERE name = 'org'").fetchone()[0]
+    if org != commit.org_id:
+        raise StoreForeign(
+            f"the store belongs to org {org}, not to {commit.org_id}: give every org a store of its own"
+        )
+    connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", commit.states.items())
+    connection.executemany(
+        "INSERT INTO journal (id, type, tracker_id, data) VALUES (?, ?, ?, ?)",
+        [(record.id, record.type, record.tracker_id, record.data) for record in commit.journal],
+    )
+    put_channels(connection, commit.channels)
+    connection.executemany(
+        "INSERT OR IGNORE INTO ingest_dead_letters (id, channel, position, reason, detail, raw, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                letter.id,
+                letter.channel,
+                letter.position,
+                letter.reason,
+                letter.detail,
+                letter.raw,
+                letter.at_ms,
+            )
+            for letter in commit.dead_letters
+        ],
+    )
+    connection.executemany(
+        "DELETE FROM timers WHERE key = ?",
+        [(key,) for key, due_ms in commit.timers.items() if due_ms is None],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO timers VALUES (?, ?)",
+        [(key, due_ms) for key, due_ms in commit.timers.items() if due_ms is not None],
+    )
+    if commit.remember_ms is not None:
+        _remember(connection, commit.channels, commit.remember_ms)
+    if commit.epochs is not None:
+        epochs = orjson.dumps([asdict(epoch) for epoch in commit.epochs]).decode()
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('epochs', ?)", (epochs,))
+    connection.execute("UPDATE lease SET number = ? WHERE id = 1", (commit.number,))
+    return True
+
+
+def put_channels(connection: sqlite3.Connection, channels: Mapping[str, ChannelState]) -> None:
+    """Write what is remembered of channels."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO channels VALUES (?, ?)",
+        [(channel, orjson.dumps(asdict(state))) for channel, state in channels.items()],
+    )
+
+
+def _remember(connection: sqlite3.Connection, channels: Mapping[str, ChannelState], at_ms: int) -> None:
+    """Add to the history of positions, and let it not grow for ever."""
+    (offset,) = connection.execute(
+        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0)"
+    ).fetchone()
+    connection.executemany(
+        "INSERT INTO positions (channel, position, at_ms, offset) VALUES (?, ?, ?, ?)",
+        [
+            (channel, state.position, at_ms, offset)
+            for channel, state in channels.items()
+            if state.position is not None
+        ],
+    )
+    connection.execute(
+        "DELETE FROM positions WHERE seq <= (SELECT max(seq) FROM positions) - ?", (HISTORY_KEPT,)
+    )
+
+
+def apply_place(
+    connection: sqlite3.Connection,
+    tenure: Tenure,
+    handler: str,
+    place: SavedPlace,
+    dead_letters: Sequence[HandlerDeadLetter],
+) -> None:
+    """Check token, revision and the journal's end, then write a place with its dead letters."""
+    lease = connection.execute("SELECT token FROM lease WHERE id = 1").fetchone()
+    if lease is None or lease[0] != tenure.token:
+        raise CommitRefused(place.revision, holder_of(connection))
+    stored = connection.execute("SELECT revision, data FROM places WHERE handler = ?", (handler,)).fetchone()
+    revision = 0 if stored is None else stored[0]
+    if stored is not None and (revision, stored[1]) == (place.revision, place.data):
+        return
+    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").fetchone()
+    if revision != place.revision - 1 or place.through > (0 if last is None else last[0]):
+        raise CommitRefused(place.revision, holder_of(connection))
+    connection.execute(
+        "INSERT OR REPLACE INTO places VALUES (?, ?, ?)", (handler, place.revision, place.data)
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO handler_dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (d.handler, d.event_id, d.offset, d.tracker_id, d.type, d.attempts, d.error, d.at_ms, d.data)
+            for d in dead_letters
+        ],
+    )
