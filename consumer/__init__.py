@@ -11,24 +11,61 @@ This is what a handler author imports, and nothing else::
 The names of event types are constants in :mod:`consumer.vocabulary`.
 """
 
+from consumer.acting import Actions
+from consumer.action_results import ActionCallFailed, ActionError, ActionResult, ActionStatus, Template
+from consumer.actions import (
+    AssignTarget,
+    ChangeAssignee,
+    ModifyAttributes,
+    PauseRun,
+    RemoveTarget,
+    ResumeRun,
+    SelectTemplate,
+    SendEvent,
+)
 from consumer.events import ErrorDetail, LifecycleEvent, Origin, Position, Transaction
-from consumer.plugin import BatchHandler, Context, Failed, FunctionHandler, Handler, Reject, Retry, handler
+from consumer.plugin import (
+    ActionsRefused,
+    BatchHandler,
+    Context,
+    Failed,
+    FunctionHandler,
+    Handler,
+    Reject,
+    Retry,
+    handler,
+)
 from consumer.records import ActionCadenceStepTracker, ActionCadenceTracker
 
 __all__ = [
     "ActionCadenceStepTracker",
     "ActionCadenceTracker",
+    "ActionCallFailed",
+    "ActionError",
+    "ActionResult",
+    "ActionStatus",
+    "Actions",
+    "ActionsRefused",
+    "AssignTarget",
     "BatchHandler",
+    "ChangeAssignee",
     "Context",
     "ErrorDetail",
     "Failed",
     "FunctionHandler",
     "Handler",
     "LifecycleEvent",
+    "ModifyAttributes",
     "Origin",
+    "PauseRun",
     "Position",
     "Reject",
+    "RemoveTarget",
+    "ResumeRun",
     "Retry",
+    "SelectTemplate",
+    "SendEvent",
+    "Template",
     "Transaction",
     "handler",
 ]

@@ -25,6 +25,7 @@ from consumer.ingest.options import IngestOptions
 from consumer.ingest.supervisor import Backoff, SupervisorEvents
 from consumer.lifecycle import Org
 from consumer.ports import Store
+from consumer.salesforce.actions import SalesforceActions
 from consumer.salesforce.auth import (
     ClientCredentials,
     GivenAccessToken,
@@ -49,7 +50,7 @@ from consumer.telemetry.logging import Redactor, configure_logging
 from consumer.telemetry.metrics import Metrics
 from consumer.web.server import WebServer
 
-__all__ = ["handlers_of", "make_service", "open_store", "serve"]
+__all__ = ["handlers_of", "make_service", "open_rest", "open_store", "serve"]
 
 T = TypeVar("T")
 
@@ -152,6 +153,7 @@ async def make_service(
         ingest_events=ingest_events,
         session_events=session_events or ingest_events,
         delivery_events=DeliveryTelemetry(metrics),
+        performer=_performer(settings, rest, clock),
     )
     try:
         yield service
@@ -184,7 +186,31 @@ async def open_store(settings: Settings, *, read_only: bool = True) -> AsyncIter
         await store.aclose()
 
 
+@asynccontextmanager
+async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, SalesforceActions]]:
+    """Salesforce for commands that ask or act: REST, and the actions over it."""
+    clock = SystemClock()
+    rest = RestClient(
+        TokenCache(_grant(settings.salesforce), TokenEndpoint(clock)),
+        api_version=settings.salesforce.api_version,
+    )
+    try:
+        yield rest, _performer(settings, rest, clock)
+    finally:
+        await rest.aclose()
+
+
 # ---------------------------------------------------------------- pieces
+
+
+def _performer(settings: Settings, rest: RestClient, clock: Clock) -> SalesforceActions:
+    return SalesforceActions(
+        rest,
+        api_version=settings.salesforce.api_version,
+        clock=clock,
+        chunk=settings.actions.chunk,
+        rate=settings.actions.rate,
+    )
 
 
 def _store(settings: Settings, *, read_only: bool) -> Store:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from consumer.acting import Actions, Performer, client_of
 from consumer.events import LifecycleEvent
 
 if TYPE_CHECKING:  # a third of a second of imports that `--help` need not pay
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # a third of a second of imports that `--help` need not pay
     from structlog.typing import FilteringBoundLogger
 
 __all__ = [
+    "ActionsRefused",
     "BatchHandler",
     "Context",
     "Failed",
@@ -78,6 +80,27 @@ class Reject(Exception):
         super().__init__(reason)
 
 
+class ActionsRefused(Reject):
+    """``ctx.actions`` was asked for where acting would do something a second time, or where nothing is to be done.
+
+    Args:
+        handler: its name in the settings.
+        dry_run: whether it is a dry run; else it is a replay.
+    """
+
+    def __init__(self, handler: str, *, dry_run: bool) -> None:
+        if dry_run:
+            reason = (
+                f"handler {handler!r} asked for ctx.actions in a dry run, which changes nothing in Salesforce"
+            )
+        else:
+            reason = (
+                f"handler {handler!r} asked for ctx.actions for an event that a replay delivers again; what it does may have been done "
+                f"then: look at ctx.replayed, or set handlers.{handler}.allow_actions_on_replay"
+            )
+        super().__init__(reason)
+
+
 class Failed(Exception):
     """Some events of a batch failed, the rest succeeded.
 
@@ -111,9 +134,24 @@ class Context:
         attempt: which attempt this is, from 1.
         replayed: whether the event is delivered again because somebody asked for a replay.
         event_id: of the event, None for batches and for ``open``.
+        performer: what :attr:`actions` are sent with; None where there is no org to send them to.
+        dry_run: whether nothing is to be changed anywhere.
+        allow_actions_on_replay: whether :attr:`actions` may be used although the event is delivered again by a replay.
     """
 
-    __slots__ = ("_bound", "_event_id", "_http", "_log", "attempt", "handler", "replayed")
+    __slots__ = (
+        "_actions",
+        "_allow_actions_on_replay",
+        "_bound",
+        "_event_id",
+        "_http",
+        "_log",
+        "_performer",
+        "attempt",
+        "dry_run",
+        "handler",
+        "replayed",
+    )
 
     def __init__(
         self,
@@ -124,6 +162,9 @@ class Context:
         attempt: int = 1,
         replayed: bool = False,
         event_id: str | None = None,
+        performer: Performer | None = None,
+        dry_run: bool = False,
+        allow_actions_on_replay: bool = False,
     ) -> None:
         self.handler = handler
         self.attempt = attempt
@@ -132,6 +173,10 @@ class Context:
         self._http = http
         self._event_id = event_id
         self._bound: FilteringBoundLogger | None = None
+        self.dry_run = dry_run
+        self._performer = performer
+        self._allow_actions_on_replay = allow_actions_on_replay
+        self._actions: Actions | None = None
 
     @property
     def log(self) -> FilteringBoundLogger:
@@ -151,6 +196,26 @@ class Context:
             RuntimeError: the service has stopped.
         """
         return self._http()
+
+    @property
+    def actions(self) -> Actions:
+        """The Sales Engagement actions; each call is signed with the handler's name, paced by ``actions.rate`` and logged.
+
+        What they change comes back as events. The handler that made a change does not get them as long as its setting
+        ``ignore_own_changes`` is on; other handlers do.
+
+        Raises:
+            ActionsRefused: the event is delivered again by a replay, and the settings do not allow acting then; or this is a dry run. Left
+                alone, it makes the event a dead letter.
+            RuntimeError: there is no org to act in.
+        """
+        if self.dry_run or (self.replayed and not self._allow_actions_on_replay):
+            raise ActionsRefused(self.handler, dry_run=self.dry_run)
+        if self._performer is None:
+            raise RuntimeError("ctx.actions: there is no Salesforce org to act in here")
+        if self._actions is None:
+            self._actions = Actions(self._performer, self.log, client=client_of(self.handler))
+        return self._actions
 
 
 # ---------------------------------------------------------------- what a handler is

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+from consumer.acting import Performer
 from consumer.clock import Clock
 from consumer.delivery.dispatcher import Dispatcher
 from consumer.delivery.loading import LoadedHandler
@@ -113,6 +114,7 @@ class Service:
         ingest_events: told what happens in ingest.
         session_events: told what happens to sessions.
         delivery_events: told what happens in delivery.
+        performer: what handlers' actions are sent with; None lets them do nothing.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Service:
         ingest_events: IngestEvents,
         session_events: SupervisorEvents,
         delivery_events: DeliveryEvents,
+        performer: Performer | None = None,
     ) -> None:
         self._store = store
         self._source = source
@@ -145,6 +148,7 @@ class Service:
         self._ingest_events = ingest_events
         self._session_events = session_events
         self._delivery_events = delivery_events
+        self._performer = performer
         self._stop = asyncio.Event()
         self._stop_by_ms = 0
 
@@ -270,6 +274,7 @@ class Service:
             clock=self._clock,
             random=self._random.random,
             observer=self._delivery_events,
+            performer=self._performer,
         )
         async with asyncio.TaskGroup() as tasks:
             polling = tasks.create_task(_until_closed(supervisor), name="supervisor")

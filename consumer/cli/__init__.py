@@ -16,7 +16,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from consumer.cli import check, checkpoint, dead_letters, demo, handlers, run, sandbox, state, tail, timeline
+from consumer.cli import (
+    actions,
+    check,
+    checkpoint,
+    dead_letters,
+    demo,
+    handlers,
+    run,
+    sandbox,
+    state,
+    tail,
+    timeline,
+)
 from consumer.cli.failures import reported
 
 __all__ = ["app", "main"]
@@ -53,6 +65,7 @@ app.add_typer(state.app, name="state")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(handlers.app, name="handlers")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(actions.app, name="actions")
 app.command("sandbox")(sandbox.sandbox)
 
 

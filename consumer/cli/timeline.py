@@ -96,14 +96,18 @@ async def runs_of(store: Store, wanted: str) -> list[str]:
 
 
 def _line(event: LifecycleEvent) -> dict[str, Any]:
+    from consumer.acting import CLIENT
     from consumer.clock import iso, to_ms
 
+    client = (event.change_origin or "").partition(";client=")[2]
     marks = [
         mark
         for mark, on in (
             ("late", event.late),
             ("missed transitions", event.missed_transitions),
             (event.origin.value, event.origin != "stream"),
+            # Changes that this service made itself, by hand or by a handler's name.
+            (client, client.startswith(CLIENT)),
         )
         if on
     ]

@@ -17,6 +17,8 @@ from consumer.plugin import BatchHandler, Context
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
+    from consumer.acting import Performer
+
 __all__ = ["CLOSE_MS", "Caller", "TimedOut"]
 
 CLOSE_MS = 5_000
@@ -36,13 +38,17 @@ class Caller:
     Args:
         loaded: the handler.
         http: makes or returns the HTTP session that all handlers share.
+        performer: what their actions are sent with.
     """
 
-    def __init__(self, loaded: LoadedHandler, http: Callable[[], ClientSession]) -> None:
+    def __init__(
+        self, loaded: LoadedHandler, http: Callable[[], ClientSession], performer: Performer | None = None
+    ) -> None:
         self._loaded = loaded
         self._handler = loaded.handler
         self._timeout_ms = loaded.spec.timeout
         self._http = http
+        self._performer = performer
         self._log = structlog.get_logger("handler")
 
     async def open(self) -> None:
@@ -52,7 +58,9 @@ class Caller:
             TimedOut: it took longer than a call may.
             Exception: whatever it raised.
         """
-        context = Context(handler=self._loaded.name, log=self._log, http=self._http)
+        context = Context(
+            handler=self._loaded.name, log=self._log, http=self._http, performer=self._performer
+        )
         await _within(self._timeout_ms, self._handler.open(self._loaded.settings, context))
 
     async def close(self) -> None:
@@ -83,6 +91,8 @@ class Caller:
             http=self._http,
             attempt=deliveries[0].attempts,
             event_id=events[0].id if alone else None,
+            performer=self._performer,
+            allow_actions_on_replay=self._loaded.spec.allow_actions_on_replay,
         )
         error: BaseException | None = None
         try:

@@ -23,6 +23,8 @@ from consumer.ports import JournalEntry, Tenure
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
+    from consumer.acting import Performer
+
 __all__ = ["Dispatcher"]
 
 REPORT_MS = 1_000
@@ -43,6 +45,7 @@ class Dispatcher:
         random: chance in [0, 1), for jitter.
         observer: told of everything that happens.
         window: per handler, most entries above its lowest unsettled one.
+        performer: what handlers' actions are sent with; None where there is no org to act in.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Dispatcher:
         random: Callable[[], float],
         observer: DeliveryEvents,
         window: int = WINDOW,
+        performer: Performer | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -72,6 +76,7 @@ class Dispatcher:
                 decode=decode,
                 http=self._http.session,
                 window=window,
+                performer=performer,
             )
             for loaded in handlers
         ]

@@ -71,7 +71,7 @@ class DeliveryEvents(Protocol):
         ...
 
     def filtered(self, handler: str, type_: str, why: str) -> None:
-        """An event of a wanted type was left out: ``origin`` or ``max_age``."""
+        """An event of a wanted type was left out: ``origin``, ``own_change`` or ``max_age``."""
         ...
 
     def interrupted(self, handler: str, entry: JournalEntry) -> None:

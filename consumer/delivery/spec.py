@@ -97,6 +97,16 @@ class HandlerSpec(BaseModel):
         description="After `max_attempts`: `dead_letter` keeps the event aside and goes on, `block` tries on and holds its run back, "
         "`skip` goes on without it, which loses it for this handler.",
     )
+    ignore_own_changes: bool = Field(
+        default=True,
+        description="Leave out events of changes that this very handler made by `ctx.actions` (default true), so that it never answers its "
+        "own echo; other handlers get them.",
+    )
+    allow_actions_on_replay: bool = Field(
+        default=False,
+        description="Whether `ctx.actions` may be used for events that a replay delivers again; default false: what they led to has been "
+        "done before, so a handler that wants to act then has its event put aside as a dead letter.",
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict,
         repr=False,  # may hold secrets

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
+from consumer.acting import client_of, made_by
 from consumer.clock import Clock, to_ms
 from consumer.delivery.beginning import first_offset
 from consumer.delivery.calling import Caller
@@ -45,6 +46,8 @@ from consumer.ports import HandlerDeadLetter, JournalEntry, JournalStore, PlaceS
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
+    from consumer.acting import Performer
 
 __all__ = ["DeliveryStore", "Subscription"]
 
@@ -78,6 +81,7 @@ class Subscription:
         decode: makes an event of an entry; raises ValueError when it cannot.
         http: makes or returns the HTTP session that all handlers share.
         window: most entries above the lowest unsettled one.
+        performer: what the handler's actions are sent with.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Subscription:
         decode: Callable[[JournalEntry], LifecycleEvent],
         http: Callable[[], ClientSession],
         window: int = WINDOW,
+        performer: Performer | None = None,
     ) -> None:
         spec = loaded.spec
         self.name = loaded.name
@@ -102,7 +107,8 @@ class Subscription:
         self._random = random
         self._observer = observer
         self._decode = decode
-        self._caller = Caller(loaded, http)
+        self._caller = Caller(loaded, http, performer)
+        self._client = client_of(loaded.name)
         self._policy = RetryPolicy(spec.max_attempts, spec.on_failure)
         self._pace = Pace(spec.rate) if spec.rate is not None else None
         batch = loaded.handler if isinstance(loaded.handler, BatchHandler) else None
@@ -337,6 +343,8 @@ class Subscription:
         why = None
         if event.origin not in self._spec.origins:
             why = "origin"
+        elif self._spec.ignore_own_changes and made_by(event.change_origin, self._client):
+            why = "own_change"
         elif (
             self._spec.max_age is not None and self._clock.wall_ms() - to_ms(event.time) > self._spec.max_age
         ):

@@ -1,4 +1,4 @@
-"""Salesforce REST: queries, with the token that streaming uses too.
+"""Salesforce REST: queries and calls, with the token that streaming uses too.
 
 A session that Salesforce calls invalid is renewed once and the request repeated; everything else is the caller's to judge.
 Source: REST API Developer Guide, "Query" and "Status Codes and Error Responses".
@@ -13,16 +13,14 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from consumer.acting import CLIENT
 from consumer.errors import CadenceError
 from consumer.salesforce.auth import TokenCache
 
-__all__ = ["RestClient", "RestError"]
+__all__ = ["RestClient", "RestError", "refusal"]
 
 _MOST_IDS = 2_000
 """Ids of one request (documented)."""
-
-CLIENT = "cadence-consumer"
-"""Sent with every call, so that our own writes are recognisable in ``changeOrigin``."""
 
 
 class RestError(CadenceError):
@@ -31,11 +29,15 @@ class RestError(CadenceError):
     Attributes:
         status: HTTP status; 0 when there was no answer.
         code: Salesforce's ``errorCode``, as in ``INVALID_FIELD``, or ``unreachable``.
+        performed: False when Salesforce certainly did nothing; None when nobody knows.
     """
 
-    def __init__(self, what: str, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, what: str, status: int, code: str, message: str, *, performed: bool | None = None
+    ) -> None:
         self.status = status
         self.code = code
+        self.performed = performed
         super().__init__(f"{what} failed ({code}, HTTP {status}): {message}")
 
 
@@ -89,35 +91,53 @@ class RestClient:
         if self._http is not None:
             await self._http.close()
 
+    async def post(self, path: str, payload: Any, *, client: str = CLIENT) -> tuple[int, Any]:
+        """POST something that may not be safe to repeat; an expired token is renewed once, nothing else is tried again.
+
+        Args:
+            path: below ``/services/data/vXX.X``.
+            payload: the body.
+            client: how the call is signed, to be found again in ``changeOrigin``.
+
+        Returns:
+            HTTP status and the body's JSON, or None where it is not JSON.
+
+        Raises:
+            RestError: there was no answer, or not a whole one; ``performed`` says what is known.
+            AuthenticationFailed: no token could be had.
+        """
+        path = f"/services/data/v{self._api_version}{path}"
+        status, body = await self._authorized("POST", path, payload, client)
+        return status, _parsed(body)
+
     async def _ask(self, method: str, path: str, payload: Any = None) -> Any:
-        """The answer to a request that is safe to repeat; a token that has expired is renewed once."""
+        """The answer to a request that is safe to repeat."""
+        status, body = await self._authorized(method, path, payload, CLIENT)
+        parsed = _parsed(body)
+        if status == 200 and isinstance(parsed, dict | list):
+            return parsed
+        raise refusal(f"{method} {path.partition('?')[0]}", status, parsed)
+
+    async def _authorized(self, method: str, path: str, payload: Any, client: str) -> tuple[int, bytes]:
+        """The answer, with a token that has expired renewed once: a request with such a token was not looked at."""
         for attempt in (1, 2):
             token = await self._tokens.token()
-            status, body = await self._request(
-                method, token.instance_url + path, token.authorization, payload
-            )
+            headers = {"Authorization": token.authorization, "Sforce-Call-Options": f"client={client}"}
+            status, body = await self._request(method, token.instance_url + path, headers, payload)
             if status == 401 and attempt == 1:
                 self._tokens.invalidate(token)
                 continue
             break
-        parsed = _parsed(body)
-        if status == 200 and isinstance(parsed, dict | list):
-            return parsed
-        first = parsed[0] if isinstance(parsed, list) and parsed and isinstance(parsed[0], dict) else {}
-        raise RestError(
-            f"{method} {path.partition('?')[0]}",
-            status,
-            str(first.get("errorCode", "no_error_code")),
-            str(first.get("message", "the answer is not one of Salesforce's REST API")),
-        )
+        return status, body
 
-    async def _request(self, method: str, url: str, authorization: str, payload: Any) -> tuple[int, bytes]:
+    async def _request(
+        self, method: str, url: str, headers: dict[str, str], payload: Any
+    ) -> tuple[int, bytes]:
         if self._http is None:
             self._http = aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
-        headers = {"Authorization": authorization, "Sforce-Call-Options": f"client={CLIENT}"}
         data = None
         if payload is not None:
-            headers["Content-Type"] = "application/json"
+            headers = {**headers, "Content-Type": "application/json"}
             data = orjson.dumps(payload)
         try:
             async with self._http.request(
@@ -126,7 +146,33 @@ class RestClient:
                 return answer.status, await answer.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             what = f"{method} {url.partition('?')[0]}"
-            raise RestError(what, 0, "unreachable", str(error) or type(error).__name__) from error
+            unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            raise RestError(
+                what,
+                0,
+                "unreachable",
+                str(error) or type(error).__name__,
+                performed=False if unsent else None,
+            ) from error
+
+
+def refusal(what: str, status: int, parsed: Any) -> RestError:
+    """The error in an answer that is not what was asked for.
+
+    Args:
+        what: the request, for people.
+        status: HTTP status.
+        parsed: the body's JSON, or None.
+    """
+    first = parsed[0] if isinstance(parsed, list) and parsed and isinstance(parsed[0], dict) else {}
+    return RestError(
+        what,
+        status,
+        str(first.get("errorCode", "no_error_code")),
+        str(first.get("message", "the answer is not one of Salesforce's REST API")),
+        # A request that Salesforce calls wrong, or turns away, has not been performed; one that failed inside may have been.
+        performed=False if 400 <= status < 500 and status != 408 else None,
+    )
 
 
 def _parsed(body: bytes) -> Any:

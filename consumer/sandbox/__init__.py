@@ -10,6 +10,7 @@ It serves real sockets to any client and knows nothing of the service that consu
 keeps it so, for a simulator that shares code with what it tests proves nothing.
 """
 
+from consumer.sandbox.actions import ActionOptions
 from consumer.sandbox.bus import ALL_CHANGES, EventBus, Ledger, Published, entity_channel
 from consumer.sandbox.cadences import CadencePlan, StepPlan
 from consumer.sandbox.clock import ManualClock, OrgClock
@@ -34,6 +35,7 @@ __all__ = [
     "KINDS",
     "STEP_TRACKER",
     "TRACKER",
+    "ActionOptions",
     "CadencePlan",
     "CometdOptions",
     "Credentials",

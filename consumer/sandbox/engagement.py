@@ -32,10 +32,14 @@ class Engagement(Runs):
         owner: str | None = None,
         *,
         related_to: str | None = None,
+        start: str | None = None,
     ) -> str:
-        """Add a target to a cadence (name or id); returns the run: the id of its new tracker."""
+        """Add a target to a cadence (name or id), at the step `start` (id); returns the run: the id of its new tracker."""
+        first = None if start is None else self.catalogue.step(start)
         with self._acting() as transaction:
-            return self._start(transaction, self._cadence(cadence), target, owner, related_to=related_to)
+            return self._start(
+                transaction, self._cadence(cadence), target, owner, related_to=related_to, first=first
+            )
 
     def enrol_many(self, count: int, cadence: str | None = None, owner: str | None = None) -> list[str]:
         """Add `count` targets in one transaction, as a bulk assignment does; returns the runs."""
@@ -163,6 +167,12 @@ class Engagement(Runs):
             transaction.update(TRACKER, run, RelatedToId=related, RelatedToAttributionType=attribution)
         return related
 
+    def modify(self, run: str, **values: str) -> str:
+        """Set attributes of a run in one transaction, before or after its end; returns the run."""
+        with self._acting() as transaction:
+            transaction.update(TRACKER, run, **values)
+        return run
+
     def set_disposition(self, run: str, disposition: str = "Customer Engaged") -> str:
         """Record how the run came out, before or after its end; returns the disposition."""
         with self._acting() as transaction:
@@ -171,9 +181,9 @@ class Engagement(Runs):
 
     # ------------------------------------------------------------ endings
 
-    def remove(self, run: str, disposition: str | None = None, *, by: str | None = None) -> str:
-        """A person removes the target: `Complete`, `ManuallyRemoved`; returns the run."""
-        values = {} if disposition is None else {"CompletionDisposition": disposition}
+    def remove(self, run: str, disposition: str | None = None, *, by: str | None = None, **more: str) -> str:
+        """A person removes the target: `Complete`, `ManuallyRemoved`, and `more` fields; returns the run."""
+        values = more if disposition is None else {**more, "CompletionDisposition": disposition}
         return self._end(run, "remove", "ManuallyRemoved", by=by, **values)
 
     def exit(self, run: str, rule: str | None = None) -> str:

@@ -21,6 +21,7 @@ KEY_PREFIXES: Final = {
     "Contact": "003",
     "Opportunity": "006",
     "User": "005",
+    "EmailTemplate": "00X",
     "Organization": "00D",
     "QueryLocator": "01g",
 }

@@ -85,6 +85,7 @@ class Org:
         self._hidden = frozenset(name for name, visible in hidden.items() if not visible)
         self.organization_id = self.ids.next(ORGANIZATION)
         self.integration_user_id = self.ids.next(USER)
+        self._caller = (self.integration_user_id, _DEFAULT_ORIGIN)
         self.install(
             ORGANIZATION,
             {"Id": self.organization_id, "Name": "Sandbox", "InstanceName": "WP1S", "IsSandbox": True},
@@ -128,7 +129,17 @@ class Org:
         return record
 
     @contextmanager
-    def transaction(self, *, user: str | None = None, origin: str = _DEFAULT_ORIGIN) -> Iterator[Transaction]:
+    def on_behalf_of(self, user: str, origin: str) -> Iterator[None]:
+        """Who makes, and through what, the transactions in here that do not say so themselves."""
+        before = self._caller
+        self._caller = (user, origin)
+        try:
+            yield
+        finally:
+            self._caller = before
+
+    @contextmanager
+    def transaction(self, *, user: str | None = None, origin: str | None = None) -> Iterator[Transaction]:
         """A transaction by `user` (default: the integration user); commits on leaving, rolls back on an exception."""
         transaction = Transaction(self)
         try:
@@ -136,7 +147,7 @@ class Org:
         except BaseException:
             transaction.roll_back()
             raise
-        self._commit(transaction, user or self.integration_user_id, origin)
+        self._commit(transaction, user or self._caller[0], origin or self._caller[1])
 
     def _commit(self, transaction: Transaction, user: str, origin: str) -> None:
         now = self.now_second()

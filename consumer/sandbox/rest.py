@@ -63,18 +63,18 @@ class Rest:
         router.add_get("/services/data", self.versions)
         router.add_get("/services/data/", self.versions)
         for path, handler in (
-            (f"{data}/query", self._open(self.query)),
-            (f"{data}/query/", self._open(self.query)),
-            (f"{data}/queryAll", self._open(self.query_all)),
-            (f"{data}/queryAll/", self._open(self.query_all)),
-            (f"{data}/query/{{locator}}", self._open(self.query_more)),
-            (f"{data}/queryAll/{{locator}}", self._open(self.query_more)),
-            (f"{data}/sobjects/{{entity}}/{{id}}", self._open(self.retrieve)),
+            (f"{data}/query", self.opened(self.query)),
+            (f"{data}/query/", self.opened(self.query)),
+            (f"{data}/queryAll", self.opened(self.query_all)),
+            (f"{data}/queryAll/", self.opened(self.query_all)),
+            (f"{data}/query/{{locator}}", self.opened(self.query_more)),
+            (f"{data}/queryAll/{{locator}}", self.opened(self.query_more)),
+            (f"{data}/sobjects/{{entity}}/{{id}}", self.opened(self.retrieve)),
         ):
             router.add_get(path, handler)
-        router.add_post(f"{data}/composite/sobjects/{{entity}}", self._open(self.retrieve_many))
+        router.add_post(f"{data}/composite/sobjects/{{entity}}", self.opened(self.retrieve_many))
 
-    def _open(self, handler: Handler) -> Handler:
+    def opened(self, handler: Handler) -> Handler:
         """A resource behind the token check, with the usage header and errors as Salesforce writes them."""
 
         async def opened(request: web.Request) -> web.StreamResponse:

@@ -133,9 +133,10 @@ class Runs:
         *,
         iteration: int = 1,
         related_to: str | None = None,
+        first: Step | None = None,
     ) -> str:
         initializing = self.behaviour.initial_state == "Initializing"
-        first = cadence.steps[0]
+        first = first or cadence.steps[0]
         values = {
             "OwnerId": owner or self._random.choice(self.users),
             "ActionCadenceId": cadence.id,

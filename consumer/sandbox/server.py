@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 import structlog
 from aiohttp import web
 
+from consumer.sandbox.actions import ActionOptions, Actions
 from consumer.sandbox.breakage import request_trouble
 from consumer.sandbox.bus import Channels, EventBus, Ledger
 from consumer.sandbox.cadences import BUILT_IN, CadencePlan, Catalogue
@@ -75,6 +76,7 @@ class SandboxOptions:
     weather: WeatherOptions = field(default_factory=WeatherOptions)
     cometd: CometdOptions = field(default_factory=CometdOptions)
     oauth: OAuthOptions = field(default_factory=OAuthOptions)
+    actions: ActionOptions = field(default_factory=ActionOptions)
 
 
 class Sandbox:
@@ -110,6 +112,7 @@ class Sandbox:
             seed=seed,
         )
         self.rest = Rest(self.org, user_of=self.oauth.user_of, batch_size=self.options.query_batch_size)
+        self.actions = Actions(self.world, self.options.actions, user_of=self.oauth.user_of)
         self.port = 0
         self._committed = 0
         self._stir = asyncio.Event()
@@ -148,6 +151,7 @@ class Sandbox:
             "handshakes": self.cometd.sessions.created,
             "tokensIssued": self.oauth.tokens.issued,
             "restRequests": self.rest.requests,
+            "actionCalls": dict(self.actions.calls),
             "trouble": dict(self.weather.counters),
             "clients": [
                 {
@@ -204,6 +208,7 @@ class Sandbox:
         router.add_route("*", "/services/oauth2/revoke", self.oauth.revoke_endpoint)
         router.add_get("/services/oauth2/userinfo", self.oauth.userinfo)
         self.rest.add_routes(router)
+        self.actions.add_routes(router, self.rest.opened)
         Control(self).add_routes(router)
         application.on_response_prepare.append(self._stamp)
         return application

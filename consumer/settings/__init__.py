@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from consumer.settings.loading import load_settings
 from consumer.settings.model import (
+    ActionsSettings,
     CommitSettings,
     HttpSettings,
     LeaseSettings,
@@ -21,6 +22,7 @@ from consumer.settings.model import (
 from consumer.settings.salesforce import AuthFlow, SalesforceSettings
 
 __all__ = [
+    "ActionsSettings",
     "AuthFlow",
     "CommitSettings",
     "HttpSettings",

@@ -21,6 +21,7 @@ from consumer.settings.salesforce import SalesforceSettings
 from consumer.settings.values import FromFile, Secret, Section, misfit
 
 __all__ = [
+    "ActionsSettings",
     "CommitSettings",
     "HttpSettings",
     "LeaseSettings",
@@ -203,6 +204,25 @@ class CommitSettings(Section):
     )
 
 
+class ActionsSettings(Section):
+    """``actions``: what is done in Salesforce, for handlers and for ``cadence-consumer actions``."""
+
+    chunk: int = Field(
+        default=100,
+        ge=1,
+        le=200,
+        description="Inputs sent in one call; default 100, which scripts in the wild are known to send. Salesforce documents no limit; 200 "
+        "is the usual one of its actions.",
+    )
+    rate: float = Field(
+        default=5.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Most calls per second, of all handlers together; default 5, so that a handler that runs wild does not use up the "
+        "org's API requests at once.",
+    )
+
+
 class HttpSettings(Section):
     """``http``: probes, metrics and the API."""
 
@@ -291,6 +311,7 @@ class Settings(BaseSettings):
         repr=False,
         description="What is done with lifecycle events, by name; default: the built-in log handler alone.",
     )
+    actions: ActionsSettings = Field(default_factory=ActionsSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     lease: LeaseSettings = Field(default_factory=LeaseSettings)

@@ -113,7 +113,9 @@ CATALOGUE: dict[MetricName, Declared] = {
         "counter", 'Events that a handler gave up on with on_failure = "skip".', ("handler",)
     ),
     MetricName.HANDLER_FILTERED: Declared(
-        "counter", "Events of a wanted type that were left out for their origin or age.", ("handler",)
+        "counter",
+        "Events of a wanted type that were left out for their origin, their age, or as own changes.",
+        ("handler",),
     ),
     MetricName.HANDLER_LAG: Declared("gauge", "Journal entries past the handler's offset.", ("handler",)),
     MetricName.HANDLER_OFFSET: Declared(

@@ -106,9 +106,12 @@ def problems(**specs):
     [
         (
             "jsonal",
-            "no handler is called 'jsonal'; did you mean 'jsonl'? There are: jsonl, log. Your own: 'module:attribute'",
+            "no handler is called 'jsonal'; did you mean 'jsonl'? There are: jsonl, log, remove_bounced. Your own: 'module:attribute'",
         ),
-        ("kafka9", "no handler is called 'kafka9'. There are: jsonl, log. Your own: 'module:attribute'"),
+        (
+            "kafka9",
+            "no handler is called 'kafka9'. There are: jsonl, log, remove_bounced. Your own: 'module:attribute'",
+        ),
         (":notify", "':notify' is not of the form 'module:attribute'"),
         (
             "acme_missing:notify",
