@@ -269,7 +269,7 @@ async def _drop_sessions(sandbox: Sandbox, entered: _Input) -> None:
         entered.busy.clear()
         await entered.busy.wait()
         sandbox.weather.cause("drop_session")
-        wait_s = 6.0
+        wait_s = 65.0  # longer than a session must last to be healthy, or the back-off would grow
 
 
 @contextlib.contextmanager
