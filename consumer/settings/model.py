@@ -136,8 +136,9 @@ class ReplaySettings(Section):
     )
     on_expired: Literal["repair", "earliest", "latest", "halt"] = Field(
         default="repair",
-        description="What to do when the stored position is older than Salesforce's 72 hours: repair (default: everything retained, "
-        "and a reconcile task for the rest), earliest, latest, or halt for a person.",
+        description="What to do when Salesforce refuses the stored position (it keeps events for 72 hours): repair (default) and earliest "
+        "re-read everything it retains, latest goes on from now; each journals a system.gap unless nothing was missed. halt waits "
+        "for a person. What is beyond the retention is announced and, in this version, not yet fetched by REST.",
     )
 
 
