@@ -250,19 +250,14 @@ class Interpreter:
 
     async def _hydrate(self, parts: Sequence[Part]) -> None:
         """Look up the run of steps that were never seen, and the target of runs that were never seen."""
-        told = {
-            part.change.record_id
-            for part in parts
-            if part.change.body.get("ActionCadenceTrackerId") is not None
-        }
-        steps = [
-            part.change.record_id
-            for part in parts
-            if part.change.header.entity == STEP
-            and not part.change.is_gap
-            and part.change.record_id not in told
-            and self._tracker_of(part.change, self._cache.get(part.change.record_id)) is None
-        ]
+        told: dict[str, bool] = {}
+        for part in parts:
+            change = part.change
+            if change.header.entity == STEP and not change.is_gap:
+                # The first of a record's changes decides: what a later one tells comes too late for it.
+                run_id = self._tracker_of(change, self._cache.get(change.record_id))
+                told.setdefault(change.record_id, run_id is not None)
+        steps = [step_id for step_id, is_told in told.items() if not is_told]
         if steps:
             for step_id, row in (await self._lookup.fetch(STEP, steps)).items():
                 self._cache[step_id] = (self._cache.get(step_id) or RecordState(STEP, step_id)).filled(row)

@@ -70,7 +70,7 @@ async def _fill(path):
     store = SqliteStore(path)
     await store.open()
     try:
-        tenure = await store.acquire("pod-1/17", 60_000)
+        tenure = await store.acquire("pod-1/17", 3_600_000)
         assert tenure is not None
         commit = Commit(tenure.token, 1, ORG)
         commit.states = {
