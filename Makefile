@@ -57,9 +57,9 @@ tests: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --rounds 30
 
-# 100,000 random schedules of the protocol on both stores; in the suite 5,000.
+# 100,000 random schedules of the protocol, beside a model that predicts every answer of the store; in the suite 5,000.
 model: $(VENV)/.dev
-	$(BIN)/python -m tests.model --rounds 50000
+	$(BIN)/python -m tests.model --rounds 50000 --jobs 2
 
 # Takes each rule of the protocol out and shows the test that goes red.
 mutants: $(VENV)/.dev

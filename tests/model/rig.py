@@ -1,33 +1,38 @@
-"""A replica of the real ingest whose store fails on demand, and what the acknowledged commits say is settled."""
+"""A replica: the real ingest with its own loop, fed through the real inbox, told the time by the schedule."""
 
+import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
-from consumer.errors import CommitRefused, StoreUnavailable
+from consumer.errors import CommitRefused
 from consumer.ingest.committer import Committer
 from consumer.ingest.inbox import Inbox
 from consumer.ingest.options import IngestOptions
 from consumer.ingest.pipeline import Ingest
 from consumer.lifecycle import Org as Where
-from consumer.ports import Answer, Commit, SessionEnded, SessionOpened
-from consumer.state import RecordState
+from consumer.ports import Answer, Inbound, SessionEnded, SessionOpened
 from tests.changes import COMMIT_MS, ORG
-from tests.model.world import OLD_INSTANCE, World
+from tests.model.arrivals import Arrivals
+from tests.model.faults import FaultyStore
+from tests.model.model import short
+from tests.model.world import World, is_bad, is_of_new_instance
 
 THE_ORG = Where(ORG, "https://acme.my.salesforce.com")
+SERVER_AHEAD_MS = 20_000
+"""Salesforce's clock is past everything that is on the bus."""
 
 
 class Org:
     """REST, as far as ingest asks it: what never changes in a record's life."""
 
     def __init__(self, world: World) -> None:
-        self._created = {}
+        self._created: dict[str, dict[str, Any]] = {}
         for one in world.ledger():
-            payload = one["data"]["payload"]
+            payload = one["data"].get("payload", {})
             header = payload.get("ChangeEventHeader", {})
             if header.get("changeType") == "CREATE":
                 self._created.update(dict.fromkeys(header["recordIds"], payload))
@@ -38,10 +43,6 @@ class Org:
             for one in ids
             if one in self._created
         }
-
-
-class Crash(Exception):
-    """kill -9, here."""
 
 
 class Clock:
@@ -69,136 +70,61 @@ class Instance:
 class Quiet:
     """An observer that listens to nothing."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
 
 
-class Settled:
-    """What acknowledged commits say: identities by record, checkpoints, dead letters. Goes back in time with the store."""
+class PatientInbox(Inbox):
+    """Waits for the schedule alone: time passes when it says so, and every passing is an answer or a notice."""
 
-    def __init__(self) -> None:
-        self.seen: dict[str, set[str]] = {}
-        self.checkpoints: dict[str, str] = {}
-        self.letters: set[str] = set()
-        self.knows_numbers = False
-        """Whether a commit number is stored, which a restart of numbers is noticed by."""
-        self.knows_name = False
-        """Whether the instance's name is stored, which a move is told by."""
-
-    def copy(self) -> "Settled":
-        other = Settled()
-        other.seen = {record: set(identities) for record, identities in self.seen.items()}
-        other.checkpoints, other.letters = dict(self.checkpoints), set(self.letters)
-        other.knows_numbers, other.knows_name = self.knows_numbers, self.knows_name
-        return other
-
-    def take(self, commit: Commit) -> None:
-        for key, data in commit.states.items():
-            if not key.startswith("target/"):
-                self.seen[key] = set(RecordState.decode(data).seen)
-        self.knows_name |= commit.epochs is not None
-        for channel, state in commit.channels.items():
-            self.knows_numbers |= state.commit_number is not None
-            if state.position is None:
-                self.checkpoints.pop(channel, None)
-            else:
-                self.checkpoints[channel] = state.position
-        self.letters |= {letter.id for letter in commit.dead_letters}
-
-
-class FaultyStore:
-    """The real store; commits may crash, lose their reply, or be executed again late."""
-
-    def __init__(self, real: Any, settled: Settled, world: World) -> None:
-        self.real = real
-        self.settled = settled
-        self.world = world
-        self.next_fault: str | None = None
-        self.given_up: Commit | None = None
-        self.commits = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
-
-    async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
-        if self.next_fault == "unloadable":
-            self.next_fault = None
-            raise StoreUnavailable("model", "states")
-        found = await self.real.states(record_ids)
-        if self.next_fault == "crash_after_load":
-            self.next_fault = None
-            raise Crash
-        return found
-
-    async def commit(self, commit: Commit) -> bool:
-        fault, self.next_fault = self.next_fault, None
-        if fault == "crash_before":
-            raise Crash
-        if fault == "not_applied":
-            raise StoreUnavailable("model", "lost request")
-        if fault == "executed_late":
-            self.given_up = commit
-            raise StoreUnavailable("model", "the client gave up")
-        applied = await self.real.commit(commit)
-        if applied:
-            self.commits += 1
-            self.settled.take(commit)
-            check_checkpoints(self.settled, self.world)
-        if self.given_up is not None:
-            late, self.given_up = self.given_up, None
-            assert late.number == commit.number
-            assert await self.real.commit(late) is False, (
-                "a commit that was given up was executed beside its repetition"
-            )
-        if fault == "crash_after":
-            raise Crash
-        if fault == "lost_reply":
-            raise StoreUnavailable("model", "lost reply")
-        return applied
-
-
-def check_checkpoints(settled: Settled, world: World) -> None:
-    """Guarantee 1: a checkpoint never passes, in its channel's delivery order, something whose effects are not committed."""
-    for channel, position in settled.checkpoints.items():
-        bus = world.bus[channel]
-        last = max(index for index, (one, _) in enumerate(bus) if one == position)
-        for index, (_, one) in enumerate(bus[: last + 1]):
-            header = one["data"]["payload"].get("ChangeEventHeader")
-            if header is None:
-                continue  # dead letters are checked at the end, by their bytes
-            identity = f"{header['transactionKey']}/{header['commitNumber']}/{header['sequenceNumber']}"
-            for record in header["recordIds"]:
-                assert identity in settled.seen.get(record, ()), (
-                    f"{channel}: checkpoint {position} (place {last}) passes place {index}: {record} {identity} is not committed"
-                )
+    async def get(self, timeout_ms: int | None = None) -> Inbound | None:
+        return await super().get(0 if timeout_ms == 0 else None)
 
 
 class Replica:
-    """One tenure: the real ingest, driven step by step."""
+    """One tenure.
 
-    def __init__(self, store: FaultyStore, world: World, clock: Clock, dice: random.Random) -> None:
-        self.store, self.world, self.clock, self.dice = store, world, clock, dice
+    Args:
+        store: which may fail.
+        world: whose bus is delivered.
+        clock: of everybody.
+        dice: of the schedule.
+        tell: writes the story down.
+    """
+
+    def __init__(
+        self, store: FaultyStore, world: World, clock: Clock, dice: random.Random, tell: Callable[[str], None]
+    ) -> None:
+        self.store, self.world, self.clock, self.dice, self._tell = store, world, clock, dice, tell
         self.session = 0
         self.cursor: dict[str, int] = {}
-        self.ingest: Ingest | None = None
+        self.opened_at: dict[str, int] = {}
+        self.starved: set[str] = set()
         self.instance = Instance()
+        self.took_old = False
+        self._loop: asyncio.Task[None] | None = None
 
     async def begin(self, name: str) -> None:
-        tenure = await self.store.real.acquire(name, 3_600_000)
-        assert tenure is not None
-        self.tenure = tenure
+        """Win the lease, build everything from the store, run."""
+        dice = self.dice
+        tenure = await self.store.acquire(name, 3_600_000)
+        assert tenure is not None, "a free lease was not won"
+        self.name, self.tenure = name, tenure
         self.committer = Committer(self.store, self.store, tenure, self.clock, lambda *facts: None)
         options = IngestOptions(
             self.world.channels,
-            start="earliest",
-            max_events=self.dice.choice((2, 5, 500)),
-            window=self.dice.choice((3, 1_000)),
+            start=self.world.start,
+            max_events=dice.choice((1, 2, 5, 500)),
+            window=dice.choice((3, 1_000)),
+            strict=dice.random() < 0.8,
         )
-        inbox = Inbox(10_000, 1 << 24)
+        self.arrivals = Arrivals(self.store.model, options)
+        self.store.arrivals[tenure.token] = (self.arrivals, self.clock)
+        self.inbox = PatientInbox(10_000, 1 << 24)
         self.ingest = Ingest(
             self.store,
             self.committer,
-            inbox,
+            self.inbox,
             lambda: THE_ORG,
             self.instance,
             Org(self.world),
@@ -206,39 +132,67 @@ class Replica:
             self.clock,
             Quiet(),
         )
+        self.ingest._interpreter._cache_size = dice.choice((1, 20_000))
+        self._tell(f"{name} wins: {options.max_events=} {options.window=} {options.strict=}")
         await self.ingest.prepare()
+        self._loop = asyncio.create_task(self.ingest.run())
+
+    # ------------------------------------------------------------ what it is given
 
     async def open(self, *, replay: bool = False) -> None:
         """A new session, where ingest wants to resume (or from the very beginning)."""
         self.session += 1
         resume = dict(await self.ingest.resume())
+        for channel, option in resume.items():
+            assert option != "-1" or channel not in self.store.model.born, (
+                f"{channel} has a birth and resumes from now"
+            )
         if replay:
-            resume = dict.fromkeys(resume, "-2")
+            resume = {channel: option if option == "-1" else "-2" for channel, option in resume.items()}
         for channel, option in resume.items():
             places = [
                 index for index, (position, _) in enumerate(self.world.bus[channel]) if position == option
             ]
-            assert option == "-2" or places, f"{channel} resumes from {option}, which was never delivered"
+            assert option in {"-1", "-2"} or places, (
+                f"{channel} resumes from {option}, which was never delivered"
+            )
+            # A channel that begins now begins before its first event: what was there before it is not in the world.
             self.cursor[channel] = places[-1] + 1 if places else 0
         self.opened_at = dict(self.cursor)
-        await self.take(SessionOpened(self.session, resume, COMMIT_MS, self.clock.now))
+        self._tell(f"{self.name} opens session {self.session} at {resume}")
+        self.arrivals.session(self.clock.now)
+        await self._give(SessionOpened(self.session, resume, COMMIT_MS, self.clock.now))
 
-    async def answer(self, most: int) -> bool:
-        """One poll answer: a random interleaving of what the channels have, each in its order; True while there is more."""
+    async def answer(self, *sizes: int) -> None:
+        """Poll answers of so many messages at most, in one go: the loop finds them all in its inbox."""
+        answers = [self._answer(most) for most in sizes]
+        await self._give(*answers)
+        old = (
+            not is_bad(one) and not is_of_new_instance(one) for answer in answers for one in answer.messages
+        )
+        self.took_old |= any(old)
+
+    def _answer(self, most: int) -> Answer:
+        """A random interleaving of what the channels have, each in its order."""
         # A group that shares a position may be split over answers, but the next answer goes on with it (a later answer without a
         # position completes it).
         messages = [self._next(channel) for channel in self.world.channels if self._is_split(channel)]
         for _ in range(most):
-            left = [one for one in self.world.channels if self._has_next(one)]
+            left = [one for one in self.world.channels if self._has_next(one) and one not in self.starved]
             if not left:
                 break
             messages.append(self._next(self.dice.choice(left)))
-        if self.world.moves and any(
-            "ChangeEventHeader" in one["data"]["payload"] and _of_new_instance(one) for one in messages
-        ):
+        if self.world.moves and any(is_of_new_instance(one) for one in messages):
             self.instance.name = "NA2"
         body = orjson.dumps(messages)
-        await self.take(Answer(self.session, json.loads(body), body, None, self.clock.now))
+        self.arrivals.answer(messages, self.clock.now)
+        self._tell(f"{self.name} is answered {[short(one) for one in messages]}")
+        server_ms = COMMIT_MS + SERVER_AHEAD_MS + self.clock.now
+        return Answer(self.session, json.loads(body), body, server_ms, self.clock.now)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the bus holds what this session has not been given."""
         return any(self.cursor[one] < len(self.world.bus[one]) for one in self.world.channels)
 
     def _is_split(self, channel: str) -> bool:
@@ -248,40 +202,74 @@ class Replica:
     def _has_next(self, channel: str) -> bool:
         """Whether the channel may deliver now.
 
-        That an org has moved can only be noticed by somebody who has seen it before: a store that is new, and is given both instances'
-        changes at once, cannot know where the first ones come from. Everything else is in the model.
+        That an org has moved can only be noticed by somebody who has seen a number of before and knows the name of before: a store that
+        never has, and is given the new numbers first, cannot know. Everything else is in the model.
         """
         bus, place = self.world.bus[channel], self.cursor[channel]
         if place >= len(bus):
             return False
-        settled = self.store.settled
-        knows = settled.knows_numbers and settled.knows_name
-        return knows or not self.world.moves or not _of_new_instance(bus[place][1])
+        if not self.world.moves or not is_of_new_instance(bus[place][1]):
+            return True
+        model = self.store.model
+        return self.took_old or (model.knows_numbers and model.knows_name)
 
     def _next(self, channel: str) -> dict[str, Any]:
         self.cursor[channel] += 1
         return self.world.bus[channel][self.cursor[channel] - 1][1]
 
     async def lose(self) -> None:
-        await self.take(SessionEnded(self.session, "unknown_client", self.clock.now))
+        """The session ends."""
+        self._tell(f"{self.name} loses its session")
+        self.arrivals.session(None)
+        await self._give(SessionEnded(self.session, "unknown_client", self.clock.now))
 
-    async def take(self, item: Any) -> None:
-        """What the loop does with an item, step by step."""
-        ingest = self.ingest
-        await ingest._take(item)
-        ingest._release()
-        while ingest._should_commit():
-            await ingest._commit()
+    async def _give(self, *items: Inbound) -> None:
+        """Put items into the inbox and wait until the loop is through with them.
+
+        Raises:
+            Crash: a fault killed it.
+            CommitRefused: the tenure is over.
+        """
+        assert self._loop is not None
+        for item in items:
+            await self.inbox.put(item)
+        drained = asyncio.create_task(self.inbox.drained())
+        await asyncio.wait({self._loop, drained}, return_when=asyncio.FIRST_COMPLETED)
+        if self._loop.done():
+            drained.cancel()
+            await asyncio.wait({drained})
+            self._loop.result()
+            raise AssertionError("the loop ended by itself")
+        self.arrivals.step_ended(self.store.model.seen)
+
+    # ------------------------------------------------------------ its end
+
+    async def stop(self) -> None:
+        """An orderly stop: what was released is committed, what is held stays unfinished, the lease is left.
+
+        Raises:
+            Crash: a fault killed it.
+            CommitRefused: the tenure is over.
+        """
+        assert self._loop is not None
+        self._tell(f"{self.name} stops")
+        self.ingest.stop()
+        await self._loop
+        await self.ingest.finish()
+        await self.store.real.release(self.tenure)
+
+    async def kill(self) -> None:
+        """Nothing of it goes on."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.wait({self._loop})
+            if not self._loop.cancelled():
+                self._loop.exception()  # known: whoever was waiting has been told
 
     async def still_writes(self) -> bool:
-        """Whether this replica's next commit or renewal is taken."""
+        """Whether this replica's renewal is taken; the model has compared it with what must be."""
         try:
-            await self.store.real.renew(self.tenure, self.committer.number, 3_600_000)
+            await self.store.renew(self.tenure, self.committer.number, 3_600_000)
         except CommitRefused:
             return False
         return True
-
-
-def _of_new_instance(message: dict[str, Any]) -> bool:
-    header = message["data"]["payload"].get("ChangeEventHeader")
-    return header is None or header["commitNumber"] < OLD_INSTANCE

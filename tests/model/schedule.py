@@ -1,154 +1,266 @@
 """One schedule: a seed is a world, a list of misfortunes, and a verdict."""
 
-import json
 import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from consumer.errors import CommitRefused
-from consumer.state import RecordState
 from tests.changes import ORG
-from tests.model.rig import Clock, Crash, FaultyStore, Replica, Settled
-from tests.model.world import in_one_sequence, make_world
-from tests.oracle import compare, differing_states, expected
+from tests.model.faults import FAULTS, Crash, FaultyStore
+from tests.model.model import Model
+from tests.model.rig import Clock, Replica
+from tests.model.verdict import FAR_MS, judge
+from tests.model.world import make_world
 
-FAULTS = (
-    "crash_before",
-    "crash_after",
-    "crash_after_load",
-    "lost_reply",
-    "not_applied",
-    "executed_late",
-    "unloadable",
-)
+HAPPENINGS = {
+    "answer": 45,
+    "burst": 6,
+    "fault": 14,
+    "session": 9,
+    "replay": 4,
+    "starve": 5,
+    "crash": 5,
+    "stop": 4,
+    "lease": 4,
+    "ghost": 5,
+    "rollback": 7,
+}
+"""What can happen, and how often."""
 
 
-async def run_schedule(seed: int, stores: Any) -> dict[str, int]:
-    """Play a seed on a fresh store of ``stores``; figures of what happened.
+async def run_schedule(seed: int, stores: Any, tell: Callable[[str], None] | None = None) -> Counter[str]:
+    """Play a seed on a fresh store of ``stores``; how often what happened.
+
+    Args:
+        seed: of everything random in it.
+        stores: makes stores, brings them back in time and throws them away.
+        tell: is given the story as it happens; without it, a violation carries it as a note.
 
     Raises:
         AssertionError: a guarantee was violated.
     """
-    dice = random.Random(seed)
-    world = make_world(dice)
-    clock, settled = Clock(), Settled()
-    real = await stores.fresh()
-    store = FaultyStore(real, settled, world)
-    figures = dict.fromkeys(("crash", "session", "lease", "rollback", "replay", *FAULTS), 0)
-    snapshot = None
+    story: list[str] = []
+    play = Play(seed, stores, await stores.fresh(), tell or story.append)
     try:
-        replica = Replica(store, world, clock, dice)
-        await replica.begin("one")
-        await replica.open(replay=False)
-        for _ in range(dice.randrange(5, 30)):
-            clock.now += dice.choice((0, 50, 200, 400, 1_100, 5_100))
-            happening = dice.random()
-            try:
-                if happening < 0.55:
-                    await replica.answer(dice.choice((0, 1, 2, 4, 8)))
-                elif happening < 0.70:
-                    store.next_fault = dice.choice(FAULTS)
-                    figures[store.next_fault] += 1
-                elif happening < 0.80:
-                    figures["session"] += 1
-                    await replica.lose()
-                    clock.now += dice.choice((0, 300, 6_000))
-                    await replica.open()
-                elif happening < 0.84:
-                    figures["replay"] += 1
-                    await replica.lose()
-                    await replica.open(replay=True)
-                elif happening < 0.90:
-                    figures["crash"] += 1
-                    raise Crash  # noqa: TRY301 - from outside, between two steps
-                elif happening < 0.95:
-                    figures["lease"] += 1
-                    replica = await _lose_lease(replica, store, world, clock, dice)
-                elif snapshot is None:
-                    snapshot = (await stores.save(real), settled.copy())
-                else:
-                    figures["rollback"] += 1
-                    await stores.restore(real, snapshot[0])
-                    forgotten = (
-                        settled.checkpoints != snapshot[1].checkpoints or settled.seen != snapshot[1].seen
-                    )
-                    store.settled = settled = snapshot[1].copy()
-                    snapshot = None
-                    store.given_up = None
-                    if forgotten:
-                        assert not await replica.still_writes(), (
-                            "a store that went back in time still takes its old tenure's commits"
-                        )
-                    raise CommitRefused(0, None)  # noqa: TRY301 - what the running tenure is told at its next commit
-            except (Crash, CommitRefused):
-                store.next_fault = store.given_up = None
-                await stores.expire(real)
-                replica = Replica(store, world, clock, dice)
-                await replica.begin("one")
-                await replica.open()
-        store.next_fault = store.given_up = None
-        await _drain(replica, clock)
-        await _judge(real, world, settled)
+        return await play.run()
+    except Exception as error:
+        error.add_note("\n".join(story))
+        raise
     finally:
-        await stores.drop(real)
-    figures["commits"] = store.commits
-    return figures
+        await play.close()
 
 
-async def _lose_lease(
-    replica: Replica, store: FaultyStore, world: Any, clock: Clock, dice: random.Random
-) -> Replica:
-    """Another replica takes over while the old one still believes; then the old one tries to write."""
-    await store.real.move({})
-    other = Replica(store, world, clock, dice)
-    await other.begin("two")
-    before = await store.real.bounds()
-    assert not await replica.still_writes(), "an old holder prolonged a lease that it had lost"
-    commit = replica.committer.draft(ORG)
-    commit.number = replica.committer.number + 1
-    commit.states = {"0qB000000000000AAA": b"stale"}
-    try:
-        await store.real.commit(commit)
-    except CommitRefused:
-        pass
-    else:
-        raise AssertionError("an old holder's commit was taken")
-    assert await store.real.bounds() == before
-    await other.open()
-    return other
+class Play:
+    """A schedule while it is played."""
 
+    def __init__(self, seed: int, stores: Any, real: Any, tell: Callable[[str], None]) -> None:
+        self.dice = random.Random(seed)
+        self.world = make_world(self.dice)
+        self.stores, self.real = stores, real
+        self.clock = Clock()
+        self.store = FaultyStore(real, Model(self.world), self.dice)
+        self.figures: Counter[str] = Counter()
+        self._tell = tell
+        self._replica: Replica | None = None
+        self._ghosts: list[Replica] = []
+        self._snapshot: tuple[Any, Model] | None = None
+        self._happen: dict[str, Callable[[], Awaitable[None]]] = {
+            name: getattr(self, f"_{name}") for name in HAPPENINGS
+        }
 
-async def _drain(replica: Replica, clock: Clock) -> None:
-    """No more faults: everything is delivered, and time passes."""
-    while await replica.answer(8):
-        clock.now += 300
-    for _ in range(4):
-        clock.now += 1_100
-        await replica.answer(0)
-    clock.now += 6_000
-    await replica.answer(0)
+    def tell(self, what: str) -> None:
+        self._tell(f"{self.clock.now:>7} {what}")
 
+    @property
+    def replica(self) -> Replica:
+        assert self._replica is not None
+        return self._replica
 
-async def _judge(real: Any, world: Any, settled: Settled) -> None:
-    journal = [json.loads(entry.data) for entry in await real.read(0, 100_000)]
-    journal = in_one_sequence(world, journal)
-    expectation = expected(in_one_sequence(world, world.ledger()), ORG)
-    verdict = compare(expectation, journal)
-    assert verdict.ok, str(verdict)
-    if not world.late:
-        assert len(verdict.excused) == 0 or verdict.late, str(verdict)
-    states = {}
-    for record, data in (await real.states(list(settled.seen))).items():
-        state = RecordState.decode(data)
-        if state.exists:
-            states[record] = state.values()
-    found = differing_states(expectation, states)
-    assert found == [], found[:3]
-    kept = {
-        json.dumps(json.loads(letter.raw), sort_keys=True) for letter in await real.ingest_dead_letters(1_000)
-    }
-    bad = {
-        json.dumps(one, sort_keys=True)
-        for one in world.ledger()
-        if "ChangeEventHeader" not in one["data"]["payload"]
-    }
-    assert kept == bad, "bad events are kept, each once, with their bytes"
+    async def run(self) -> Counter[str]:
+        for channel, bus in self.world.bus.items():
+            self.tell(f"{channel}: {self.world.shown(bus)}")
+        await self._begin("one")
+        names, weights = list(HAPPENINGS), list(HAPPENINGS.values())
+        for _ in range(self.dice.randrange(5, 30)):
+            self.clock.now += self.dice.choice((0, 50, 200, 400, 1_100, 5_100))
+            (name,) = self.dice.choices(names, weights)
+            await self._survive(self._happen[name])
+        self.store.next_fault = None
+        await self._end_ghosts()
+        while await self._survive(self._drain):
+            self.tell("again")
+        await self._survive(self._begin_anew)  # whoever comes next finds everything done
+        await self._drain()
+        self.figures += await judge(self.real, self.world, self.store.model)
+        self.figures["commits"] = self.store.commits
+        self.figures["refused"] = self.store.refused
+        return self.figures
+
+    async def close(self) -> None:
+        for replica in (*self._ghosts, self._replica):
+            if replica is not None:
+                await replica.kill()
+        await self.stores.drop(self.real)
+
+    async def _survive(self, what: Callable[[], Awaitable[None]]) -> bool:
+        """Do it; True when it ended the tenure, and another one has begun."""
+        try:
+            await what()
+        except Crash:
+            self.tell("dies")
+        except CommitRefused:
+            self.tell("is refused")
+        else:
+            return False
+        await self._begin_anew()
+        return True
+
+    # ------------------------------------------------------------ tenures
+
+    async def _begin_anew(self) -> None:
+        """The process is gone; its lease runs out; a commit of it may still be under way."""
+        await self.replica.kill()
+        self.store.next_fault = None
+        if self.dice.random() < 0.5:
+            await self.store.execute_late()
+        await self.stores.expire(self.real)
+        await self._begin("one")
+
+    async def _begin(self, name: str) -> None:
+        replica = Replica(self.store, self.world, self.clock, self.dice, self.tell)
+        await replica.begin(name)
+        self._replica = replica
+        await self.store.execute_late()
+        await replica.open()
+
+    async def _end_ghosts(self) -> None:
+        for ghost in self._ghosts:
+            await ghost.kill()
+        self._ghosts.clear()
+
+    async def _drain(self) -> None:
+        """No more faults: everything is delivered, and time passes.
+
+        Raises:
+            CommitRefused: it had lost the lease before.
+        """
+        replica = self.replica
+        replica.starved.clear()
+        if not await replica.still_writes():
+            raise CommitRefused(replica.committer.number, None)
+        while replica.has_more:
+            self.clock.now += 100
+            await replica.answer(8)
+        for passing_ms in (1_100, 1_100, 6_000, 3_600_000):
+            self.clock.now += passing_ms
+            await replica.answer(0)
+        for _ in range(100):
+            if not await self.real.timers(FAR_MS, 1):
+                break
+            self.clock.now += 1_000
+            await replica.answer(0)
+
+    # ------------------------------------------------------------ what happens
+
+    async def _answer(self) -> None:
+        await self.replica.answer(self.dice.choice((0, 1, 2, 4, 8)))
+
+    async def _burst(self) -> None:
+        self.figures["burst"] += 1
+        await self.replica.answer(*(self.dice.choice((0, 1, 3)) for _ in range(self.dice.randrange(2, 5))))
+
+    async def _fault(self) -> None:
+        fault = self.dice.choice(FAULTS)
+        self.figures[fault] += 1
+        self.tell(f"next: {fault}")
+        self.store.next_fault = fault
+
+    async def _session(self) -> None:
+        self.figures["session"] += 1
+        await self.replica.lose()
+        self.clock.now += self.dice.choice((0, 300, 6_000))
+        await self.replica.open()
+
+    async def _replay(self) -> None:
+        self.figures["replay"] += 1
+        await self.replica.lose()
+        await self.replica.open(replay=True)
+
+    async def _starve(self) -> None:
+        """A channel delivers nothing, for a while; or every one does again."""
+        replica = self.replica
+        if replica.starved:
+            replica.starved.clear()
+        else:
+            self.figures["starve"] += 1
+            replica.starved.add(self.dice.choice(self.world.channels))
+        self.tell(f"starved: {sorted(replica.starved)}")
+
+    async def _crash(self) -> None:
+        self.figures["crash"] += 1
+        raise Crash
+
+    async def _stop(self) -> None:
+        self.figures["stop"] += 1
+        await self.replica.stop()
+        if self.store.model.token == self.replica.tenure.token:
+            assert (await self.real.lease()).holder is None, "the lease was not left"
+        else:
+            await self.stores.expire(self.real)  # of whoever has it, since the store went back in time
+        await self._begin(self.dice.choice(("one", "two")))
+
+    async def _lease(self) -> None:
+        """The lease runs out, or somebody moves the channels; another replica takes over while the old one still believes."""
+        self.figures["lease"] += 1
+        if self.dice.random() < 0.5:
+            await self.stores.expire(self.real)
+        else:
+            await self.real.move({})
+            self.store.model.over()
+        old = self.replica
+        self._ghosts.append(old)
+        await self._begin(self.dice.choice(("one", "two")))
+        assert not await old.still_writes()
+        if self.dice.random() < 0.5:
+            await self._forge(old)
+
+    async def _forge(self, old: Replica) -> None:
+        """What a commit of the old one would be at any number: nothing of it may be written."""
+        before = await self.real.bounds(), await self.real.channels()
+        for number in {old.committer.number + 1, self.store.model.number, self.store.model.number + 1}:
+            commit = old.committer.draft(ORG)
+            commit.number = number
+            commit.states = {"0qB000000000000AAA": b"stale"}
+            try:
+                await self.store.send(commit)
+            except CommitRefused:
+                continue
+        assert (await self.real.bounds(), await self.real.channels()) == before
+
+    async def _ghost(self) -> None:
+        """A replica that has lost the lease and does not know goes on."""
+        if self._ghosts:
+            self.figures["ghost"] += 1
+            ghost = self.dice.choice(self._ghosts)
+            try:
+                await ghost.answer(self.dice.choice((1, 4, 8)))
+            except (CommitRefused, Crash):
+                self._ghosts.remove(ghost)
+                await ghost.kill()
+
+    async def _rollback(self) -> None:
+        """The store is copied; the next time, it goes back to that."""
+        if self._snapshot is None:
+            self.tell("the store is copied")
+            self._snapshot = await self.stores.save(self.real), self.store.model.snapshot()
+            return
+        self.figures["rollback"] += 1
+        self.tell("the store goes back in time")
+        dump, model = self._snapshot
+        self._snapshot = None
+        await self.stores.restore(self.real, dump)
+        self.store.model, self.store.given_up = model, None
+        if self.dice.random() < 0.5 and not await self.replica.still_writes():
+            raise CommitRefused(self.replica.committer.number, None)
+        # Otherwise it does not know yet: its next commit is refused, or nothing that it knows was taken back.

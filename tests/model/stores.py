@@ -1,14 +1,27 @@
 """Fresh stores by the thousand, and their past."""
 
 import shutil
+import sqlite3
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import redis.asyncio
 
+from consumer.errors import StoreUnavailable
 from consumer.stores.redis import RedisStore
 from consumer.stores.sqlite import SqliteStore
+
+
+class ThreadlessStore(SqliteStore):
+    """The real store without its threads: a schedule has nobody to wait for, and handing over costs more than the work."""
+
+    async def _run(self, thread: Any, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(self.url, f"{type(error).__name__}: {error}") from error
 
 
 class SqliteStores:
@@ -17,15 +30,16 @@ class SqliteStores:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def fresh(self) -> SqliteStore:
-        store = SqliteStore(self.folder / f"{uuid.uuid4().hex}.db")
+    async def fresh(self) -> ThreadlessStore:
+        store = ThreadlessStore(self.folder / f"{uuid.uuid4().hex}.db")
         await store.open()
         return store
 
     async def save(self, store: SqliteStore) -> Path:
         copy = store._path.with_suffix(".saved")
         copy.unlink(missing_ok=True)
-        await store._run(store._write_thread, lambda: store._writer.execute("VACUUM INTO ?", (str(copy),)))
+        assert store._writer is not None
+        store._writer.execute("VACUUM INTO ?", (str(copy),))
         return copy
 
     async def restore(self, store: SqliteStore, copy: Path) -> None:
@@ -34,7 +48,7 @@ class SqliteStores:
         for suffix in ("-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
         shutil.copy(copy, path)
-        store.__init__(path)
+        SqliteStore.__init__(store, path)
         await store.open()
 
     async def expire(self, store: SqliteStore) -> None:
