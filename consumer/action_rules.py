@@ -16,12 +16,12 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator, PlainSerializer, ValidationError
 
 from consumer.ids import to_18
+from consumer.picklists import Disposition, WritableAttribution
 
 __all__ = [
     "OPPORTUNITY_PREFIX",
     "AttributionType",
     "CadenceNameOrId",
-    "Disposition",
     "DispositionName",
     "EventName",
     "Instant",
@@ -45,18 +45,6 @@ _KINDS = {
     OPPORTUNITY_PREFIX: "an opportunity",
 }
 
-Disposition = Literal[
-    "Success",
-    "Customer Engaged",
-    "Customer Connected",
-    "Contact Later",
-    "No Response",
-    "Not Interested",
-    "Disqualified",
-    "Bad Data",
-    "Duplicate",
-]
-Attribution = Literal["Activation", "Maturation", "Collected"]
 EventType = Literal["Skip", "ManualComplete"]
 
 
@@ -105,7 +93,7 @@ def _one_of(what: str, *values: str) -> Callable[[object], object]:
     return check
 
 
-_known_attribution = _one_of("an attribution type", "Activation", "Maturation", "Collected")
+_known_attribution = _one_of("an attribution type", *get_args(WritableAttribution))
 
 
 def _attribution(value: object) -> object:
@@ -167,7 +155,7 @@ def _cadence(value: object) -> object:
 
 CadenceNameOrId = Annotated[str, BeforeValidator(_cadence)]
 DispositionName = Annotated[Disposition, BeforeValidator(_one_of("a disposition", *get_args(Disposition)))]
-AttributionType = Annotated[Attribution, BeforeValidator(_attribution)]
+AttributionType = Annotated[WritableAttribution, BeforeValidator(_attribution)]
 EventName = Annotated[EventType, BeforeValidator(_one_of("an event", *get_args(EventType)))]
 ManuallyRemoved = Annotated[
     Literal["ManuallyRemoved"], BeforeValidator(_one_of("a completion reason", "ManuallyRemoved"))

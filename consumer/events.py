@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from consumer.records import ENTITIES, ActionCadenceStepTracker, ActionCadenceTracker, Record
+from consumer.step_errors import ErrorKind
 
 __all__ = ["ErrorDetail", "LifecycleEvent", "Origin", "Position", "Transaction"]
 
@@ -73,9 +74,7 @@ class ErrorDetail(_Frozen):
 
     code: str | None = None
     message: str | None = None
-    kind: Literal["prospect data", "mailbox", "template", "quota", "permission", "transient", "unknown"] = (
-        "unknown"
-    )
+    kind: ErrorKind = "unknown"
 
 
 class LifecycleEvent(_Frozen):

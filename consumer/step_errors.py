@@ -7,11 +7,13 @@ ours; Salesforce documents the codes only. Codes that are not here are ``unknown
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
-__all__ = ["KINDS", "kind_of"]
+__all__ = ["KINDS", "ErrorKind", "kind_of"]
 
-_CODES: Final = {
+ErrorKind = Literal["prospect data", "mailbox", "template", "quota", "permission", "transient", "unknown"]
+
+_CODES: Final[dict[ErrorKind, tuple[str, ...]]] = {
     "prospect data": (
         "INVALID_TARGET_EMAIL",
         "TARGET_DO_NOT_CONTACT_ON",
@@ -65,10 +67,10 @@ _CODES: Final = {
     "unknown": ("NON_EMAIL_UNKNOWN_ERROR", "SCHEDULED_EMAIL_FAILED", "UNKNOWN"),
 }
 
-KINDS: Final = {code: kind for kind, codes in _CODES.items() for code in codes}
+KINDS: Final[dict[str, ErrorKind]] = {code: kind for kind, codes in _CODES.items() for code in codes}
 """Code to kind, for the 41 documented codes."""
 
 
-def kind_of(code: str | None) -> str:
+def kind_of(code: str | None) -> ErrorKind:
     """The kind of trouble, ``unknown`` for codes that are not documented."""
     return KINDS.get(code or "", "unknown")
