@@ -5,31 +5,36 @@ stands at one position of the stream. :func:`decode` turns the message into as m
 share one header and one body, and together they are one position with n parts.
 
 The header is validated, because it decides order, identity and meaning. So are the types of the fields that the Object Reference
-documents: what enters the journal must be readable by every handler. Values stay as they came, and fields that are not documented pass
-untouched, because a subscription uses the latest schema. Dates are brought to one form, since events, old events and REST write them
-differently.
+documents: what enters the journal must be readable by every handler. Values stay as they came; fields and picklist values that are not
+documented pass untouched, because a subscription uses the latest schema, and are noted in the header. Dates are brought to one form,
+since events, old events and REST write them differently; so are ids, of 18 characters.
 
 Source: Change Data Capture Developer Guide, "Change Event Fields" and "Change Event Message Structure".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, NotRequired, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
 from consumer.clock import iso, to_ms
 from consumer.errors import BadEvent
 from consumer.ids import is_wildcard, to_18
-from consumer.records import ENTITIES
+from consumer.records import ENTITIES, Documented
 
-__all__ = ["Change", "Header", "Key", "decode", "decode_event", "position_of"]
+__all__ = ["Change", "Header", "Key", "Novel", "decode", "decode_event", "position_of"]
 
 Key = tuple[int, int, int]
 """Order of changes: ``(epoch, commitNumber, sequenceNumber)``. Nothing else orders: commit timestamps tick in seconds."""
+
+Novel = tuple[str, str | None]
+"""A field that is not documented, or a field and a value of its picklist that is not."""
 
 _YEAR_9999_MS = 253_402_300_799_999
 _INT64 = 2**63 - 1
@@ -51,21 +56,40 @@ class _Header(TypedDict):
 
 _header = TypeAdapter(_Header).validate_python
 
-_JSON_TYPES: dict[str, dict[str, tuple[type, ...]]] = {
-    entity: {
-        str(field.alias): {int: (int, float), bool: (bool,)}.get(get_args(field.annotation)[0], (str,))
-        for field in model.model_fields.values()
-    }
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a documented field may hold.
+
+    Attributes:
+        types: the JSON types; Salesforce writes whole numbers as 3 or as 3.0.
+        is_date: whether it is a date and time.
+        is_id: whether it is a record id.
+        values: of a picklist to which an org cannot add its own, the documented values.
+    """
+
+    types: tuple[type, ...]
+    is_date: bool
+    is_id: bool
+    values: frozenset[str] | None
+
+
+def _known(field: FieldInfo) -> _Known:
+    kind = get_args(field.annotation)[0]
+    fact = next((one for one in field.metadata if isinstance(one, Documented)), None)
+    return _Known(
+        {int: (int, float), bool: (bool,)}.get(kind, (str,)),
+        kind is datetime,
+        fact is not None and fact.kind == "reference",
+        frozenset(fact.values) if fact is not None and fact.values and fact.restricted else None,
+    )
+
+
+_KNOWN: dict[str, dict[str, _Known]] = {
+    entity: {str(field.alias): _known(field) for field in model.model_fields.values()}
     for entity, model in ENTITIES.items()
 }
-"""Entity to documented field to the JSON types it may have; Salesforce writes whole numbers as 3 or as 3.0."""
-
-_DATE_TIMES = frozenset(
-    str(field.alias)
-    for model in ENTITIES.values()
-    for field in model.model_fields.values()
-    if get_args(field.annotation)[0] is datetime
-)
+"""Entity to documented field to what it may hold."""
 
 
 class Header:
@@ -81,6 +105,7 @@ class Header:
         user: id of the user who made the change, or None.
         origin: ``changeOrigin``, often empty.
         changed: API names of the fields that this change wrote; None for "all of the body" (``CREATE`` and ``UNDELETE``).
+        novel: what the body holds that is not documented: (field, None) for a field, (field, value) for the value of a picklist.
     """
 
     __slots__ = (
@@ -89,13 +114,15 @@ class Header:
         "commit_number",
         "entity",
         "kind",
+        "novel",
         "origin",
         "sequence_number",
         "transaction",
         "user",
     )
 
-    def __init__(self, raw: _Header, body: Mapping[str, Any]) -> None:
+    def __init__(self, raw: _Header, body: Mapping[str, Any], novel: Sequence[Novel] = ()) -> None:
+        self.novel = novel
         self.entity = raw["entityName"]
         self.kind = raw["changeType"]
         self.transaction = raw["transactionKey"]
@@ -206,8 +233,8 @@ def decode_event(payload: dict[str, Any], channel: str, position: str | None) ->
     kind = checked["changeType"]
     if kind not in _KINDS:
         raise BadEvent("unknown_change_type", f"changeType {kind[:40]}")
-    body = _body(payload, entity)
-    header = Header(checked, body)
+    body, novel = _body(payload, entity)
+    header = Header(checked, body, novel)
     record_ids = checked["recordIds"]
     if not record_ids:
         raise BadEvent("no_record_ids", "recordIds is empty")
@@ -228,24 +255,43 @@ def _record_id(record_id: str) -> str:
         raise BadEvent("wrong_type", f"ChangeEventHeader: recordIds: {error}") from None
 
 
-def _body(payload: dict[str, Any], entity: str) -> dict[str, Any]:
-    """The payload without its header, dates in one form.
+def _body(payload: dict[str, Any], entity: str) -> tuple[dict[str, Any], Sequence[Novel]]:
+    """The payload without its header, dates and ids in one form, and what of it is not documented.
 
     Raises:
         BadEvent: a documented field is not of its type.
     """
-    types = _JSON_TYPES[entity]
+    fields = _KNOWN[entity]
     body: dict[str, Any] = {}
+    novel: Sequence[Novel] = ()
     for name, value in payload.items():
-        if name == "ChangeEventHeader":
-            continue
-        if value is not None and name in types:
-            if type(value) not in types[name] or (type(value) is float and not value.is_integer()):
-                raise BadEvent("wrong_type", f"{name} is {_shown(value)}")
-            body[name] = _canonical(name, value) if name in _DATE_TIMES else value
+        known = fields.get(name)
+        if known is None:
+            if name != "ChangeEventHeader":
+                body[name] = value
+                novel = (*novel, (name, None))
+        elif value is None:
+            body[name] = None
         else:
+            if type(value) not in known.types or (type(value) is float and not value.is_integer()):
+                raise BadEvent("wrong_type", f"{name} is {_shown(value)}")
+            if known.is_date:
+                value = _canonical(name, value)  # noqa: PLW2901 - the same value in its one form
+            elif known.values is not None:
+                if value not in known.values:
+                    novel = (*novel, (name, value))
+            elif known.is_id and len(value) == 15:
+                value = _whole(value)  # noqa: PLW2901 - the same id in its one form
             body[name] = value
-    return body
+    return body, novel
+
+
+def _whole(value: str) -> str:
+    """The id with its checksum, so that it is found under the id that headers use; what is no id stays as it is."""
+    try:
+        return to_18(value)
+    except ValueError:
+        return value
 
 
 def _canonical(name: str, value: str) -> str:

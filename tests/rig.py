@@ -24,6 +24,7 @@ class Witness:
 
     def __init__(self):
         self.summaries, self.letters, self.refusals, self.stuck, self.lookups = [], [], [], [], []
+        self.novel = []
 
     def received(self, channel, changes): ...
     def held(self, changes): ...
@@ -31,6 +32,9 @@ class Witness:
         self.lookups.append(why)
 
     def gap(self, change): ...
+    def undocumented(self, entity, novel):
+        self.novel += [(entity, *one) for one in novel]
+
     def input_stuck(self, channel, what):
         self.stuck.append(what)
 

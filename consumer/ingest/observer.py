@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from consumer.changes import Change
+from consumer.changes import Change, Novel
 from consumer.ports import IngestDeadLetter
 
 __all__ = ["IngestEvents"]
@@ -20,6 +20,10 @@ class IngestEvents(Protocol):
 
     def bad_event(self, letter: IngestDeadLetter) -> None:
         """A message could not be understood and is kept with its bytes."""
+        ...
+
+    def undocumented(self, entity: str, novel: Sequence[Novel]) -> None:
+        """An event held fields or picklist values that this release does not know; they pass through. Told with every such event."""
         ...
 
     def gap(self, change: Change) -> None:

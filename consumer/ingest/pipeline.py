@@ -366,6 +366,8 @@ class Ingest:
             return self._put_aside(answer, index, channel, position, error, positions.arrive(position, 1))
         entry = positions.arrive(position, len(changes))
         header = changes[0].header
+        if header.novel:
+            self._observer.undocumented(header.entity, header.novel)
         if self._epochs.arrived(header.commit_number, header.commit_ms, self._instance.name):
             self._ready.epochs = True
         key = (

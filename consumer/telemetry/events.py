@@ -7,12 +7,12 @@ not logged, because a line per poll hides the line that matters. ``consumer.tele
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from prometheus_client import Counter
 
-from consumer.changes import Change
+from consumer.changes import Change, Novel
 from consumer.clock import Clock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy
 from consumer.ingest.observer import CommitSummary
@@ -24,6 +24,12 @@ __all__ = ["IngestTelemetry", "TenureTelemetry"]
 
 _SHOWN_BYTES = 200
 """Of an unreadable answer, in the log."""
+
+_SHOWN_TEXT = 80
+"""Of a name or value that Salesforce sent, in the log."""
+
+_TOLD_ONCE = 1_000
+"""What is told once is remembered up to so many; after that it is only counted."""
 
 
 class TenureTelemetry:
@@ -113,6 +119,7 @@ class IngestTelemetry:
         # Children are kept: looking one up costs more than counting.
         self._received: dict[str, Counter] = {c: metrics.counter(MetricName.RECEIVED, c) for c in channels}
         self._journal: dict[str, Counter] = {}
+        self._told: set[tuple[str, ...]] = set()
         self._held = metrics.gauge(MetricName.BUFFER_HELD)
         self._commit_seconds = metrics.histogram(MetricName.COMMIT_SECONDS)
         self._commits = metrics.counter(MetricName.COMMITS)
@@ -188,6 +195,8 @@ class IngestTelemetry:
     def bad_event(self, letter: IngestDeadLetter) -> None:
         """A message could not be understood."""
         self._metrics.counter(MetricName.BAD_EVENTS, letter.channel, letter.reason).inc()
+        if letter.reason == "unknown_entity" and not self._is_news("entity", letter.detail):
+            return  # a channel that carries another object carries many of it: each is kept and counted, one is told
         self._log.error(
             "bad_event",
             channel=letter.channel,
@@ -196,6 +205,22 @@ class IngestTelemetry:
             detail=letter.detail,
             dead_letter=letter.id,
         )
+
+    def undocumented(self, entity: str, novel: Sequence[Novel]) -> None:
+        """Fields or picklist values that this release does not know passed through."""
+        for name, value in novel:
+            what = "field" if value is None else "value"
+            self._metrics.counter(MetricName.UNDOCUMENTED, entity, what).inc()
+            if self._is_news(entity, name, value or ""):
+                facts = {} if value is None else {"value": value[:_SHOWN_TEXT]}
+                self._log.warning(f"undocumented_{what}", entity=entity, field=name[:_SHOWN_TEXT], **facts)
+
+    def _is_news(self, *what: str) -> bool:
+        """Whether it has not been told yet; also no once too much has been."""
+        if what in self._told or len(self._told) >= _TOLD_ONCE:
+            return False
+        self._told.add(what)
+        return True
 
     def gap(self, change: Change) -> None:
         """Salesforce says that something happened which the stream does not carry."""

@@ -28,6 +28,7 @@ class MetricName(StrEnum):
     IGNORED = "cadence_ignored_total"
     GAPS = "cadence_gaps_total"
     BAD_EVENTS = "cadence_bad_events_total"
+    UNDOCUMENTED = "cadence_undocumented_total"
     COMMITS = "cadence_commits_total"
     COMMIT_FAILURES = "cadence_commit_failures_total"
     COMMIT_SECONDS = "cadence_commit_seconds"
@@ -85,6 +86,11 @@ CATALOGUE: dict[MetricName, Declared] = {
         "counter",
         "Messages that could not be understood and were kept as ingest dead letters.",
         ("channel", "reason"),
+    ),
+    MetricName.UNDOCUMENTED: Declared(
+        "counter",
+        "Fields and picklist values that this release does not know; they passed through. The log names each once.",
+        ("entity", "what"),
     ),
     MetricName.COMMITS: Declared("counter", "Commits applied to the store."),
     MetricName.COMMIT_FAILURES: Declared("counter", "Commits that the store refused or could not take."),

@@ -109,7 +109,7 @@ def test_real_captures_decode_without_loss(monkeypatch):
         if header is None or "<" in path.read_text() or "isTransactionEnd" in header:
             continue  # platform events, and documentation with placeholders
         monkeypatch.setattr("consumer.changes.ENTITIES", {header["entityName"]: None})
-        monkeypatch.setattr("consumer.changes._JSON_TYPES", {header["entityName"]: {}})
+        monkeypatch.setattr("consumer.changes._KNOWN", {header["entityName"]: {}})
         found = decode({"data": event}, "/data/x", position_of(event))
         assert [one.record_id for one in found] == header["recordIds"]
         assert set(found[0].body) == set(payload) - {"ChangeEventHeader"}

@@ -200,3 +200,36 @@ def test_a_stop_is_said_when_it_begins_and_when_it_is_done(world, clean, level):
         ("stopped", level),
     ]
     assert "cadence_tenure 0.0" in world.text()
+
+
+def test_what_is_not_documented_is_counted_each_time_and_told_once(world):
+    with capture_logs() as lines:
+        for _ in range(3):
+            world.ingest.undocumented("ActionCadenceTracker", [("Mood", None), ("State", "Hibernating" * 20)])
+    assert [(line["event"], line["field"], line.get("value")) for line in lines] == [
+        ("undocumented_field", "Mood", None),
+        ("undocumented_value", "State", ("Hibernating" * 20)[:80]),
+    ]
+    for what in ("field", "value"):
+        assert (
+            f'cadence_undocumented_total{{entity="ActionCadenceTracker",what="{what}"}} 3.0' in world.text()
+        )
+
+
+def test_what_is_told_once_does_not_fill_the_memory(world):
+    with capture_logs() as lines:
+        for number in range(2_000):
+            world.ingest.undocumented("ActionCadenceTracker", [(f"Field{number}__c", None)])
+    assert len(lines) == 1_000
+
+
+def test_another_object_on_a_channel_is_counted_each_time_and_told_once(world):
+    letters = [
+        IngestDeadLetter(str(number), A, str(number), "unknown_entity", f"not {entity}", b"{}", 0)
+        for number, entity in enumerate(("Account", "Account", "Case"))
+    ]
+    with capture_logs() as lines:
+        for letter in letters:
+            world.ingest.bad_event(letter)
+    assert [line["detail"] for line in lines] == ["not Account", "not Case"]
+    assert f'cadence_bad_events_total{{channel="{A}",reason="unknown_entity"}} 3.0' in world.text()
