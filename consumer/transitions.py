@@ -1,8 +1,9 @@
 """The state machines of runs and steps, as data.
 
-A change of ``State`` is read as a transition from the last announced state. Legal transitions and the events they yield stand in two
-tables; everything else that can be observed (Salesforce merges the changes of one transaction into one event, and an administrator can
-do what no manual says) is read by where it *arrived*, and marked ``missed_transitions``.
+A change of ``State`` is read as a transition from the last announced state. Legal transitions, with what triggers them and the events they
+yield, stand in :data:`RUN` and :data:`STEP`, from which the code, the tables of the README and the walks of the tests are taken. Everything
+else that can be observed (Salesforce merges the changes of one transaction into one event, and an administrator can do what no manual
+says) is read by where it *arrived*, and marked ``missed_transitions``.
 
 Documented anchors: a tracker is created when a target is added and ends ``Complete`` with a ``CompletionReason``; a step tracker is created
 when a target moves to a step, and a skipped step is ``Completed`` with ``ManuallySkipped``. The rest of the transitions is inferred from
@@ -11,11 +12,28 @@ the meanings of the states in the Object Reference.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, Literal, TypeVar
 
 from consumer import vocabulary as v
+from consumer.picklists import RunReason, RunState, StepReason, StepState
 
-__all__ = ["NEW", "UNKNOWN", "run_ending", "run_transition", "step_ending", "step_transition"]
+__all__ = [
+    "ENDED",
+    "NEW",
+    "RUN",
+    "RUN_ENDINGS",
+    "STEP",
+    "STEP_ENDINGS",
+    "UNKNOWN",
+    "Machine",
+    "Transition",
+    "run_ending",
+    "run_transition",
+    "step_ending",
+    "step_transition",
+]
 
 NEW: Final = "(new)"
 """The state of a record before its CREATE."""
@@ -23,96 +41,164 @@ NEW: Final = "(new)"
 UNKNOWN: Final = "(unknown)"
 """The state of a record of which too little is known."""
 
-_ENDED: Final = "(ended)"
+ENDED: Final = "(ended)"
 """Stands for the ending's type, which the reason decides."""
 
-_RUN_LEGAL: Final[dict[tuple[str, str], tuple[str, ...]]] = {
-    (NEW, "Initializing"): (),
-    (NEW, "Running"): (v.RUN_STARTED,),
-    ("Initializing", "Running"): (v.RUN_STARTED,),
-    ("Initializing", "Complete"): (_ENDED,),
-    ("Initializing", "Error"): (v.RUN_FAILED,),
-    ("Running", "Paused"): (v.RUN_PAUSED,),
-    ("Running", "Complete"): (_ENDED,),
-    ("Running", "Error"): (v.RUN_FAILED,),
-    ("Paused", "Running"): (v.RUN_RESUMED,),
-    ("Paused", "Complete"): (_ENDED,),
-    ("Paused", "Error"): (v.RUN_FAILED,),
-    ("Error", "Running"): (v.RUN_RECOVERED,),
-    ("Error", "Complete"): (_ENDED,),
-}
+S = TypeVar("S", bound=str)
+New = Literal["(new)"]
 
-_RUN_ARRIVAL: Final[dict[str, tuple[str, ...]]] = {
-    "Paused": (v.RUN_PAUSED,),
-    "Complete": (_ENDED,),
-    "Error": (v.RUN_FAILED,),
-}
-"""What can be said without knowing where it came from. Running is not here: started, resumed and recovered all look like it."""
 
-_RUN_MISSED: Final[dict[tuple[str, str], tuple[str, ...]]] = {
-    ("Complete", "Running"): (v.RUN_STARTED,),
-    ("Error", "Paused"): (v.RUN_RECOVERED, v.RUN_PAUSED),
-}
+@dataclass(frozen=True, slots=True)
+class Transition(Generic[S]):
+    """Legal transitions that have destination, trigger and meaning in common.
 
-_STEP_LEGAL: Final[dict[tuple[str, str], tuple[str, ...]]] = {
-    (NEW, "Active"): (v.STEP_ACTIVATED,),
-    (NEW, "Scheduled"): (v.STEP_SCHEDULED,),
-    (NEW, "Queued"): (v.STEP_QUEUED,),
-    ("Active", "InProgress"): (v.STEP_IN_PROGRESS,),
-    ("Active", "Scheduled"): (v.STEP_SCHEDULED,),
-    ("Active", "Queued"): (v.STEP_QUEUED,),
-    ("Active", "Paused"): (v.STEP_PAUSED,),
-    ("Active", "Completed"): (_ENDED,),
-    ("Active", "Cancelled"): (_ENDED,),
-    ("Active", "Error"): (v.STEP_FAILED,),
-    ("InProgress", "Active"): (v.STEP_ACTIVATED,),
-    ("InProgress", "Paused"): (v.STEP_PAUSED,),
-    ("InProgress", "Completed"): (_ENDED,),
-    ("InProgress", "Cancelled"): (_ENDED,),
-    ("InProgress", "Error"): (v.STEP_FAILED,),
-    ("Scheduled", "Active"): (v.STEP_ACTIVATED,),
-    ("Scheduled", "Queued"): (v.STEP_QUEUED,),
-    ("Scheduled", "Paused"): (v.STEP_PAUSED,),
-    ("Scheduled", "Completed"): (_ENDED,),
-    ("Scheduled", "Cancelled"): (_ENDED,),
-    ("Scheduled", "Error"): (v.STEP_FAILED,),
-    ("Queued", "Active"): (v.STEP_ACTIVATED,),
-    ("Queued", "Paused"): (v.STEP_PAUSED,),
-    ("Queued", "Completed"): (_ENDED,),
-    ("Queued", "Cancelled"): (_ENDED,),
-    ("Queued", "Error"): (v.STEP_FAILED,),
-    ("Paused", "Active"): (v.STEP_RESUMED,),
-    ("Paused", "InProgress"): (v.STEP_RESUMED, v.STEP_IN_PROGRESS),
-    ("Paused", "Scheduled"): (v.STEP_RESUMED, v.STEP_SCHEDULED),
-    ("Paused", "Queued"): (v.STEP_RESUMED, v.STEP_QUEUED),
-    ("Paused", "Completed"): (_ENDED,),
-    ("Paused", "Cancelled"): (_ENDED,),
-    ("Error", "Active"): (v.STEP_RECOVERED,),
-    ("Error", "InProgress"): (v.STEP_RECOVERED, v.STEP_IN_PROGRESS),
-    ("Error", "Scheduled"): (v.STEP_RECOVERED, v.STEP_SCHEDULED),
-    ("Error", "Queued"): (v.STEP_RECOVERED, v.STEP_QUEUED),
-    ("Error", "Completed"): (_ENDED,),
-    ("Error", "Cancelled"): (_ENDED,),
-}
+    Attributes:
+        origins: states that it leaves.
+        state: the one that it leads to.
+        trigger: what does it, in words; the name of a Sales Engagement action where there is one.
+        types: the events it yields, in order; :data:`ENDED` stands for the ending.
+    """
 
-_STEP_ARRIVAL: Final[dict[str, tuple[str, ...]]] = {
-    "InProgress": (v.STEP_IN_PROGRESS,),
-    "Scheduled": (v.STEP_SCHEDULED,),
-    "Queued": (v.STEP_QUEUED,),
-    "Paused": (v.STEP_PAUSED,),
-    "Completed": (_ENDED,),
-    "Cancelled": (_ENDED,),
-    "Error": (v.STEP_FAILED,),
-}
-"""What can be said without knowing where it came from. Active is not here: activated, resumed and recovered all look like it."""
+    origins: tuple[S | New, ...]
+    state: S
+    trigger: str
+    types: tuple[str, ...]
 
-_STEP_MISSED: Final[dict[tuple[str, str], tuple[str, ...]]] = {
-    ("Completed", "Active"): (v.STEP_ACTIVATED,),
-    ("Cancelled", "Active"): (v.STEP_ACTIVATED,),
-    ("Error", "Paused"): (v.STEP_RECOVERED, v.STEP_PAUSED),
-}
 
-_RUN_ENDINGS: Final = {
+class Machine(Generic[S]):
+    """One state machine.
+
+    Args:
+        transitions: the legal ones, each pair of states once.
+        arrivals: what can be said of a state without knowing where it came from. States that look the same whether something
+            began, resumed or recovered are missing.
+        missed: what can be said of an illegal pair of states beyond its arrival.
+    """
+
+    def __init__(
+        self,
+        transitions: tuple[Transition[S], ...],
+        arrivals: Mapping[S, tuple[str, ...]],
+        missed: Mapping[tuple[S, S], tuple[str, ...]],
+    ) -> None:
+        self.transitions = transitions
+        self.legal: dict[tuple[str, str], tuple[str, ...]] = {
+            (origin, row.state): row.types for row in transitions for origin in row.origins
+        }
+        self._arrivals = {str(state): types for state, types in arrivals.items()}
+        self._missed = {(str(origin), str(state)): types for (origin, state), types in missed.items()}
+
+    def types(self, before: str, after: str | None) -> tuple[tuple[str, ...], bool]:
+        """The events of a change of State, and whether transitions in between were merged away."""
+        if after is None or before == after:
+            return (), False
+        found = self.legal.get((before, after))
+        if found is not None:
+            return found, False
+        types = self._missed.get((before, after)) or self._arrivals.get(after, ())
+        return types, bool(types) and before != UNKNOWN
+
+
+_RUN_BEGUN: Final = (
+    "the target is added (`assignTargetToSalesCadence`, or the run before it in a daisy chain)"
+)
+
+RUN: Final = Machine[RunState](
+    (
+        Transition((NEW,), "Initializing", _RUN_BEGUN + " and the run is being prepared", ()),
+        Transition((NEW,), "Running", _RUN_BEGUN, (v.RUN_STARTED,)),
+        Transition(("Initializing",), "Running", "the run is prepared", (v.RUN_STARTED,)),
+        Transition(("Running",), "Paused", "pause (`pauseSalesCadenceTracker`)", (v.RUN_PAUSED,)),
+        Transition(
+            ("Paused",),
+            "Running",
+            "resume (`resumeSalesCadenceTracker`, or the scheduled time has come)",
+            (v.RUN_RESUMED,),
+        ),
+        Transition(
+            ("Initializing", "Running", "Paused"),
+            "Error",
+            "a step or the run itself fails",
+            (v.RUN_FAILED,),
+        ),
+        Transition(("Error",), "Running", "retry", (v.RUN_RECOVERED,)),
+        Transition(
+            ("Initializing", "Running", "Paused", "Error"),
+            "Complete",
+            "the last step is done, an exit rule holds, removal (`removeTargetFromSalesCadence`), lead conversion, daisy chain",
+            (ENDED,),
+        ),
+    ),
+    arrivals={"Paused": (v.RUN_PAUSED,), "Complete": (ENDED,), "Error": (v.RUN_FAILED,)},
+    missed={("Complete", "Running"): (v.RUN_STARTED,), ("Error", "Paused"): (v.RUN_RECOVERED, v.RUN_PAUSED)},
+)
+"""Runs. ``Processing`` is transitional: it is never announced, so no transition leads there."""
+
+STEP: Final = Machine[StepState](
+    (
+        Transition((NEW,), "Active", "the target moves to the step", (v.STEP_ACTIVATED,)),
+        Transition((NEW,), "Scheduled", "the target moves to an automated e-mail step", (v.STEP_SCHEDULED,)),
+        Transition((NEW,), "Queued", "the same, and the e-mail is to go out at once", (v.STEP_QUEUED,)),
+        Transition(("Active",), "InProgress", "the rep opens the step", (v.STEP_IN_PROGRESS,)),
+        Transition(("InProgress",), "Active", "the rep leaves it again", (v.STEP_ACTIVATED,)),
+        Transition(("Active",), "Scheduled", "the e-mail is to be sent later", (v.STEP_SCHEDULED,)),
+        Transition(
+            ("Active", "Scheduled"), "Queued", "the e-mail waits in the queue to be sent", (v.STEP_QUEUED,)
+        ),
+        Transition(
+            ("Scheduled", "Queued"), "Active", "the e-mail is taken back to the rep", (v.STEP_ACTIVATED,)
+        ),
+        Transition(
+            ("Active", "InProgress", "Scheduled", "Queued"),
+            "Paused",
+            "the run is paused",
+            (v.STEP_PAUSED,),
+        ),
+        Transition(("Paused",), "Active", "the run is resumed", (v.STEP_RESUMED,)),
+        Transition(("Paused",), "InProgress", "the same", (v.STEP_RESUMED, v.STEP_IN_PROGRESS)),
+        Transition(("Paused",), "Scheduled", "the same", (v.STEP_RESUMED, v.STEP_SCHEDULED)),
+        Transition(("Paused",), "Queued", "the same", (v.STEP_RESUMED, v.STEP_QUEUED)),
+        Transition(
+            ("Active", "InProgress", "Scheduled", "Queued"),
+            "Error",
+            "it fails, for the reason in `ErrorCode`",
+            (v.STEP_FAILED,),
+        ),
+        Transition(("Error",), "Active", "retry", (v.STEP_RECOVERED,)),
+        Transition(("Error",), "InProgress", "the same", (v.STEP_RECOVERED, v.STEP_IN_PROGRESS)),
+        Transition(("Error",), "Scheduled", "the same", (v.STEP_RECOVERED, v.STEP_SCHEDULED)),
+        Transition(("Error",), "Queued", "the same", (v.STEP_RECOVERED, v.STEP_QUEUED)),
+        Transition(
+            ("Active", "InProgress", "Scheduled", "Queued", "Paused", "Error"),
+            "Completed",
+            "done, completed by hand or skipped (`sendSalesCadenceEvent`), or an exit rule holds",
+            (ENDED,),
+        ),
+        Transition(
+            ("Active", "InProgress", "Scheduled", "Queued", "Paused", "Error"),
+            "Cancelled",
+            "the run ends before the step is done",
+            (v.STEP_ENDED_CANCELLED,),
+        ),
+    ),
+    arrivals={
+        "InProgress": (v.STEP_IN_PROGRESS,),
+        "Scheduled": (v.STEP_SCHEDULED,),
+        "Queued": (v.STEP_QUEUED,),
+        "Paused": (v.STEP_PAUSED,),
+        "Completed": (ENDED,),
+        "Cancelled": (v.STEP_ENDED_CANCELLED,),
+        "Error": (v.STEP_FAILED,),
+    },
+    missed={
+        ("Completed", "Active"): (v.STEP_ACTIVATED,),
+        ("Cancelled", "Active"): (v.STEP_ACTIVATED,),
+        ("Error", "Paused"): (v.STEP_RECOVERED, v.STEP_PAUSED),
+    },
+)
+"""Steps."""
+
+RUN_ENDINGS: Final[dict[RunReason, str]] = {
     "NoMoreSteps": v.RUN_ENDED_FINISHED,
     "AutomaticallyExited": v.RUN_ENDED_EXITED,
     "AutomaticallyExitedDeletedStep": v.RUN_ENDED_EXITED,
@@ -122,25 +208,28 @@ _RUN_ENDINGS: Final = {
     "LeadConverted": v.RUN_ENDED_CONVERTED,
     "DaisyChained": v.RUN_ENDED_CHAINED,
 }
+"""What an ending is called, by reason; any other reason, or none, is ``run.ended.other``."""
 
-_STEP_ENDINGS: Final = {
+STEP_ENDINGS: Final[dict[StepReason, str]] = {
     "AutomaticallyCompleted": v.STEP_ENDED_COMPLETED,
     "ManuallyCompleted": v.STEP_ENDED_COMPLETED,
     "AutomaticallyExited": v.STEP_ENDED_EXITED,
     "ManuallySkipped": v.STEP_ENDED_SKIPPED,
 }
+"""What ``Completed`` is called, by reason; any other reason, or none, is ``step.ended.completed``."""
+
+_RUN_ENDING: Final = {str(reason): name for reason, name in RUN_ENDINGS.items()}
+_STEP_ENDING: Final = {str(reason): name for reason, name in STEP_ENDINGS.items()}
 
 
 def run_ending(reason: str | None) -> str:
     """The type of a run's ending by its CompletionReason."""
-    return _RUN_ENDINGS.get(reason or "", v.RUN_ENDED_OTHER)
+    return _RUN_ENDING.get(reason or "", v.RUN_ENDED_OTHER)
 
 
-def step_ending(state: str, reason: str | None) -> str:
-    """The type of a step's ending by State and CompletionReason."""
-    if state == "Cancelled":
-        return v.STEP_ENDED_CANCELLED
-    return _STEP_ENDINGS.get(reason or "", v.STEP_ENDED_COMPLETED)
+def step_ending(reason: str | None) -> str:
+    """The type of the ending of a ``Completed`` step by its CompletionReason."""
+    return _STEP_ENDING.get(reason or "", v.STEP_ENDED_COMPLETED)
 
 
 def run_transition(before: str, after: str | None, reason: str | None) -> tuple[tuple[str, ...], bool]:
@@ -151,27 +240,11 @@ def run_transition(before: str, after: str | None, reason: str | None) -> tuple[
         after: the state now; empty types for one that is not documented.
         reason: its CompletionReason.
     """
-    types, missed = _look_up(before, after, _RUN_LEGAL, _RUN_ARRIVAL, _RUN_MISSED)
-    return tuple(run_ending(reason) if kind == _ENDED else kind for kind in types), missed
+    types, missed = RUN.types(before, after)
+    return tuple(run_ending(reason) if kind == ENDED else kind for kind in types), missed
 
 
 def step_transition(before: str, after: str | None, reason: str | None) -> tuple[tuple[str, ...], bool]:
     """The events of a step's change of State, as :func:`run_transition` has them."""
-    types, missed = _look_up(before, after, _STEP_LEGAL, _STEP_ARRIVAL, _STEP_MISSED)
-    return tuple(step_ending(after or "", reason) if kind == _ENDED else kind for kind in types), missed
-
-
-def _look_up(
-    before: str,
-    after: str | None,
-    legal: dict[tuple[str, str], tuple[str, ...]],
-    arrival: dict[str, tuple[str, ...]],
-    missed: dict[tuple[str, str], tuple[str, ...]],
-) -> tuple[tuple[str, ...], bool]:
-    if after is None or before == after:
-        return (), False
-    found = legal.get((before, after))
-    if found is not None:
-        return found, False
-    types = missed.get((before, after)) or arrival.get(after, ())
-    return types, bool(types) and before != UNKNOWN
+    types, missed = STEP.types(before, after)
+    return tuple(step_ending(reason) if kind == ENDED else kind for kind in types), missed

@@ -2,11 +2,12 @@
 
 import re
 
-from tests.readme import README, rendered
+from tests.readme import PARTS, README, rendered
 
 
-def test_the_settings_table_is_that_of_the_code():
+def test_the_derived_parts_are_those_of_the_code():
     assert README.read_text() == rendered(), "run: python -m tests.readme"
+    assert [name for name in PARTS if f"<!-- {name}: " not in README.read_text()] == []
 
 
 def test_every_link_leads_somewhere():
