@@ -1,17 +1,27 @@
 """The lifecycle event: what handlers receive, what the journal holds, what ``--json`` prints.
 
-It is a frozen pydantic model whose JSON form is the same everywhere. The journal keeps that JSON; nothing is validated again on the hot
-path until a handler is about to receive it.
+It is a frozen pydantic model whose JSON form is the same everywhere. The journal keeps that JSON. What this service wrote there itself is
+not validated again: :meth:`LifecycleEvent.from_journal` makes records and positions of it when somebody looks at them, because most
+handlers look at a few fields of most events, and typing two whole records for each would cost more than everything else in delivery.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FieldSerializationInfo,
+    PrivateAttr,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic_core.core_schema import ValidationInfo
 
 from consumer.records import ENTITIES, ActionCadenceStepTracker, ActionCadenceTracker, Record
@@ -147,12 +157,29 @@ class LifecycleEvent(_Frozen):
     position: Position | None = None
     transaction: Transaction | None = None
 
+    _untyped: dict[str, Any] | None = PrivateAttr(None)
+    """What came from the journal and nobody has looked at yet, by field."""
+
     @field_validator("before", "after", mode="plain")
     @classmethod
     def _typed_by_entity(cls, value: Any, info: ValidationInfo) -> Record | None:
         if value is None or isinstance(value, Record):
             return value
-        return ENTITIES.get(info.data.get("entity") or "", Record).model_validate(value)
+        return _record(info.data.get("entity"), value)
+
+    @field_serializer("before", "after")
+    def _as_it_is_typed(self, value: Record | None, info: FieldSerializationInfo) -> dict[str, Any] | None:
+        # Left to itself the union warns about the plain validator's result.
+        if value is None:
+            return None
+        return value.model_dump(
+            mode=info.mode,
+            by_alias=info.by_alias,
+            exclude_unset=info.exclude_unset,
+            exclude_defaults=info.exclude_defaults,
+            exclude_none=info.exclude_none,
+            round_trip=info.round_trip,
+        )
 
     @classmethod
     def from_json(cls, data: bytes) -> LifecycleEvent:
@@ -166,6 +193,84 @@ class LifecycleEvent(_Frozen):
             raise ValueError("not a lifecycle event of a format this version reads")
         return cls.model_validate(value)
 
+    @classmethod
+    def from_journal(cls, data: bytes) -> LifecycleEvent:
+        """Read what this service wrote into its journal: as :meth:`from_json`, without validating again what was made from checked changes.
+
+        Records, position, transaction and error become typed when they are first looked at; nobody can tell the difference.
+
+        Raises:
+            ValueError: it is not a lifecycle event, or of a newer format.
+        """
+        value = orjson.loads(data)
+        if not isinstance(value, dict) or value.pop("v", FORMAT) > FORMAT:
+            raise ValueError("not a lifecycle event of a format this version reads")
+        if not _REQUIRED <= value.keys() <= _TOLD.keys():
+            return cls.model_validate(value)
+        told = {**_TOLD, **value}
+        told["time"] = datetime.fromisoformat(told["time"])
+        told["changed"] = tuple(told["changed"])
+        told["origin"] = Origin(told["origin"])
+        event = cls.__new__(cls)
+        untyped = {name: raw for name in _TYPED_LATER if (raw := told[name]) is not None}
+        for name in untyped:
+            del told[name]
+        for slot, content in (
+            ("__dict__", told),
+            ("__pydantic_fields_set__", set(value)),
+            ("__pydantic_extra__", None),
+            ("__pydantic_private__", {"_untyped": untyped}),
+        ):
+            object.__setattr__(event, slot, content)
+        return event
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _TYPED_LATER and self._untyped and name in self._untyped:
+            # The untyped value stays: copies share it.
+            self.__dict__[name] = typed = _TYPED_LATER[name](self.__dict__["entity"], self._untyped[name])
+            return typed
+        # The base has one for private attributes; type checkers are not told of it, lest every misspelling be allowed.
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    def _typed(self) -> LifecycleEvent:
+        if self._untyped is not None:
+            for name in self._untyped:
+                getattr(self, name)
+            # In the order of the fields, which is the order of the JSON.
+            told = self.__dict__
+            object.__setattr__(self, "__dict__", {name: told[name] for name in _TOLD})
+            self._untyped = None
+        return self
+
+    # Whatever looks at all fields at once looks at typed ones.
+
+    @model_validator(mode="after")
+    def _typed_in_company(self) -> LifecycleEvent:
+        # As a field of another model, which reads and writes it past the methods below.
+        return self._typed()
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """See pydantic."""
+        return super(LifecycleEvent, self._typed()).model_dump(**options)
+
+    def model_dump_json(self, **options: Any) -> str:
+        """See pydantic."""
+        return super(LifecycleEvent, self._typed()).model_dump_json(**options)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LifecycleEvent):
+            return NotImplemented
+        return self._typed().__dict__ == other._typed().__dict__
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __iter__(self) -> Generator[tuple[str, Any], None, None]:  # noqa: PYI058 - as in the base
+        return super(LifecycleEvent, self._typed()).__iter__()
+
+    def __repr_args__(self) -> Any:
+        return super(LifecycleEvent, self._typed()).__repr_args__()
+
     def to_json(self) -> bytes:
         """One line of NDJSON, without the line break; what is unknown is left out."""
         value = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"before", "after"})
@@ -174,3 +279,19 @@ class LifecycleEvent(_Frozen):
             if record is not None:
                 value[name] = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return orjson.dumps({"v": FORMAT, **value})
+
+
+def _record(entity: str | None, raw: Any) -> Record:
+    return ENTITIES.get(entity or "", Record).model_validate(raw)
+
+
+_TYPED_LATER: Final[dict[str, Callable[[str | None, Any], Any]]] = {
+    "before": _record,
+    "after": _record,
+    "error": lambda _, raw: ErrorDetail.model_validate(raw),
+    "position": lambda _, raw: Position.model_validate(raw),
+    "transaction": lambda _, raw: Transaction.model_validate(raw),
+}
+_REQUIRED: Final = frozenset({"id", "type", "time"})
+_TOLD: Final = {name: field.get_default() for name, field in LifecycleEvent.model_fields.items()}
+"""Field to what it is when the journal does not tell it."""

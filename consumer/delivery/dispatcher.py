@@ -160,7 +160,7 @@ class _Decoder:
 
 
 def _decode(entry: JournalEntry) -> LifecycleEvent:
-    return LifecycleEvent.from_json(entry.data)
+    return LifecycleEvent.from_journal(entry.data)
 
 
 class _SharedHttp:
