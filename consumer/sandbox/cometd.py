@@ -20,6 +20,7 @@ from consumer.sandbox.bayeux import Message
 from consumer.sandbox.bayeux_requests import cookies, parse, replay_id, subscription_names, wrong_version
 from consumer.sandbox.breakage import cut_response, json_response, reset_socket
 from consumer.sandbox.bus import Channels, EventBus
+from consumer.sandbox.deliveries import Deliveries
 from consumer.sandbox.sessions import Session, Sessions, Subscription
 from consumer.sandbox.weather import Trouble, Weather
 
@@ -55,6 +56,7 @@ class Cometd:
         channels: Channels,
         weather: Weather,
         authenticate: Authenticate,
+        deliveries: Deliveries,
         options: CometdOptions | None = None,
         seed: int = 1,
     ) -> None:
@@ -65,6 +67,7 @@ class Cometd:
             route_lifetime=self.options.route_lifetime_ms / 1000,
         )
         self._bus = bus
+        self._deliveries = deliveries
         self._channels = channels
         self._weather = weather
         self._admission = Admission(self.sessions, weather=weather, authenticate=authenticate)
@@ -256,12 +259,16 @@ class Cometd:
                 await self._wait_out(trouble)
             case "cut" | "malformed" | "close_socket":
                 exchange.trouble = trouble
+        if session.has_events(self._bus) and not self._deliveries.remaining:
+            self.sessions.forget(session)
+            return [orjson.dumps(bayeux.refused(message, bayeux.DAILY_LIMIT))]
         parts = session.take(
             self._bus,
             self._weather,
-            max_events=self.options.max_events_per_poll,
+            max_events=min(self.options.max_events_per_poll, self._deliveries.remaining),
             max_bytes=self.options.max_bytes_per_poll,
         )
+        self._deliveries.count(len(parts))
         if trouble is not None and trouble.kind == "server_disconnect":
             self._weather.happened("server_disconnect")
             self.sessions.forget(session)

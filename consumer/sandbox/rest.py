@@ -94,9 +94,16 @@ class Rest:
     def _admit(self, request: web.Request) -> None:
         if self._user_of(request.headers.get("Authorization", "")) is None:
             raise Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")
+        if self.requests >= self._daily_requests:
+            raise Refused(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
         self.requests += 1
         if len(request.raw_path) > _LONGEST_URL:
             raise Refused(414, "URI_TOO_LONG", "The length of the URI exceeds the 16,384 byte limit")
+
+    @property
+    def allocation(self) -> dict[str, int]:
+        """Requests a day, and how many are left."""
+        return {"Max": self._daily_requests, "Remaining": max(self._daily_requests - self.requests, 0)}
 
     async def versions(self, _request: web.Request) -> web.Response:
         """GET `/services/data`: the API versions, without a token."""
@@ -165,7 +172,7 @@ class Rest:
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """GET `/sobjects/<object>/<id>[?fields=]`: one live record."""
-        entity = self._entity(request)
+        entity = self.entity(request)
         given = request.match_info["id"]
         record_id = to_18(given)
         if record_id is None:
@@ -179,7 +186,7 @@ class Rest:
 
     async def retrieve_many(self, request: web.Request) -> web.StreamResponse:
         """POST `/composite/sobjects/<object>`: up to 2,000 records in the order asked, null for what is missing."""
-        entity = self._entity(request)
+        entity = self.entity(request)
         try:
             body = orjson.loads(await request.read())
             ids, names = list(body["ids"]), list(body["fields"])
@@ -197,7 +204,8 @@ class Rest:
             rows.append(None if record is None or gone else self._shown(version, entity, record, fields))
         return json_response(orjson.dumps(rows))
 
-    def _entity(self, request: web.Request) -> str:
+    def entity(self, request: web.Request) -> str:
+        """The object that the path names; raises `Refused` when there is none."""
         wanted = request.match_info["entity"].lower()
         for name in ENTITIES:
             if name.lower() == wanted:

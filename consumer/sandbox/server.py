@@ -31,9 +31,11 @@ from consumer.sandbox.change_events import ChangeEvent
 from consumer.sandbox.clock import Milliseconds, OrgClock
 from consumer.sandbox.cometd import Cometd, CometdOptions
 from consumer.sandbox.control import Control
+from consumer.sandbox.deliveries import Deliveries
 from consumer.sandbox.errors import PortUnavailable
 from consumer.sandbox.oauth import Credentials, OAuth, OAuthOptions
 from consumer.sandbox.org import Org, OrgOptions
+from consumer.sandbox.replication import Replication
 from consumer.sandbox.rest import Rest
 from consumer.sandbox.weather import Weather, WeatherOptions
 from consumer.sandbox.world import World, WorldOptions
@@ -57,6 +59,8 @@ class SandboxOptions:
         retention_ms: how long the bus keeps events, in org time (documented: 72 h).
         custom_channels: entities by channel name (`/data/<Name>__chn`).
         query_batch_size: most rows of a query page.
+        daily_requests: REST requests that are allowed.
+        daily_deliveries: events to subscribers that are allowed within 24 hours of org time (documented: 50,000 in the larger editions).
         tls: serve HTTPS with this context.
     """
 
@@ -69,6 +73,8 @@ class SandboxOptions:
     retention_ms: int = 72 * 3_600_000
     custom_channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     query_batch_size: int = 2_000
+    daily_requests: int = 100_000
+    daily_deliveries: int = 50_000_000
     cadences: tuple[CadencePlan, ...] = BUILT_IN
     tls: ssl.SSLContext | None = None
     org: OrgOptions = field(default_factory=OrgOptions)
@@ -103,15 +109,23 @@ class Sandbox:
             username="integration@sandbox.example",
         )
         self.oauth = OAuth(seed=seed, credentials=self.credentials, options=self.options.oauth)
+        self.deliveries = Deliveries(clock, self.options.daily_deliveries)
         self.cometd = Cometd(
             bus=self.bus,
             channels=channels,
             weather=self.weather,
             authenticate=self.oauth.user_of,
+            deliveries=self.deliveries,
             options=self.options.cometd,
             seed=seed,
         )
-        self.rest = Rest(self.org, user_of=self.oauth.user_of, batch_size=self.options.query_batch_size)
+        self.rest = Rest(
+            self.org,
+            user_of=self.oauth.user_of,
+            batch_size=self.options.query_batch_size,
+            daily_requests=self.options.daily_requests,
+        )
+        self.replication = Replication(self.org, self.rest, self.deliveries)
         self.actions = Actions(self.world, self.options.actions, user_of=self.oauth.user_of)
         self.port = 0
         self._committed = 0
@@ -207,6 +221,7 @@ class Sandbox:
         router.add_post("/services/oauth2/token", self.oauth.token)
         router.add_route("*", "/services/oauth2/revoke", self.oauth.revoke_endpoint)
         router.add_get("/services/oauth2/userinfo", self.oauth.userinfo)
+        self.replication.add_routes(router)
         self.rest.add_routes(router)
         self.actions.add_routes(router, self.rest.opened)
         Control(self).add_routes(router)

@@ -23,7 +23,7 @@ from consumer.sandbox.change_events import ChangeEvent, gap_of, overflow_of
 from consumer.sandbox.errors import UnknownTrouble
 from consumer.sandbox.ids import EMPTY_ID
 
-COMMIT_TROUBLE: Final = ("reorder", "swap", "republish", "gap", "overflow")
+COMMIT_TROUBLE: Final = ("reorder", "swap", "republish", "gap", "overflow", "suppress")
 DELIVERY_TROUBLE: Final = ("duplicate",)
 POLL_TROUBLE: Final = (
     "drop_session",
@@ -51,6 +51,7 @@ class WeatherOptions:
         swap: per transaction, to be published in reverse sequence.
         republish: per event, to be published again under a new replay id after `reorder_ms`.
         gap: per event, to become a header-only gap event.
+        suppress: per event, never to be published: Salesforce promises no delivery.
         duplicate: per delivered event, to be delivered again in a later poll with the same replay id.
         drop_session: per poll, to be answered `403::Unknown client`.
         stall: per poll, never to be answered.
@@ -67,6 +68,7 @@ class WeatherOptions:
     swap: float = 0.0
     republish: float = 0.0
     gap: float = 0.0
+    suppress: float = 0.0
     duplicate: float = 0.0
     drop_session: float = 0.0
     stall: float = 0.0
@@ -189,6 +191,9 @@ class Weather:
             events = events[::-1]
         published: list[tuple[ChangeEvent, int]] = []
         for event in events:
+            if self.strikes("suppress") is not None:
+                self.happened("suppress")
+                continue
             shape = event
             if self.strikes("gap") is not None:
                 self.happened("gap")

@@ -1,0 +1,111 @@
+"""REST for those who keep a copy: what changed, what was deleted, and how much may still be asked for.
+
+`updated` and `deleted` go by `SystemModstamp`, ignore the seconds of both dates and say in `latestDateCovered` from
+where the next call must go on; a date before the documented reach (30 and 15 days) is refused. Deleted records that are
+purged from the recycle bin stay in the delete log. `limits` shows what is left of the rolling day's deliveries: every
+event that goes out to a subscriber counts once for each of them.
+
+Source: REST API Developer Guide, "Get Updated", "Get Deleted", "Limits". How a date out of reach is refused, and that
+`latestDateCovered` is the whole minute, is read from examples and not said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from consumer.sandbox.breakage import json_response
+from consumer.sandbox.deliveries import DAY_MS, Deliveries
+from consumer.sandbox.org import Org
+from consumer.sandbox.rest import Refused, Rest
+from consumer.sandbox.schema import rest_time
+
+_UPDATED_REACH_MS: Final = 30 * DAY_MS
+_DELETED_REACH_MS: Final = 15 * DAY_MS
+_MINUTE_MS: Final = 60_000
+_MOST_IDS: Final = 600_000
+
+
+class Replication:
+    """`/sobjects/<object>/updated`, `/deleted` and `/limits`."""
+
+    def __init__(self, org: Org, rest: Rest, deliveries: Deliveries) -> None:
+        self._org = org
+        self._rest = rest
+        self._deliveries = deliveries
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Mount the resources; before those of `Rest`, whose record ids would match `updated`."""
+        data = "/services/data/v{version:[0-9]+[.][0-9]}"
+        for path, handler in (
+            (f"{data}/sobjects/{{entity}}/updated", self.updated),
+            (f"{data}/sobjects/{{entity}}/updated/", self.updated),
+            (f"{data}/sobjects/{{entity}}/deleted", self.deleted),
+            (f"{data}/sobjects/{{entity}}/deleted/", self.deleted),
+            (f"{data}/limits", self.limits),
+            (f"{data}/limits/", self.limits),
+        ):
+            router.add_get(path, self._rest.opened(handler))
+
+    async def updated(self, request: web.Request) -> web.StreamResponse:
+        """GET `?start=&end=`: ids of live records that were created or changed in the window."""
+        start, end, covered = self._window(request, _UPDATED_REACH_MS)
+        ids = [record["Id"] for record in self._in(request, start, end, lambda one: not one["IsDeleted"])]
+        return json_response(orjson.dumps({"ids": ids, "latestDateCovered": rest_time(covered)}))
+
+    async def deleted(self, request: web.Request) -> web.StreamResponse:
+        """GET `?start=&end=`: records that were deleted in the window, with the time."""
+        start, end, covered = self._window(request, _DELETED_REACH_MS)
+        gone = self._in(request, start, end, lambda one: one["IsDeleted"])
+        body = {
+            "deletedRecords": [
+                {"id": record["Id"], "deletedDate": rest_time(record["SystemModstamp"])} for record in gone
+            ],
+            "earliestDateAvailable": rest_time(_minute(self._org.clock() - _DELETED_REACH_MS)),
+            "latestDateCovered": rest_time(covered),
+        }
+        return json_response(orjson.dumps(body))
+
+    async def limits(self, _request: web.Request) -> web.StreamResponse:
+        """GET: allocations and what is left of them."""
+        left = {"Max": self._deliveries.most, "Remaining": self._deliveries.remaining}
+        body = {"DailyApiRequests": self._rest.allocation, "DailyDeliveredPlatformEvents": left}
+        return json_response(orjson.dumps(body))
+
+    def _in(
+        self, request: web.Request, start: int, end: int, wanted: Callable[[dict[str, Any]], bool]
+    ) -> list[dict[str, Any]]:
+        records = self._org.records[self._rest.entity(request)].values()
+        found = [one for one in records if start <= one["SystemModstamp"] < end and wanted(one)]
+        if len(found) > _MOST_IDS:
+            raise Refused(400, "EXCEEDED_ID_LIMIT", f"More than {_MOST_IDS} records in the window: narrow it")
+        return sorted(found, key=lambda one: (one["SystemModstamp"], one["Id"]))
+
+    def _window(self, request: web.Request, reach_ms: int) -> tuple[int, int, int]:
+        """Start, end and what is covered, whole minutes of epoch ms."""
+        start, end = (_date(request, name) for name in ("start", "end"))
+        now = self._org.clock()
+        if start < now - reach_ms:
+            raise Refused(
+                400, "INVALID_REPLICATION_DATE", f"start is more than {reach_ms // DAY_MS} days ago"
+            )
+        if end <= start:
+            raise Refused(400, "INVALID_REPLICATION_DATE", "end must be at least one minute after start")
+        covered = min(end, _minute(now))
+        return start, covered, covered
+
+
+def _date(request: web.Request, name: str) -> int:
+    try:
+        moment = datetime.fromisoformat(request.query[name])
+        return _minute(int(moment.timestamp() * 1000))
+    except (KeyError, ValueError) as malformed:
+        raise Refused(400, "INVALID_DATE", f"{name} must be an ISO 8601 date and time") from malformed
+
+
+def _minute(ms: int) -> int:
+    return ms // _MINUTE_MS * _MINUTE_MS
