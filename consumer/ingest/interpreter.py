@@ -87,7 +87,7 @@ class Interpreter:
     """
 
     def __init__(
-        self, store: IngestStore, lookup: Lookup, *, hydrate: bool = True, cache_size: int = 20_000
+        self, store: IngestStore, lookup: Lookup, *, hydrate: bool = True, cache_size: int = 4_000
     ) -> None:
         self._store = store
         self._lookup = lookup
