@@ -10,8 +10,8 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from random import Random
 from typing import TypeVar
 
@@ -38,6 +38,7 @@ from consumer.salesforce.auth import (
 )
 from consumer.salesforce.instance import InstanceName
 from consumer.salesforce.rest import RestClient
+from consumer.salesforce.rotation import KeptRefreshToken
 from consumer.salesforce.session import CometdSource
 from consumer.service import Service, ServiceOptions
 from consumer.settings import AuthFlow, SalesforceSettings, Settings
@@ -45,9 +46,10 @@ from consumer.stores.redis import RedisStore
 from consumer.stores.sqlite import SqliteStore
 from consumer.telemetry.delivery import DeliveryTelemetry
 from consumer.telemetry.events import IngestTelemetry, TenureTelemetry
-from consumer.telemetry.health import Health
+from consumer.telemetry.health import COMMIT_MARGIN_MS, Health
 from consumer.telemetry.logging import Redactor, configure_logging
 from consumer.telemetry.metrics import Metrics
+from consumer.telemetry.watchdogs import LoopWatch, RetentionWatch
 from consumer.web.server import WebServer
 
 __all__ = ["handlers_of", "make_service", "open_rest", "open_store", "serve"]
@@ -58,8 +60,12 @@ EXIT_FINE, EXIT_CUT_SHORT, EXIT_UNAVAILABLE, EXIT_NOT_PERMITTED = 0, 1, 69, 77
 _STORE_AGAIN_MS = 2_000
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
     """Run a replica until SIGTERM or SIGINT; a second signal stops it at once.
+
+    Args:
+        settings: everything it is told.
+        backoff: how long to wait after what; the defaults of the supervisor when None.
 
     Returns:
         The exit code: 0 after an orderly stop, 1 when something had to be cut short, 69 or 77 when only a person can go on.
@@ -73,7 +79,11 @@ async def serve(settings: Settings) -> int:
     handlers = handlers_of(settings)
     clock = SystemClock()
     metrics = Metrics()
-    health = Health(settings.channels, clock.monotonic_ms())
+    health = Health(
+        settings.channels,
+        clock.monotonic_ms(),
+        commit_limit_ms=settings.ordering.max_hold + COMMIT_MARGIN_MS,
+    )
     store = _store(settings, read_only=False)
     web = WebServer(
         health=health,
@@ -99,11 +109,13 @@ async def serve(settings: Settings) -> int:
             http=f"{settings.http.host}:{web.port}",
         )
         async with make_service(
-            settings, store, handlers, metrics, health, tenure_events, clock, redactor
+            settings, store, handlers, metrics, health, tenure_events, clock, redactor, backoff=backoff
         ) as service:
-            with _signals(service):
-                await _open(store, tenure_events, service)
-                code = EXIT_FINE if await service.run() else EXIT_CUT_SHORT
+            retention = RetentionWatch(store, metrics, clock, settings.channels)
+            async with LoopWatch(metrics), retention:
+                with _signals(service):
+                    await _open(store, tenure_events, service)
+                    code = EXIT_FINE if await service.run() else EXIT_CUT_SHORT
     except* (StopService, StoreForeign) as group:
         cause = _only(group)
         health.stopped(str(cause), "")
@@ -127,12 +139,13 @@ async def make_service(
     clock: Clock,
     redactor: Redactor,
     session_events: SupervisorEvents | None = None,
+    backoff: Backoff | None = None,
 ) -> AsyncIterator[Service]:
     """A replica on an opened store; ``session_events`` stands in for the usual telemetry of sessions."""
     tokens = TokenCache(
-        _grant(settings.salesforce),
+        _grant(settings.salesforce, store, tenure_events.store_unavailable, redactor),
         TokenEndpoint(clock),
-        lambda token: redactor.add(token.get_secret_value()),
+        lambda token: redactor.learn(token.get_secret_value()),
     )
     log = structlog.get_logger("service")
     version = settings.salesforce.api_version
@@ -146,7 +159,7 @@ async def make_service(
         instance,
         rest,
         handlers,
-        _options(settings),
+        _options(settings, backoff or Backoff()),
         clock,
         Random(),  # noqa: S311 - jitter
         events=tenure_events,
@@ -188,16 +201,22 @@ async def open_store(settings: Settings, *, read_only: bool = True) -> AsyncIter
 
 @asynccontextmanager
 async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, SalesforceActions]]:
-    """Salesforce for commands that ask or act: REST, and the actions over it."""
+    """Salesforce for commands that ask or act: REST, and the actions over it.
+
+    Raises:
+        StoreUnavailable: the OAuth flow is ``refresh_token``, whose tokens may rotate and are kept in the store, and it does not answer.
+    """
     clock = SystemClock()
-    rest = RestClient(
-        TokenCache(_grant(settings.salesforce), TokenEndpoint(clock)),
-        api_version=settings.salesforce.api_version,
-    )
-    try:
+    async with AsyncExitStack() as stack:
+        store = None
+        if settings.salesforce.auth is AuthFlow.REFRESH_TOKEN:
+            store = await stack.enter_async_context(open_store(settings, read_only=False))
+        rest = RestClient(
+            TokenCache(_grant(settings.salesforce, store), TokenEndpoint(clock)),
+            api_version=settings.salesforce.api_version,
+        )
+        stack.push_async_callback(rest.aclose)
         yield rest, _performer(settings, rest, clock)
-    finally:
-        await rest.aclose()
 
 
 # ---------------------------------------------------------------- pieces
@@ -236,7 +255,7 @@ async def _open(store: Store, events: TenureTelemetry, service: Service) -> None
             return
 
 
-def _options(settings: Settings) -> ServiceOptions:
+def _options(settings: Settings, backoff: Backoff) -> ServiceOptions:
     ordering = settings.ordering
     return ServiceOptions(
         holder=f"{socket.gethostname()}/{os.getpid()}",
@@ -255,12 +274,21 @@ def _options(settings: Settings) -> ServiceOptions:
             max_delay_ms=settings.commit.max_delay,
             hydrate=settings.state.hydrate,
         ),
-        backoff=Backoff(),
+        backoff=backoff,
     )
 
 
-def _grant(salesforce: SalesforceSettings) -> Grant:
-    """The OAuth flow of the settings, whose completeness they have checked."""
+def _ignore(_: str) -> None:
+    """A command ends with the error itself."""
+
+
+def _grant(
+    salesforce: SalesforceSettings,
+    store: Store | None,
+    store_failing: Callable[[str], None] = _ignore,
+    redactor: Redactor | None = None,
+) -> Grant:
+    """The OAuth flow of the settings, whose completeness they have checked; rotated refresh tokens are kept in ``store``."""
     match salesforce.auth:
         case AuthFlow.JWT:
             return JwtBearer(
@@ -274,11 +302,15 @@ def _grant(salesforce: SalesforceSettings) -> Grant:
                 _given(salesforce.client_id), _given(salesforce.client_secret), salesforce.login_url
             )
         case AuthFlow.REFRESH_TOKEN:
+            given = _given(salesforce.refresh_token)
+            kept = KeptRefreshToken(_given(store), given, (redactor or Redactor()).learn, store_failing)
             return RefreshToken(
                 _given(salesforce.client_id),
                 salesforce.client_secret,
-                _given(salesforce.refresh_token),
+                given,
                 salesforce.login_url,
+                kept.keep,
+                kept.recall,
             )
         case AuthFlow.PASSWORD:
             return Password(

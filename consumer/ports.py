@@ -32,6 +32,7 @@ __all__ = [
     "PastPosition",
     "PlaceStore",
     "SavedPlace",
+    "SecretStore",
     "Session",
     "SessionEnded",
     "SessionOpened",
@@ -72,12 +73,14 @@ class SessionOpened:
         resumed: per channel the replay option that was sent and acknowledged: ``-1``, ``-2`` or a replay id.
         server_ms: Salesforce time at the acknowledgement of the last channel; None when no ``Date`` came.
         received_ms: monotonic milliseconds.
+        poll_limit_ms: after so long without an answer a poll of this session counts as unanswered; None when nothing was advised.
     """
 
     session: int
     resumed: Mapping[str, str]
     server_ms: int | None
     received_ms: int
+    poll_limit_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,7 +497,31 @@ class PlaceStore(Protocol):
         ...
 
 
-class Store(LeaseStore, IngestStore, CheckpointStore, JournalStore, PlaceStore, Protocol):
+class SecretStore(Protocol):
+    """What outlives a process although it is nobody's state: credentials that Salesforce replaces while the service runs.
+
+    Not under the tenure: whoever exchanged a rotating refresh token holds the only valid one, and must be able to keep it also when the
+    lease was lost meanwhile. Two cannot: Salesforce takes the old one once. Values are opaque text; whoever keeps one encrypts it.
+    """
+
+    async def secret(self, name: str) -> str | None:
+        """What was kept under ``name``; None when nothing was.
+
+        Raises:
+            StoreUnavailable: it cannot be read now.
+        """
+        ...
+
+    async def save_secret(self, name: str, value: str) -> None:
+        """Keep ``value``, replacing what had this name; on return it is as safe as a commit.
+
+        Raises:
+            StoreUnavailable: whether it was written is unknown; write it again.
+        """
+        ...
+
+
+class Store(LeaseStore, IngestStore, CheckpointStore, JournalStore, PlaceStore, SecretStore, Protocol):
     """Everything at once: what ``consumer.stores`` implements and the conformance suite tests."""
 
     @property

@@ -45,6 +45,8 @@ __all__ = [
 
 _JWT_LIFE_S = 180
 
+_LAST_WORD_S = 5
+
 _PERMANENT = frozenset(
     {
         "invalid_grant",
@@ -226,7 +228,16 @@ class ClientCredentials:
 
 
 class RefreshToken:
-    """OAuth 2.0 refresh token. Where the app rotates them, each is good once: the next is handed to ``on_rotated`` to be stored."""
+    """OAuth 2.0 refresh token. Where the app rotates them, each is good once: the next is handed to ``on_rotated`` to be stored.
+
+    Args:
+        client_id: consumer key.
+        client_secret: consumer secret, where the app wants one.
+        refresh_token: of the settings.
+        login_url: where to ask.
+        recall: asked before each exchange for the token that was stored last, here or by another process; None when there is none.
+        on_rotated: stores the next one; a token is handed out once it has returned.
+    """
 
     def __init__(
         self,
@@ -235,15 +246,39 @@ class RefreshToken:
         refresh_token: SecretStr,
         login_url: str,
         on_rotated: Callable[[SecretStr], Awaitable[None]] | None = None,
+        recall: Callable[[], Awaitable[SecretStr | None]] | None = None,
     ) -> None:
         self._client_id = client_id
         self._client_secret = client_secret
         self._refresh_token = refresh_token
         self._login_url = login_url
         self._on_rotated = on_rotated
+        self._recall = recall
+        self._unstored = False
 
     async def obtain(self, endpoint: TokenEndpoint) -> AccessToken:
-        """See :meth:`Grant.obtain`; what ``on_rotated`` raises passes through."""
+        """See :meth:`Grant.obtain`; what ``on_rotated`` and ``recall`` raise passes through.
+
+        An exchange that has begun is brought to its end even if nobody waits for it any more, because its answer may hold the only refresh
+        token that is still good: for up to five seconds a cancelled caller waits for that.
+        """
+        exchange = asyncio.create_task(self._exchange(endpoint))
+        try:
+            await asyncio.wait({exchange})
+        except asyncio.CancelledError:
+            await asyncio.wait({exchange}, timeout=_LAST_WORD_S)
+            exchange.cancel()
+            await asyncio.gather(exchange, return_exceptions=True)
+            raise
+        return await exchange
+
+    async def _exchange(self, endpoint: TokenEndpoint) -> AccessToken:
+        if self._unstored and self._on_rotated is not None:
+            # Cut short while storing it: what is stored is spent.
+            await self._on_rotated(self._refresh_token)
+            self._unstored = False
+        elif self._recall is not None and (stored := await self._recall()) is not None:
+            self._refresh_token = stored
         secrets = [self._refresh_token]
         form = {
             "grant_type": "refresh_token",
@@ -259,7 +294,9 @@ class RefreshToken:
             # First here: even if it cannot be stored now, this process must not use the spent one again.
             self._refresh_token = SecretStr(rotated)
             if self._on_rotated is not None:
+                self._unstored = True
                 await self._on_rotated(self._refresh_token)
+                self._unstored = False
         return _token(answer, endpoint.clock)
 
 

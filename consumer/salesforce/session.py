@@ -125,7 +125,10 @@ class CometdSession:
             for exchange in await self._client.subscribe_all():
                 self._keep(exchange)
                 server_ms = exchange.server_ms if exchange.server_ms is not None else server_ms
-        return SessionOpened(self.number, dict(resume), server_ms, self._source.clock.monotonic_ms())
+        limit_ms = self._interval_ms + self._held_ms + self._limits.poll_margin_ms
+        return SessionOpened(
+            self.number, dict(resume), server_ms, self._source.clock.monotonic_ms(), limit_ms
+        )
 
     def answers(self) -> AsyncIterator[Answer]:
         """See :meth:`consumer.ports.Session.answers`."""

@@ -273,6 +273,17 @@ class RedisStore:
                 letters.append(IngestDeadLetter(**{**value, "raw": base64.b64decode(value["raw"])}))
         return letters
 
+    # ------------------------------------------------------------ secrets
+
+    async def secret(self, name: str) -> str | None:
+        """What was kept under a name."""
+        found = await self._call(self._redis.hget(self._meta, f"secret:{name}"))
+        return None if found is None else found.decode()
+
+    async def save_secret(self, name: str, value: str) -> None:
+        """Keep a value under a name."""
+        await self._call(self._redis.hset(self._meta, f"secret:{name}", value))
+
     # ------------------------------------------------------------ checkpoints
 
     async def history(self, channel: str | None, limit: int) -> list[PastPosition]:

@@ -329,6 +329,25 @@ class SqliteStore:
 
         return await self._read(look)
 
+    # ------------------------------------------------------------ secrets
+
+    async def secret(self, name: str) -> str | None:
+        """What was kept under a name."""
+
+        def look(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute("SELECT value FROM meta WHERE name = ?", (f"secret:{name}",)).fetchone()
+            return None if row is None else str(row[0])
+
+        return await self._read(look)
+
+    async def save_secret(self, name: str, value: str) -> None:
+        """Keep a value under a name."""
+        await self._write(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"secret:{name}", value)
+            )
+        )
+
     # ------------------------------------------------------------ checkpoints
 
     async def history(self, channel: str | None, limit: int) -> list[PastPosition]:

@@ -145,6 +145,8 @@ class IngestTelemetry:
 
     def session_opened(self, opened: SessionOpened) -> None:
         """Every channel is acknowledged."""
+        if opened.poll_limit_ms is not None:
+            self._health.poll_limit(opened.poll_limit_ms)
         self._health.session_opened(opened.received_ms, opened.session, opened.resumed)
         self._acknowledge(frozenset(opened.resumed))
         self._log.info("session_opened", session=opened.session, resumed=dict(opened.resumed))
@@ -152,7 +154,7 @@ class IngestTelemetry:
     def polled(self, answer: Answer) -> None:
         """A poll was answered."""
         self._polled_ms = answer.received_ms
-        self._health.polled(answer.received_ms)
+        self._health.polled(answer.received_ms, len(answer.messages))
 
     def session_ended(
         self, number: int, reason: EndReason, next_in_ms: int | None, body: bytes | None
@@ -191,6 +193,7 @@ class IngestTelemetry:
         if counter is None:
             counter = self._received[channel] = self._metrics.counter(MetricName.RECEIVED, channel)
         counter.inc(changes)
+        self._health.received(self._clock.monotonic_ms())
 
     def bad_event(self, letter: IngestDeadLetter) -> None:
         """A message could not be understood."""
@@ -256,6 +259,7 @@ class IngestTelemetry:
     def held(self, changes: int) -> None:
         """So many changes are held back now."""
         self._held.set(changes)
+        self._health.held(changes)
 
     # -------------------------------------------------------- commits
 

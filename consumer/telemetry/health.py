@@ -15,10 +15,16 @@ from typing import Any, Literal
 
 from consumer.durations import in_words
 
-__all__ = ["Health", "HealthReport"]
+__all__ = ["COMMIT_MARGIN_MS", "Health", "HealthReport"]
 
 POLL_LIMIT_MS = 125_000
 """Salesforce's advice timeout (110 s) plus a margin of 15 s: the longest time an answered poll may take."""
+
+COMMIT_MARGIN_MS = 15_000
+"""What is held back for ordering as long as it may be must be committed so soon after."""
+
+_TURN_LIMIT_MS = 15_000
+"""Ingest takes up what was handed over in milliseconds; a commit that the store does not answer is told on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,11 @@ class _Commits:
     last_ms: int | None = None
     count: int = 0
     trouble: _Trouble | None = None
+    handed_over_ms: int | None = None
+    """Since when something has been handed to ingest that it has not looked at."""
+    waiting_ms: int | None = None
+    """Since when changes have been waiting without any commit."""
+    held: int = 0
 
 
 @dataclass(slots=True)
@@ -90,12 +101,20 @@ class Health:
         channels: the configured channels; all must be acknowledged.
         now_ms: when the service started.
         poll_limit_ms: longest time without an answered poll.
+        commit_limit_ms: longest time in which changes wait and nothing is committed.
     """
 
-    def __init__(self, channels: Sequence[str], now_ms: int, poll_limit_ms: int = POLL_LIMIT_MS) -> None:
+    def __init__(
+        self,
+        channels: Sequence[str],
+        now_ms: int,
+        poll_limit_ms: int = POLL_LIMIT_MS,
+        commit_limit_ms: int = 5_000 + COMMIT_MARGIN_MS,
+    ) -> None:
         self._channels = tuple(channels)
         self._started_ms = now_ms
         self._poll_limit_ms = poll_limit_ms
+        self._commit_limit_ms = commit_limit_ms
         self._facts = _Facts()
 
     # -------------------------------------------------------- facts: tenure
@@ -117,7 +136,9 @@ class Health:
         """The tenure is over; ``holder`` has the lease now, where known. Sessions and commits of the old tenure mean nothing any more."""
         self._facts.lease = _Lease("lost", holder, now_ms)
         self._facts.session = _Session(number=self._facts.session.number, since_ms=now_ms)
-        self._facts.commits.trouble = None
+        commits = self._facts.commits
+        commits.trouble = commits.handed_over_ms = commits.waiting_ms = None
+        commits.held = 0
         self._facts.bad_input.clear()
 
     # -------------------------------------------------------- facts: session
@@ -137,9 +158,11 @@ class Health:
         )
         self._facts.authentication = None
 
-    def polled(self, now_ms: int) -> None:
-        """A poll was answered, with events or without."""
+    def polled(self, now_ms: int, messages: int = 0) -> None:
+        """A poll was answered, with so many messages; ingest is given them."""
         self._facts.session.answered_ms = now_ms
+        if messages and self._facts.commits.handed_over_ms is None:
+            self._facts.commits.handed_over_ms = now_ms
 
     def session_ended(self, now_ms: int, reason: str, next_attempt_ms: int | None) -> None:
         """The session is over because of ``reason`` (``code: detail``); the next opens at ``next_attempt_ms`` (None: unknown)."""
@@ -162,11 +185,23 @@ class Health:
 
     # -------------------------------------------------------- facts: store
 
+    def received(self, now_ms: int) -> None:
+        """Ingest has taken changes in; a commit has to follow."""
+        if self._facts.commits.waiting_ms is None:
+            self._facts.commits.waiting_ms = now_ms
+
+    def held(self, changes: int) -> None:
+        """Ingest has looked at everything that was handed over, and holds so many changes back."""
+        self._facts.commits.handed_over_ms = None
+        self._facts.commits.held = changes
+
     def committed(self, now_ms: int) -> None:
         """A commit was applied, so the store works."""
-        self._facts.commits.last_ms = now_ms
-        self._facts.commits.count += 1
-        self._facts.commits.trouble = None
+        commits = self._facts.commits
+        commits.last_ms = now_ms
+        commits.count += 1
+        commits.trouble = None
+        commits.waiting_ms = now_ms if commits.held else None
         self._facts.store = None
 
     def commit_failing(self, now_ms: int, why: str) -> None:
@@ -236,6 +271,8 @@ class Health:
         if facts.commits.trouble is not None:
             trouble = facts.commits.trouble
             reasons.append(f"Commits have been failing for {_for(now_ms, trouble.since_ms)}: {trouble.what}")
+        else:
+            reasons += self._stalled_reasons(now_ms)
         if facts.authentication is not None:
             trouble = facts.authentication
             reasons.append(
@@ -247,6 +284,18 @@ class Health:
             f"Channel {channel} is stuck: {what}" for channel, what in sorted(facts.bad_input.items())
         ]
         return reasons
+
+    def _stalled_reasons(self, now_ms: int) -> list[str]:
+        commits = self._facts.commits
+        if commits.handed_over_ms is not None and now_ms - commits.handed_over_ms > _TURN_LIMIT_MS:
+            return [
+                f"Ingest has not taken up what Salesforce sent {_for(now_ms, commits.handed_over_ms)} ago."
+            ]
+        if commits.waiting_ms is not None and now_ms - commits.waiting_ms > self._commit_limit_ms:
+            return [
+                f"Changes have been waiting for {_for(now_ms, commits.waiting_ms)} and nothing is committed."
+            ]
+        return []
 
     def _lease_reason(self, now_ms: int) -> str:
         lease = self._facts.lease

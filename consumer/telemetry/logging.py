@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TextIO
 from urllib.parse import quote, quote_plus
@@ -26,6 +27,9 @@ HIDDEN = "[secret]"
 SHORTEST = 4
 """Characters; shorter secrets are not searched for, they would garble every line."""
 
+LEARNED = 64
+"""Tokens that are remembered; a service that signs in every minute for months must not grow by each."""
+
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -33,17 +37,31 @@ class Redactor:
     """A structlog processor that removes registered secrets from every string, also inside lists and mappings, in keys and in bytes."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._given: frozenset[str] = frozenset()
+        self._learned: deque[str] = deque(maxlen=LEARNED)
         self._spellings: tuple[str, ...] = ()
         for secret in secrets:
             self.add(secret)
 
     def add(self, secret: str) -> None:
-        """Keep ``secret`` out of every later line; for tokens that were got while running."""
-        spellings = {secret, quote(secret, safe=""), quote_plus(secret)}
-        if "\n" in secret:
-            # A key is long and wrapped; its lines turn up one by one. The dashed lines are not secret.
-            spellings |= {line for line in secret.splitlines() if not line.startswith("-----")}
-        known = {*self._spellings, *(spelling for spelling in spellings if len(spelling) >= SHORTEST)}
+        """Keep ``secret`` out of every later line."""
+        self._given |= {secret}
+        self._spell()
+
+    def learn(self, secret: str) -> None:
+        """Keep a token that was got while running out of the lines, until so many newer ones have followed that nobody can hold it."""
+        if secret not in self._learned:
+            self._learned.append(secret)
+            self._spell()
+
+    def _spell(self) -> None:
+        known: set[str] = set()
+        for secret in (*self._given, *self._learned):
+            known |= {secret, quote(secret, safe=""), quote_plus(secret)}
+            if "\n" in secret:
+                # A key is long and wrapped; its lines turn up one by one. The dashed lines are not secret.
+                known |= {line for line in secret.splitlines() if not line.startswith("-----")}
+        known = {spelling for spelling in known if len(spelling) >= SHORTEST}
         # Longest first, so that a secret that contains another one disappears whole.
         self._spellings = tuple(sorted(known, key=lambda spelling: (-len(spelling), spelling)))
 

@@ -47,6 +47,9 @@ class MetricName(StrEnum):
     HANDLER_LAG = "cadence_handler_lag_events"
     HANDLER_OFFSET = "cadence_handler_offset"
     HANDLER_SECONDS = "cadence_handler_seconds"
+    RETENTION_HEADROOM_SECONDS = "cadence_retention_headroom_seconds"
+    POLLED_THROUGH_SECONDS = "cadence_polled_through_timestamp_seconds"
+    LOOP_STALLS = "cadence_loop_stalls_total"
     TENURE = "cadence_tenure"
     READY = "cadence_ready"
     BUILD_INFO = "cadence_build_info"
@@ -129,6 +132,19 @@ CATALOGUE: dict[MetricName, Declared] = {
     ),
     MetricName.HANDLER_SECONDS: Declared(
         "histogram", "Duration of a handler call in seconds.", ("handler",), _LONG
+    ),
+    MetricName.RETENTION_HEADROOM_SECONDS: Declared(
+        "gauge",
+        "Seconds until Salesforce (72 h of retention) may have dropped changes that are not committed here, if nothing moves until then.",
+        ("channel",),
+    ),
+    MetricName.POLLED_THROUGH_SECONDS: Declared(
+        "gauge",
+        "Salesforce time, in seconds since the epoch, up to which nothing of the channel can have been missed; moves every ten minutes.",
+        ("channel",),
+    ),
+    MetricName.LOOP_STALLS: Declared(
+        "counter", "How often the event loop stood still for so long that probes went unanswered."
     ),
     MetricName.TENURE: Declared("gauge", "1 while this process holds the lease, else 0."),
     MetricName.READY: Declared("gauge", "1 while the service is ready, else 0."),

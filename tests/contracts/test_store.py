@@ -347,3 +347,26 @@ async def test_a_place_past_the_journals_end_is_refused(store, tenure):
         await store.save_place(tenure, "h", SavedPlace(1, b"a", through=3))
     assert await store.place("h") is None
     await store.save_place(tenure, "h", SavedPlace(1, b"a", through=2))
+
+
+async def test_a_secret_is_kept_until_it_is_replaced_and_needs_no_tenure(store, new_store):
+    assert await store.secret("refresh_token/a") is None
+    await store.save_secret("refresh_token/a", "one")
+    await store.save_secret("refresh_token/b", "other")
+    await store.save_secret("refresh_token/a", "two")
+    again = new_store()
+    await again.open()
+    try:
+        assert await again.secret("refresh_token/a") == "two"
+        assert await again.secret("refresh_token/b") == "other"
+        assert await again.org_id() is None
+    finally:
+        await again.aclose()
+
+
+async def test_a_secret_can_be_kept_after_the_lease_is_lost(store, tenure):
+    await store.move({})
+    with pytest.raises(CommitRefused):
+        await store.commit(commit_of(tenure, 1, events=1))
+    await store.save_secret("refresh_token/a", "one")
+    assert await store.secret("refresh_token/a") == "one"

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
 from consumer.clock import SystemClock
-from consumer.errors import AuthenticationFailed
+from consumer.errors import AuthenticationFailed, StoreUnavailable
 from consumer.salesforce.auth import (
     ClientCredentials,
     GivenAccessToken,
@@ -21,6 +21,7 @@ from consumer.salesforce.auth import (
     TokenCache,
     TokenEndpoint,
 )
+from consumer.salesforce.rotation import KeptRefreshToken
 
 WALL_MS = 1_800_000_000_000
 
@@ -181,17 +182,119 @@ async def test_a_rotated_refresh_token_is_used_next_and_given_away_to_be_stored(
 
 
 async def test_a_rotated_refresh_token_survives_a_store_that_cannot_take_it(login):
-    async def store(token):
-        del token
-        raise RuntimeError("the store is gone")
+    stored = []
+    trouble = [RuntimeError("the store is gone")]
 
-    grant = RefreshToken("app", SecretStr("hush"), SecretStr("first"), login.url, store)
+    async def store(token):
+        if trouble:
+            raise trouble.pop()
+        stored.append(token.get_secret_value())
+
+    async def recall():
+        return SecretStr("first")
+
+    grant = RefreshToken("app", SecretStr("hush"), SecretStr("first"), login.url, store, recall)
     login.steps = [(200, login.answer(refresh_token="second"))]
     with pytest.raises(RuntimeError):
         await grant.obtain(ENDPOINT)
     await grant.obtain(ENDPOINT)
-    assert login.forms[1]["refresh_token"] == "second"
+    assert login.forms[1]["refresh_token"] == "second", "not the spent one, which is all that the store has"
     assert login.forms[1]["client_secret"] == "hush"
+    assert stored == ["second"]
+
+
+async def test_a_caller_that_goes_away_does_not_take_the_only_valid_refresh_token_with_it(login):
+    stored = []
+
+    async def store(token):
+        stored.append(token.get_secret_value())
+
+    grant = RefreshToken("app", None, SecretStr("first"), login.url, store)
+    login.steps = [(200, login.answer(refresh_token="second"))]
+    login.gate = asyncio.Event()
+    caller = asyncio.create_task(grant.obtain(ENDPOINT))
+    async with asyncio.timeout(5):
+        while not login.forms:
+            await asyncio.sleep(0.001)
+    caller.cancel()
+    await asyncio.sleep(0)
+    login.gate.set()
+    await asyncio.wait({caller})
+    assert caller.cancelled()
+    assert stored == ["second"]
+
+
+class Vault:
+    """A store of secrets that may be away."""
+
+    def __init__(self):
+        self.kept = {}
+        self.away = 0
+
+    async def secret(self, name):
+        if self.away:
+            raise StoreUnavailable("vault", "away")
+        return self.kept.get(name)
+
+    async def save_secret(self, name, value):
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("vault", "away")
+        self.kept[name] = value
+
+
+def kept_in(vault, given="first"):
+    heard = {"learned": [], "failing": []}
+    kept = KeptRefreshToken(vault, SecretStr(given), heard["learned"].append, heard["failing"].append)
+    return kept, heard
+
+
+async def test_a_rotated_refresh_token_is_found_by_the_next_process_and_nowhere_in_the_clear(login):
+    vault = Vault()
+    for _ in range(3):
+        kept, heard = kept_in(vault)
+        grant = RefreshToken("app", None, SecretStr("first"), login.url, kept.keep, kept.recall)
+        login.steps = [(200, login.answer(refresh_token=f"rotated-{len(login.forms)}"))]
+        await grant.obtain(ENDPOINT)
+        assert heard["learned"][-1] == f"rotated-{len(login.forms) - 1}", "kept out of the logs too"
+    assert [form["refresh_token"] for form in login.forms] == ["first", "rotated-0", "rotated-1"]
+    assert len(vault.kept) == 1
+    assert "rotated" not in str(vault.kept)
+    assert "first" not in str(vault.kept)
+
+
+async def test_a_new_refresh_token_in_the_settings_wins_over_what_was_kept_for_the_old_one():
+    vault = Vault()
+    await kept_in(vault, "old")[0].keep(SecretStr("descendant"))
+    assert await kept_in(vault, "new")[0].recall() is None
+    assert (await kept_in(vault, "old")[0].recall()).get_secret_value() == "descendant"
+
+
+@pytest.mark.looptime
+async def test_no_token_is_handed_out_before_the_store_has_the_next_refresh_token():
+    vault = Vault()
+    vault.away = 3
+    kept, heard = kept_in(vault)
+    await kept.keep(SecretStr("second"))
+    assert heard["failing"] == ["away"] * 3
+    assert asyncio.get_running_loop().time() == 3
+    assert (await kept.recall()).get_secret_value() == "second"
+
+
+async def test_a_store_that_is_away_is_a_failed_sign_in_that_is_tried_again():
+    vault = Vault()
+    vault.away = 1
+    failure = await failure_of(kept_in(vault)[0].recall())
+    assert (failure.code, failure.permanent) == ("store_unavailable", False)
+
+
+async def test_a_kept_token_that_cannot_be_read_is_a_matter_for_a_person():
+    vault = Vault()
+    kept, _ = kept_in(vault)
+    await kept.keep(SecretStr("second"))
+    vault.kept = dict.fromkeys(vault.kept, "rubbish")
+    failure = await failure_of(kept.recall())
+    assert (failure.code, failure.permanent) == ("kept_token_unreadable", True)
 
 
 async def test_a_given_token_asks_whose_it_is(login):

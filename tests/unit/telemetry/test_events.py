@@ -71,6 +71,27 @@ def test_an_opened_and_polled_session_makes_the_lease_holder_ready(world):
     assert "cadence_since_last_poll_seconds 2.5" in text
 
 
+def test_the_servers_advice_decides_how_long_polls_may_be_silent(world):
+    world.tenure.won("pod-1")
+    world.ingest.session_opened(SessionOpened(1, {A: "-1"}, None, 1_000, 17_000))
+    assert world.health.report(18_000).ready
+    assert world.health.report(18_001).reasons == [
+        "Salesforce has not answered a poll for 17 s (at most 17 s is normal)."
+    ]
+
+
+def test_changes_that_were_received_and_are_not_committed_make_it_not_ready(world):
+    world.tenure.won("pod-1")
+    world.ingest.session_opened(SessionOpened(1, {A: "-1"}, None, 1_000))
+    world.ingest.received(A, 3)
+    world.ingest.held(3)
+    assert world.health.report(21_000).ready
+    assert not world.health.report(21_001).ready
+    world.ingest.held(0)
+    world.ingest.committed(summary())
+    assert world.health.report(21_001).ready
+
+
 def test_an_ended_session_is_logged_with_what_comes_next_and_counted_by_reason(world):
     world.tenure.won("pod-1")
     world.ingest.session_opened(SessionOpened(1, {A: "-1"}, None, 1_000))

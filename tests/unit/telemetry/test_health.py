@@ -133,6 +133,58 @@ def test_failing_commits_count_from_the_first_failure_and_end_with_a_success():
     assert reasons(health, 21_000) == []
 
 
+def test_changes_that_wait_while_nothing_is_committed_are_a_reason_until_a_commit():
+    health = healthy()
+    health.received(10_000)
+    health.held(3)
+    health.received(20_000)
+    assert reasons(health, 30_000) == []
+    assert reasons(health, 30_001) == ["Changes have been waiting for 20 s and nothing is committed."]
+    health.committed(31_000)
+    assert reasons(health, 51_000) == [], "three are still held, and have as long again"
+    assert reasons(health, 51_001) == ["Changes have been waiting for 20 s and nothing is committed."]
+    health.held(0)
+    health.committed(52_000)
+    assert reasons(health, 120_000) == []
+
+
+def test_a_long_hold_that_was_configured_is_no_stall():
+    health = Health([A], 0, commit_limit_ms=75_000)
+    health.lease_held(0, "pod-1")
+    health.session_opened(0, 1, [A])
+    health.received(0)
+    assert reasons(health, 75_000) == []
+    assert len(reasons(health, 75_001)) == 1
+
+
+def test_an_answer_that_nobody_takes_up_is_a_reason_even_before_its_changes_are_known():
+    health = healthy()
+    health.polled(10_000, 5)
+    health.polled(20_000, 5)
+    assert reasons(health, 25_000) == []
+    assert reasons(health, 25_001) == ["Ingest has not taken up what Salesforce sent 15 s ago."]
+    health.held(0)
+    assert reasons(health, 26_000) == []
+
+
+def test_an_idle_stream_is_no_stall():
+    health = healthy()
+    for now_ms in range(0, 1_000_000, 100_000):
+        health.polled(now_ms)
+        assert reasons(health, now_ms + 99_999) == []
+
+
+def test_commits_that_fail_are_said_once_and_a_new_tenure_knows_nothing_of_the_old_one():
+    health = healthy()
+    health.received(0)
+    health.commit_failing(90_000, "disk full")
+    assert reasons(health, 100_000) == ["Commits have been failing for 10 s: disk full"]
+    health.lease_lost(100_000)
+    health.lease_held(101_000, "pod-1")
+    health.session_opened(102_000, 2, [A, B])
+    assert reasons(health, 103_000) == []
+
+
 def test_an_unavailable_store_is_said_by_a_standby_too():
     health = Health([A], 0)
     health.lease_waiting(0, "pod-2")

@@ -1,0 +1,211 @@
+"""Who watches when nothing fails and nothing moves.
+
+Most trouble raises an error somewhere, and health hears of it. Two kinds do not. An event loop that one call keeps busy answers no probe,
+polls nothing, commits nothing and reports nothing, because all of that would be its own work: :class:`LoopWatch` looks at it from a thread
+and says once where it stands. And a position that ages towards Salesforce's 72 hours loses changes without any error, on the day somebody
+starts the service again: :class:`RetentionWatch` says how much time is left, also on a standby and also while no session can be opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Protocol, Self
+
+import structlog
+
+from consumer.clock import Clock
+from consumer.durations import in_words
+from consumer.errors import StoreError
+from consumer.ports import ChannelState
+from consumer.telemetry.metrics import MetricName, Metrics
+
+__all__ = ["LoopWatch", "PositionReader", "RetentionWatch", "headroom_ms"]
+
+RETENTION_MS = 72 * 3_600_000
+"""Change events stay on the bus for three days (documented)."""
+
+_SHORT_MS = (24 * 3_600_000, 6 * 3_600_000, 3_600_000)
+"""At each of these the log says that time is running out."""
+
+_LOOK_EVERY_MS = 15_000
+_FIRST_LOOK_EVERY_MS = 1_000
+"""Until there is a position to show."""
+
+
+class LoopWatch:
+    """Notices when the event loop that entered it stops turning.
+
+    Args:
+        metrics: counts the stalls.
+        limit_ms: so long without a turn is one. Probes usually give up after less.
+    """
+
+    def __init__(self, metrics: Metrics, limit_ms: int = 5_000) -> None:
+        self._log = structlog.get_logger()
+        self._stalls = metrics.counter(MetricName.LOOP_STALLS)
+        self._limit_s = limit_ms / 1000
+        self._step_s = self._limit_s / 5
+        self._stop = threading.Event()
+        self._turned_at = 0.0
+        self._loop_thread = 0
+        self._beat: asyncio.TimerHandle | None = None
+        self._thread: threading.Thread | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop_thread = threading.get_ident()
+        self._turn(asyncio.get_running_loop())
+        self._thread = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._beat is not None:
+            self._beat.cancel()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._turned_at = time.monotonic()
+        self._beat = loop.call_later(self._step_s, self._turn, loop)
+
+    def _watch(self) -> None:
+        stalled_at: float | None = None
+        looked_at = time.monotonic()
+        while not self._stop.wait(self._step_s):
+            now = time.monotonic()
+            was_frozen, looked_at = now - looked_at > self._limit_s, now
+            turned_at = self._turned_at
+            if stalled_at is None and now - turned_at > self._limit_s and not was_frozen:
+                # A process that was frozen as a whole (this thread too) is no news: its loop turns again as soon as it does.
+                stalled_at = turned_at
+                self._stalls.inc()
+                self._log.error("loop_stalled", for_ms=_ms(now - turned_at), where=self._where())
+            elif stalled_at is not None and turned_at > stalled_at:
+                self._log.warning("loop_turns_again", after_ms=_ms(turned_at - stalled_at))
+                stalled_at = None
+
+    def _where(self) -> list[str]:
+        """The innermost calls of the loop's thread; no values, so no secrets."""
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - what the faulthandler of the standard library reads too
+        if frame is None:
+            return []
+        stack = traceback.extract_stack(frame)[-12:]
+        return [f"{each.filename}:{each.lineno} {each.name}" for each in stack]
+
+
+class PositionReader(Protocol):
+    """What the watch asks of a store."""
+
+    async def channels(self) -> dict[str, ChannelState]:
+        """Every remembered channel."""
+        ...
+
+
+def headroom_ms(known: ChannelState, now_ms: int) -> int:
+    """How long it takes until changes that are not committed may be gone from the bus; negative when they may be gone already.
+
+    Counted from the newest of: the position moved, polls were answered with nothing left over, the channel was first subscribed.
+
+    Args:
+        known: of the channel.
+        now_ms: wall milliseconds.
+    """
+    safe_ms = max(known.position_ms or 0, known.polled_through_ms or 0, known.birth_ms)
+    return safe_ms + RETENTION_MS - now_ms
+
+
+class RetentionWatch:
+    """Reads the stored positions now and then; the metrics compute their age whenever they are asked.
+
+    Args:
+        store: may be unreachable: what was read last goes on ageing.
+        metrics: shows the headroom.
+        clock: wall.
+        channels: the configured ones.
+        every_ms: between two looks.
+    """
+
+    def __init__(
+        self,
+        store: PositionReader,
+        metrics: Metrics,
+        clock: Clock,
+        channels: Sequence[str],
+        every_ms: int = _LOOK_EVERY_MS,
+    ) -> None:
+        self._log = structlog.get_logger()
+        self._store = store
+        self._clock = clock
+        self._channels = tuple(channels)
+        self._every_ms = every_ms
+        self._known: Mapping[str, ChannelState] = {}
+        self._said: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        for channel in self._channels:
+            headroom = metrics.gauge(MetricName.RETENTION_HEADROOM_SECONDS, channel)
+            headroom.set_function(partial(self._headroom, channel))
+            through = metrics.gauge(MetricName.POLLED_THROUGH_SECONDS, channel)
+            through.set_function(partial(self._through, channel))
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch(), name="retention-watch")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def look(self) -> None:
+        """Read the positions and say so where time is running out; a store that does not answer is somebody else's news."""
+        try:
+            self._known = await self._store.channels()
+        except StoreError:
+            self._log.debug("positions_unread")
+        for channel in self._channels:
+            known = self._known.get(channel)
+            if known is not None:
+                self._judge(channel, headroom_ms(known, self._clock.wall_ms()))
+
+    async def _watch(self) -> None:
+        while True:
+            await self.look()
+            every_ms = self._every_ms if self._known else min(self._every_ms, _FIRST_LOOK_EVERY_MS)
+            await asyncio.sleep(every_ms / 1000)
+
+    def _judge(self, channel: str, left_ms: int) -> None:
+        """Once for each mark that is passed, until the position moves again."""
+        passed = sum(left_ms < mark for mark in (*_SHORT_MS, 0))
+        if passed > self._said.get(channel, 0):
+            action = "Salesforce keeps changes for 72 h: see /readyz for what holds the stream up."
+            if left_ms <= 0:
+                self._log.error("retention_passed", channel=channel, since=in_words(-left_ms), action=action)
+            else:
+                self._log.error("retention_short", channel=channel, left=in_words(left_ms), action=action)
+        self._said[channel] = passed
+
+    def _headroom(self, channel: str) -> float:
+        known = self._known.get(channel)
+        return float("nan") if known is None else headroom_ms(known, self._clock.wall_ms()) / 1000
+
+    def _through(self, channel: str) -> float:
+        known = self._known.get(channel)
+        if known is None or known.polled_through_ms is None:
+            return float("nan")
+        return known.polled_through_ms / 1000
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
