@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types contracts tests chaos model mutants format lock clean check-python
+.PHONY: help demo test lint types contracts tests chaos storm model mutants format lock clean check-python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +56,10 @@ tests: $(VENV)/.dev
 # Long rounds of kills, lost answers, restores and frozen replicas on a real Redis.
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --rounds 30
+
+# Half an hour of connection faults on the service with a real Redis; in the suite a minute, in CI five.
+storm: $(VENV)/.dev
+	$(BIN)/python -m tests.storm --minutes 30
 
 # 100,000 random schedules of the protocol, beside a model that predicts every answer of the store; in the suite 5,000.
 model: $(VENV)/.dev

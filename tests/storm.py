@@ -1,0 +1,223 @@
+"""A storm of connection faults on the real service with a real Redis, while events flow.
+
+    python -m tests.storm --minutes 30
+    python -m tests.storm --minutes 5 --seed 7
+
+Every 0.3 to 1 s something breaks: the wire is reset, cut or frozen for a moment, nobody listens, Salesforce forgets the client, disconnects
+it, refuses a handshake or a subscription, answers with some proxy's HTML or with half of its JSON, takes the token back, or signs nobody in.
+Nobody helps. In the end the journal is what an oracle computes from the org's ledger: nothing missing, nothing twice, the order kept. What
+the process occupies is measured all along; its slope after the first quarter must stay below 1 MB an hour (checked from 20 minutes on,
+because over less a regression says nothing).
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from consumer.sandbox import CometdOptions, SandboxOptions, WeatherOptions
+from tests.acceptance.connection import Link, connected
+from tests.redis_server import RedisServer
+
+QUICK = {
+    "first_ms": 100,
+    "most_ms": 600,
+    "apart_ms": 100,
+    "healthy_ms": 2_000,
+    "locked_first_ms": 300,
+    "locked_most_ms": 600,
+}
+"""With the waits of the command it would spend the storm waiting, which is wise and tests little."""
+MOST_SLOPE_MB_H = 1.0
+LONG_S = 20 * 60
+WEATHER = WeatherOptions(reorder=0.05, swap=0.03, republish=0.03, duplicate=0.05, reorder_ms=(50, 200))
+PROXY_PAGES = (401, 403, 413, 429, 500, 502, 503, 504, 200)
+
+
+@dataclass
+class Storm:
+    """What it was like.
+
+    Attributes:
+        seconds: how long.
+        faults: how many of each kind were injected.
+        ends: why sessions ended, and how often.
+        sessions: that had every channel acknowledged.
+        events: lifecycle events in the journal.
+        unready: how often the service said that it is not ready.
+        memory: resident bytes by second since the beginning.
+        recovered_s: from the last fault until it was ready.
+    """
+
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    sessions: int = 0
+    events: int = 0
+    unready: int = 0
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    recovered_s: float = 0.0
+
+    def slope_mb_h(self) -> float:
+        """Growth after the first quarter, by linear regression, in MB an hour."""
+        warm = [(at, size) for at, size in self.memory if at >= self.seconds / 4]
+        slope, _ = statistics.linear_regression([at for at, _ in warm], [size for _, size in warm])
+        return slope * 3_600 / 1e6
+
+    def __str__(self) -> str:
+        sizes = [size / 1e6 for _, size in self.memory]
+        return "\n".join(
+            (
+                (
+                    f"{self.seconds:.0f} s, {self.faults.total()} faults, {self.ends.total()} sessions ended, {self.sessions} opened, "
+                    f"{self.events} events, {self.unready} times not ready, ready {self.recovered_s:.1f} s after the last fault"
+                ),
+                f"memory: {sizes[0]:.1f} MB at first, {sizes[-1]:.1f} MB at last, slope {self.slope_mb_h():+.2f} MB/h after the first quarter",
+                f"faults: {dict(self.faults.most_common())}",
+                f"ends: {dict(self.ends.most_common())}",
+            )
+        )
+
+
+async def rage(link: Link, seconds: float, seed: int) -> Storm:
+    """Break something every 0.3 to 1 s for so long, then see whether everything is there."""
+    dice, storm = random.Random(seed), Storm()
+    link.live(0.05)
+    measuring = asyncio.create_task(_measure(link, storm))
+    began = time.monotonic()
+    faults = {"wire": 5, "weather": 8, "http": 3, "token": 2}
+    try:
+        while time.monotonic() - began < seconds:
+            await asyncio.sleep(dice.uniform(0.3, 1.0))
+            # One order at a time: those that nobody met would all strike later, one after the other.
+            link.sandbox.weather.change(WEATHER)
+            for orders in link.sandbox.weather._orders.values():
+                orders.clear()
+            (kind,) = dice.choices(list(faults), list(faults.values()))
+            storm.faults[
+                await {"wire": _wire, "weather": _weather, "http": _http, "token": _token}[kind](link, dice)
+            ] += 1
+            assert link.service.process is not None
+            assert link.service.process.returncode is None, link.service.errors()[-3000:]
+    finally:
+        measuring.cancel()
+        await asyncio.wait({measuring})
+    link.sandbox.weather.calm()
+    calm = time.monotonic()
+    await link.healthy(2)
+    storm.recovered_s = link.readiness.changes[-1][0] - calm
+    storm.seconds = calm - began
+    storm.ends = Counter(link.ends())
+    storm.sessions = len(link.logged("session_opened"))
+    storm.unready = sum(not ready for _, ready, _ in link.readiness.changes)
+    storm.events = await link.settle()
+    assert not link.logged("tenure_ended"), "nothing was wrong with the store"
+    return storm
+
+
+async def _measure(link: Link, storm: Storm) -> None:
+    assert link.service.process is not None
+    status = Path(f"/proc/{link.service.process.pid}/statm")
+    began = time.monotonic()
+    while True:
+        pages = int(status.read_text().split()[1])
+        storm.memory.append((time.monotonic() - began, pages * 4096.0))
+        await asyncio.sleep(1)
+
+
+async def _wire(link: Link, dice: random.Random) -> str:
+    kind = dice.choice(("reset", "cut an answer", "cut a request", "frozen for a moment", "nobody listens"))
+    match kind:
+        case "reset":
+            link.proxy.reset()
+        case "cut an answer":
+            link.proxy.cut(answers_after=dice.randint(1, 3_000))
+        case "cut a request":
+            link.proxy.cut(requests_after=dice.randint(1, 400))
+        case "frozen for a moment":
+            link.proxy.freeze()
+            await asyncio.sleep(dice.uniform(0.1, 0.8))
+            link.proxy.thaw()
+        case _:
+            await link.unplug()
+            await asyncio.sleep(dice.uniform(0.1, 0.8))
+            await link.plug_in()
+    return kind
+
+
+async def _weather(link: Link, dice: random.Random) -> str:
+    kind = dice.choice(
+        (
+            "drop_session",
+            "server_disconnect",
+            "cut",
+            "malformed",
+            "close_socket",
+            "delay",
+            "refuse_subscribe",
+            "refuse_handshake",
+        )
+    )
+    link.sandbox.weather.cause(kind, times=dice.choice((1, 1, 2)))
+    if kind in ("refuse_subscribe", "refuse_handshake"):
+        link.proxy.reset()
+    return kind
+
+
+async def _http(link: Link, dice: random.Random) -> str:
+    status = dice.choice(PROXY_PAGES)
+    link.sandbox.weather.cause("http_status", status=status)
+    return f"HTTP {status}"
+
+
+async def _token(link: Link, dice: random.Random) -> str:
+    if dice.random() < 0.5:
+        link.sandbox.weather.cause("revoke")
+        return "token revoked"
+    link.sandbox.weather.cause("http_status", status=dice.choice((429, 500, 503)), scope="oauth")
+    link.sandbox.weather.cause("revoke")
+    return "token revoked, sign-in fails"
+
+
+async def storm_of(folder: Path, seconds: float, seed: int) -> Storm:
+    """A storm on a Redis, an org and a service of its own."""
+    redis = RedisServer(folder / "redis")
+    await asyncio.to_thread(redis.start)
+    try:
+        options = SandboxOptions(seed=seed, weather=WEATHER, cometd=CometdOptions(poll_timeout_ms=1_000))
+        async with connected(folder, backoff=QUICK, options=options, redis=redis.url) as link:
+            return await rage(link, seconds, seed)
+    finally:
+        await asyncio.to_thread(redis.stop)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=30, help="how long; default 30")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the org and of every random choice; default 1"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="keep data and logs here; default: a temporary one, removed"
+    )
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="storm-") as temporary:
+        folder = wanted.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        storm = asyncio.run(storm_of(folder, wanted.minutes * 60, wanted.seed))
+    print(storm, flush=True)
+    if storm.seconds >= LONG_S:
+        assert storm.slope_mb_h() < MOST_SLOPE_MB_H, f"memory grows by {storm.slope_mb_h():.2f} MB/h"
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
