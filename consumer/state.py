@@ -21,6 +21,7 @@ import orjson
 from consumer.changes import Change, Key
 from consumer.errors import StoreForeign
 from consumer.records import RUN
+from consumer.transitions import NEW
 
 __all__ = ["IDENTITY_MEMORY_MS", "TRANSITIONAL", "RecordState"]
 
@@ -48,7 +49,7 @@ class RecordState:
         fields: API name to (value, key of the change that wrote it).
         image: key of the newest full image; fields absent from ``fields`` are null as of it. None: absent means unknown.
         deleted: (whether it is deleted, key of the change that said so), or None.
-        announced: (last State that is not transitional, its key), or None.
+        announced: (last State that is not transitional, its key), or None; NEW where a record was created and has told none since.
         high: for a run (and for a step whose run is unknown): greatest key committed for it or one of its steps.
         seen: identity of each change to its commit time in milliseconds.
         fired: event type to the due time, in milliseconds, for which a timer has fired.
@@ -133,8 +134,11 @@ class RecordState:
                 after.deleted = (True, key)
             return after
         if header.changed is None:
+            if kind == "CREATE":
+                # Created in a transitional state, or without one: what comes next comes from nowhere else.
+                after._announce(NEW, key)
             after._write(change.body, change.body, key)
-            after._replace_image(change.body, key)
+            after._replace_image(change.body, key, created=kind == "CREATE")
         else:
             after._write(change.body, header.changed, key)
             after._fill(change.body, header.changed)
@@ -205,8 +209,8 @@ class RecordState:
         if state not in TRANSITIONAL and (self.announced is None or self.announced[1] <= key):
             self.announced = (state, key)
 
-    def _replace_image(self, body: Mapping[str, Any], key: Key) -> None:
-        if "State" not in body:
+    def _replace_image(self, body: Mapping[str, Any], key: Key, *, created: bool) -> None:
+        if "State" not in body and not created:
             self._announce(None, key)
         if self.image is None or self.image < key:
             self.image = key

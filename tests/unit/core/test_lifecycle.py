@@ -52,6 +52,14 @@ def test_processing_announces_nothing_and_hides_nothing():
     ) == [["run.enrolled", "run.started"], [], [], [], ["run.paused"]]  # fmt: skip
 
 
+def test_a_record_created_in_a_transitional_state_or_in_none_is_still_new_afterwards():
+    for born in ({"State": "Processing"}, {"OwnerId": "005"}):
+        assert run(("CREATE", born), ("UPDATE", {"State": "Running"})) == [["run.enrolled"], ["run.started"]]
+    assert step(("CREATE", {"StepType": "MakeACall"}), ("UPDATE", {"State": "Active"}))[1] == [
+        "step.activated"
+    ]
+
+
 def test_pause_and_resume():
     assert run(
         RUNNING,
