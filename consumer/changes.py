@@ -105,6 +105,7 @@ class Header:
         user: id of the user who made the change, or None.
         origin: ``changeOrigin``, often empty.
         changed: API names of the fields that this change wrote; None for "all of the body" (``CREATE`` and ``UNDELETE``).
+        record_ids: the records it is about, once each, 18 characters.
         novel: what the body holds that is not documented: (field, None) for a field, (field, value) for the value of a picklist.
     """
 
@@ -116,6 +117,7 @@ class Header:
         "kind",
         "novel",
         "origin",
+        "record_ids",
         "sequence_number",
         "transaction",
         "user",
@@ -123,6 +125,7 @@ class Header:
 
     def __init__(self, raw: _Header, body: Mapping[str, Any], novel: Sequence[Novel] = ()) -> None:
         self.novel = novel
+        self.record_ids: Sequence[str] = raw["recordIds"]
         self.entity = raw["entityName"]
         self.kind = raw["changeType"]
         self.transaction = raw["transactionKey"]
@@ -240,10 +243,8 @@ def decode_event(payload: dict[str, Any], channel: str, position: str | None) ->
         raise BadEvent("no_record_ids", "recordIds is empty")
     if len(record_ids) == 1 and len(record_ids[0]) == 18:
         return [Change(header, record_ids[0], body, channel, position)]
-    return [
-        Change(header, _record_id(record_id), body, channel, position)
-        for record_id in dict.fromkeys(record_ids)
-    ]
+    header.record_ids = tuple(dict.fromkeys(map(_record_id, record_ids)))
+    return [Change(header, record_id, body, channel, position) for record_id in header.record_ids]
 
 
 def _record_id(record_id: str) -> str:

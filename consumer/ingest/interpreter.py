@@ -93,6 +93,8 @@ class Interpreter:
         self._lookup = lookup
         self._hydrate_runs = hydrate
         self._targets: OrderedDict[str, TargetRuns] = OrderedDict()
+        self._described: dict[str, Mapping[str, Any]] = {}
+        """Runs that were looked up and are not listed with their target yet: what the answer said."""
         self._cache_size = cache_size
         self._cache: OrderedDict[str, RecordState | None] = OrderedDict()
         self._newest_ms = 0
@@ -110,6 +112,7 @@ class Interpreter:
         batch = Batch(replace(org, cadence_names=self._lookup.cadence_names))
         for part in parts:
             self._take(part, channels, batch)
+        self._described.clear()
         self._shrink()
         return batch
 
@@ -151,11 +154,15 @@ class Interpreter:
             batch.ignored += 1
             return
         if change.is_gap or change.record_id == EMPTY_ID or is_wildcard(change.record_id):
-            name = v.SYSTEM_OVERFLOW if change.header.kind == "GAP_OVERFLOW" else v.SYSTEM_GAP
-            self._append(
-                batch,
-                system_event(name, change, batch.org, kind=change.header.kind, record_id=change.record_id),
-            )
+            header = change.header
+            if change.record_id == header.record_ids[0]:  # one event, however many records it is about
+                name = v.SYSTEM_OVERFLOW if header.kind == "GAP_OVERFLOW" else v.SYSTEM_GAP
+                self._append(
+                    batch,
+                    system_event(
+                        name, change, batch.org, kind=header.kind, record_ids=list(header.record_ids)
+                    ),
+                )
             return
         record = self._cache.get(change.record_id)
         if record is not None and change.identity in record.seen:
@@ -165,7 +172,7 @@ class Interpreter:
             # Whether it was journaled once cannot be known any more: it is reported, not repeated.
             self._append(
                 batch,
-                system_event(v.SYSTEM_GAP, change, batch.org, kind="EXPIRED", record_id=change.record_id),
+                system_event(v.SYSTEM_GAP, change, batch.org, kind="EXPIRED", record_ids=[change.record_id]),
             )
             return
         self._apply(part, record, batch)
@@ -178,8 +185,11 @@ class Interpreter:
         # A step whose run is unknown is its own ordering key.
         orderer = record if is_run or tracker_id is None else run
         late = orderer is not None and orderer.high is not None and key < orderer.high
-        if is_run:
-            record = run = self._linked(change, record, batch)
+        if is_run and change.header.changed is None:
+            record = run = self._listed(change.record_id, change.body, record, batch)
+        elif tracker_id is not None and (row := self._described.pop(tracker_id, None)) is not None:
+            run = self._listed(tracker_id, row, run, batch)
+            record = run if is_run else record
         state, events = interpret(change, key, record, run, batch.org, late=late)
         if is_run or tracker_id is None:
             state = state.with_high(key)
@@ -191,19 +201,21 @@ class Interpreter:
         for event in events:
             self._append(batch, event)
 
-    def _linked(self, change: Change, record: RecordState | None, batch: Batch) -> RecordState | None:
-        """The run, listed with its target and linked to the run before it in a daisy chain, where its change says so."""
-        target_id = change.body.get("TargetId")
+    def _listed(
+        self, run_id: str, told: Mapping[str, Any], run: RecordState | None, batch: Batch
+    ) -> RecordState | None:
+        """The run, listed with the target that its image or a look-up names, and linked to the run before it in a daisy chain."""
+        target_id = told.get("TargetId")
         runs = self._targets.get(target_id) if isinstance(target_id, str) else None
-        if runs is None or change.record_id in runs:
-            return record
-        iteration = change.body.get("DaisyChainIteration")
+        if runs is None or run_id in runs:
+            return run
+        iteration = told.get("DaisyChainIteration")
         previous = runs.before(iteration)
-        runs = runs.with_run(change.record_id, iteration)
+        runs = runs.with_run(run_id, iteration)
         self._targets[runs.target_id] = batch.targets[runs.target_id] = runs
         if previous is None:
-            return record
-        return (record or RecordState(RUN, change.record_id)).with_previous(previous)
+            return run
+        return (run or RecordState(RUN, run_id)).with_previous(previous)
 
     @staticmethod
     def _set_timers(before: RecordState | None, after: RecordState, batch: Batch) -> None:
@@ -267,6 +279,7 @@ class Interpreter:
             runs = [run for run in self._runs_of(parts) if run not in created and not self._is_described(run)]
             if runs:
                 for run_id, row in (await self._lookup.fetch(RUN, runs)).items():
+                    self._described[run_id] = row
                     self._cache[run_id] = (self._cache.get(run_id) or RecordState(RUN, run_id)).filled(row)
 
     def _runs_of(self, parts: Sequence[Part]) -> set[str]:
@@ -286,8 +299,12 @@ class Interpreter:
         return run is not None and (run.image is not None or run.get("TargetId") is not None)
 
     async def _load_targets(self, parts: Sequence[Part]) -> None:
-        """The lists of runs that new runs will be added to."""
-        wanted = set()
+        """The lists of runs that new runs, and those that were looked up, will be added to."""
+        wanted = {
+            target_id
+            for row in self._described.values()
+            if isinstance(target_id := row.get("TargetId"), str) and target_id not in self._targets
+        }
         for part in parts:
             change = part.change
             if change.header.entity == RUN and change.header.changed is None:

@@ -155,7 +155,10 @@ async def test_a_gap_is_announced_and_never_silent(path):
         await rig.answer(message("GAP_UPDATE", RUN, RUN_1, commit=2))
         await rig.pass_time(2_000)
         (event,) = await rig.journal()
-        assert (event["type"], event["after"]) == ("system.gap", {"kind": "GAP_UPDATE", "record_id": RUN_1})
+        assert (event["type"], event["after"]) == (
+            "system.gap",
+            {"kind": "GAP_UPDATE", "record_ids": [RUN_1]},
+        )
 
 
 async def test_a_refused_position_stops_the_service_with_halt(path):
@@ -380,5 +383,5 @@ async def test_an_unknown_change_older_than_the_memory_of_identities_is_reported
         await rig.answer(old, known)
         await rig.pass_time(2_000)
         last = (await rig.journal())[-1]
-        assert (last["type"], last["after"]) == ("system.gap", {"kind": "EXPIRED", "record_id": RUN_2})
+        assert (last["type"], last["after"]) == ("system.gap", {"kind": "EXPIRED", "record_ids": [RUN_2]})
         assert rig.witness.total("duplicates") == 1, "what is younger than 96 hours is still recognised"
