@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "JournalStore",
     "LeaseState",
     "LeaseStore",
+    "ParkedRun",
     "PastPosition",
     "PlaceStore",
     "SavedPlace",
@@ -417,8 +419,8 @@ class JournalStore(Protocol):
         """Wait until an entry past ``after`` may exist; False when the time is over."""
         ...
 
-    async def of_run(self, tracker_id: str) -> list[JournalEntry]:
-        """The entries of one run, ascending."""
+    async def of_run(self, tracker_id: str, first: int = 0) -> list[JournalEntry]:
+        """The entries of one run at or after ``first``, ascending."""
         ...
 
 
@@ -464,6 +466,27 @@ class HandlerDeadLetter:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ParkedRun:
+    """A run whose events one handler is not done with, while the handler's offset goes on.
+
+    Attributes:
+        tracker_id: the run; None stands for what belongs to no run.
+        first: its first unsettled entry; the journal keeps everything from here on.
+        attempts: made so far with that entry.
+        due_ms: wall milliseconds before which no other attempt is to be made.
+        error: what the last attempt came to, one line.
+        done: entries of the run above ``first`` that are settled all the same, ascending.
+    """
+
+    tracker_id: str | None
+    first: int
+    attempts: int = 0
+    due_ms: int = 0
+    error: str = ""
+    done: tuple[int, ...] = ()
+
+
 class PlaceStore(Protocol):
     """Where handlers are."""
 
@@ -477,8 +500,11 @@ class PlaceStore(Protocol):
         handler: str,
         place: SavedPlace,
         dead_letters: Sequence[HandlerDeadLetter] = (),
+        parked: Mapping[str | None, ParkedRun | None] = MappingProxyType({}),
     ) -> None:
-        """Write ``place`` with its dead letters, all or nothing, if the stored revision is one less (none, for the first).
+        """Write ``place`` with its dead letters and rows, all or nothing, if the stored revision is one less (none, for the first).
+
+        ``parked`` names the rows that change, None removes one.
 
         Writing the same revision with the same data again is a repetition, not a conflict.
 
@@ -490,6 +516,10 @@ class PlaceStore(Protocol):
 
     async def places(self) -> dict[str, SavedPlace]:
         """Every handler that ever had a place."""
+        ...
+
+    async def parked(self, handler: str) -> list[ParkedRun]:
+        """The runs that are parked for it, the one with the lowest entry first."""
         ...
 
     async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:

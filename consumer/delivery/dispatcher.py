@@ -83,7 +83,7 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._running = False
         self._ended = asyncio.Event()
-        self._reported: dict[str, tuple[int, int]] = {}
+        self._reported: dict[str, tuple[int | None, int, int]] = {}
 
     async def run(self) -> None:
         """Deliver until :meth:`stop`; may be called once.
@@ -139,9 +139,10 @@ class Dispatcher:
             return  # the subscriptions meet the same and tell
         for subscription in self._subscriptions:
             offset = subscription.saved_offset
-            if offset is not None and self._reported.get(subscription.name) != (offset, last):
-                self._reported[subscription.name] = (offset, last)
-                self._observer.place(subscription.name, offset, max(0, last - offset))
+            now = (offset, last, subscription.parked)
+            if offset is not None and self._reported.get(subscription.name) != now:
+                self._reported[subscription.name] = now
+                self._observer.place(subscription.name, offset, max(0, last - offset), subscription.parked)
 
 
 class _Decoder:

@@ -18,7 +18,7 @@ from operator import attrgetter
 from consumer.events import LifecycleEvent
 from consumer.ports import JournalEntry
 
-__all__ = ["Delivery", "Lanes"]
+__all__ = ["Delivery", "Lanes", "Standstill"]
 
 
 @dataclass(slots=True, eq=False)
@@ -30,12 +30,29 @@ class Delivery:
         attempts: made so far.
         due_ms: monotonic milliseconds before which no other attempt is to be made.
         event: ``entry`` decoded, once it was.
+        error: what the last attempt came to, one line.
     """
 
     entry: JournalEntry
     attempts: int = 0
     due_ms: int = 0
     event: LifecycleEvent | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """A run has come to a stop: its first event waits for another attempt.
+
+    Attributes:
+        first: that event.
+        waiting: offsets of all its events here, ascending, ``first`` included.
+        done: offsets after ``first`` that were settled in the same batch.
+    """
+
+    first: Delivery
+    waiting: list[int]
+    done: tuple[int, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +60,7 @@ class _Lane:
     waiting: deque[Delivery] = field(default_factory=deque)
     flying: int = 0
     returned: list[Delivery] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
 
 
 _by_offset = attrgetter("entry.offset")
@@ -84,13 +102,19 @@ class Lanes:
         return len(self._parked)
 
     def add(self, delivery: Delivery) -> None:
-        """Append an event to the lane of its run; events come in journal order."""
+        """Append an event to the lane of its run; events come in journal order.
+
+        The first of a lane may have failed before a restart; it waits for its time then.
+        """
         key = delivery.entry.tracker_id
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _Lane()
-            self._fresh.append(lane)
-            self._fresh_events += 1
+            if delivery.attempts:
+                self._wait(delivery.due_ms, lane)
+            else:
+                self._fresh.append(lane)
+                self._fresh_events += 1
         elif not lane.flying and lane.waiting[0].attempts == 0:
             self._fresh_events += 1
         lane.waiting.append(delivery)
@@ -117,21 +141,24 @@ class Lanes:
             taken.sort(key=_by_offset)
         return taken
 
-    def settled(self, delivery: Delivery) -> None:
-        """The event is done with."""
+    def settled(self, delivery: Delivery) -> Standstill | None:
+        """The event is done with; says so when its run stands still, because an earlier one of the same batch failed."""
         lane = self._lanes[delivery.entry.tracker_id]
         lane.flying -= 1
         if lane.flying == 0:
-            self._land(delivery.entry.tracker_id, lane)
+            if lane.returned:
+                lane.done.append(delivery.entry.offset)
+            return self._land(delivery.entry.tracker_id, lane)
+        lane.done.append(delivery.entry.offset)
+        return None
 
-    def again(self, delivery: Delivery, due_ms: int) -> None:
-        """The event waits for another attempt, and with it what follows in its run."""
+    def again(self, delivery: Delivery, due_ms: int) -> Standstill | None:
+        """The event waits for another attempt, and with it what follows in its run, which is told when the last of its batch is back."""
         lane = self._lanes[delivery.entry.tracker_id]
         delivery.due_ms = due_ms
         lane.returned.append(delivery)
         lane.flying -= 1
-        if lane.flying == 0:
-            self._land(delivery.entry.tracker_id, lane)
+        return self._land(delivery.entry.tracker_id, lane) if lane.flying == 0 else None
 
     def wake(self, now_ms: int) -> None:
         """Make the lanes ready whose wait is over."""
@@ -142,15 +169,23 @@ class Lanes:
         """When the next wait is over, monotonic milliseconds; None when no lane is parked."""
         return self._parked[0][0] if self._parked else None
 
-    def _land(self, key: str | None, lane: _Lane) -> None:
+    def _land(self, key: str | None, lane: _Lane) -> Standstill | None:
+        done, lane.done = lane.done, []
         if lane.returned:
             lane.waiting.extendleft(sorted(lane.returned, key=_by_offset, reverse=True))
             lane.returned = []
         if not lane.waiting:
             del self._lanes[key]
         elif lane.waiting[0].attempts:
-            self._parkings += 1
-            heapq.heappush(self._parked, (lane.waiting[0].due_ms, self._parkings, lane))
+            first = lane.waiting[0]
+            self._wait(first.due_ms, lane)
+            offsets = [each.entry.offset for each in lane.waiting]
+            return Standstill(first, offsets, tuple(offset for offset in done if offset > offsets[0]))
         else:
             self._fresh.append(lane)
             self._fresh_events += len(lane.waiting)
+        return None
+
+    def _wait(self, due_ms: int, lane: _Lane) -> None:
+        self._parkings += 1
+        heapq.heappush(self._parked, (due_ms, self._parkings, lane))

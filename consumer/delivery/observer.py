@@ -82,8 +82,8 @@ class DeliveryEvents(Protocol):
         """Retention removed what lay between ``after`` and ``first`` before the handler got there."""
         ...
 
-    def place(self, handler: str, offset: int, lag: int) -> None:
-        """Saved: all up to ``offset`` is settled; ``lag`` is how far the end of the journal is ahead."""
+    def place(self, handler: str, offset: int, lag: int, parked: int) -> None:
+        """Saved: all up to ``offset`` is settled but for ``parked`` runs; ``lag`` is how far the end of the journal is ahead."""
         ...
 
     def store_unavailable(self, handler: str, error: BaseException, again_ms: int) -> None:

@@ -1,14 +1,14 @@
 """Keeps a handler's place in the store: often enough that a crash repeats little, seldom enough that it costs little.
 
-A place is written by compare-and-set under the tenure, together with the dead letters of the events it passes: what is neither delivered
-nor in the dead letters is never passed. A write whose reply was lost is repeated as it was, revision and all, which the store takes for
-what it is. A refusal means that another delivers this handler now: it ends everything.
+A place is written by compare-and-set under the tenure, together with the dead letters and the parked runs of the events it passes: what is
+neither delivered, nor in the dead letters, nor of a parked run is never passed. A write whose reply was lost is repeated as it was,
+revision and all, which the store takes for what it is. A refusal means that another delivers this handler now: it ends everything.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from consumer.clock import Clock
@@ -16,7 +16,7 @@ from consumer.delivery.observer import DeliveryEvents
 from consumer.delivery.patience import patiently, wait_for
 from consumer.delivery.place import WINDOW, Place
 from consumer.errors import StoreForeign
-from consumer.ports import HandlerDeadLetter, PlaceStore, SavedPlace, Tenure
+from consumer.ports import HandlerDeadLetter, ParkedRun, PlaceStore, SavedPlace, Tenure
 
 __all__ = ["PlaceKeeper"]
 
@@ -60,6 +60,7 @@ class PlaceKeeper:
         self._observer = observer
         self._window = window
         self._dead: list[HandlerDeadLetter] = []
+        self._rows: dict[str | None, ParkedRun | None] = {}
         self._revision = 0
         self._settled = 0
         self._dirty = asyncio.Event()
@@ -83,8 +84,9 @@ class PlaceKeeper:
             self.place = Place(await self._patiently(first_offset), window=self._window)
             await self._save()
             return
+        rows = await self._patiently(lambda: self._store.parked(self._handler))
         try:
-            self.place = Place.load(saved.data, self._window)
+            self.place = Place.load(saved.data, self._window, rows)
         except ValueError as error:
             raise StoreForeign(
                 f"the place of handler {self._handler!r} cannot be read ({error}): "
@@ -108,6 +110,11 @@ class PlaceKeeper:
         if self._settled >= EVERY_SETTLED:
             self._urgent.set()
 
+    def parked(self, row: ParkedRun, offsets: Sequence[int]) -> None:
+        """The run waits: its unsettled entries hold the offset back no longer, or, with too many runs parked, still do."""
+        if self.place.park(row, offsets):
+            self._dirty.set()
+
     def stop(self) -> None:
         """Nothing more will be settled: :meth:`run` saves what there is and returns."""
         self._stopping = True
@@ -126,18 +133,21 @@ class PlaceKeeper:
                 break
             await self._save()
             await wait_for(self._urgent, EVERY_MS)
-        if self._settled or self._dead or self.place.offset != self.saved_offset:
+        self._rows.update(self.place.changed_rows())
+        if self._settled or self._dead or self._rows or self.place.offset != self.saved_offset:
             await self._save()
 
     async def _save(self) -> None:
         offset = self.place.offset
         saved = SavedPlace(self._revision + 1, self.place.snapshot(), self.place.through)
         dead = tuple(self._dead)
+        rows = {**self._rows, **self.place.changed_rows()}
+        self._rows.clear()
         self._settled = 0
         if not self._stopping:
             self._dirty.clear()
             self._urgent.clear()
-        await self._patiently(lambda: self._store.save_place(self._tenure, self._handler, saved, dead))
+        await self._patiently(lambda: self._store.save_place(self._tenure, self._handler, saved, dead, rows))
         del self._dead[: len(dead)]
         self._revision = saved.revision
         self.saved_offset = offset

@@ -90,7 +90,7 @@ class HandlerSpec(BaseModel):
     max_attempts: int = Field(
         default=10,
         ge=1,
-        description="Attempts before `on_failure` decides; ten take about four minutes. Counted anew after a restart.",
+        description="Attempts before `on_failure` decides; ten take about four minutes. A restart goes on counting.",
     )
     on_failure: OnFailure = Field(
         default="dead_letter",

@@ -19,7 +19,7 @@ from consumer.acting import client_of, made_by
 from consumer.clock import Clock, to_ms
 from consumer.delivery.beginning import first_offset
 from consumer.delivery.calling import Caller
-from consumer.delivery.lanes import Delivery, Lanes
+from consumer.delivery.lanes import Delivery, Lanes, Standstill
 from consumer.delivery.loading import LoadedHandler
 from consumer.delivery.observer import DeliveryEvents
 from consumer.delivery.pace import Pace
@@ -42,7 +42,7 @@ from consumer.delivery.retry import (
 )
 from consumer.events import LifecycleEvent
 from consumer.plugin import BatchHandler
-from consumer.ports import HandlerDeadLetter, JournalEntry, JournalStore, PlaceStore, Tenure
+from consumer.ports import HandlerDeadLetter, JournalEntry, JournalStore, ParkedRun, PlaceStore, Tenure
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -120,6 +120,7 @@ class Subscription:
             loaded.name, store, tenure, clock=clock, random=random, observer=observer, window=window
         )
         self._lanes = Lanes()
+        self._recovered: dict[int, tuple[ParkedRun, int]] = {}
         self._workers: set[asyncio.Task[Any]] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
@@ -134,6 +135,11 @@ class Subscription:
     def saved_offset(self) -> int | None:
         """The saved offset, at or below which everything is settled; None before the place was read."""
         return self._keeper.saved_offset
+
+    @property
+    def parked(self) -> int:
+        """How many runs wait for another attempt, or for those before them."""
+        return self._keeper.place.parked
 
     def stop(self, grace_ends_ms: int) -> None:
         """Take nothing new, let running calls finish until ``grace_ends_ms`` (monotonic), save, close; :meth:`run` returns then."""
@@ -164,6 +170,7 @@ class Subscription:
 
     async def _prepare(self) -> None:
         await self._keeper.begin(lambda: first_offset(self._store, self._spec.start))
+        await self._recover()
         for attempt in count(1):
             try:
                 await self._caller.open()
@@ -176,9 +183,45 @@ class Subscription:
                 return
             await asyncio.sleep(again_ms / 1000)
 
+    async def _recover(self) -> None:
+        """Fetch what is unsettled of parked runs and lies behind the offset; the reader meets the rest."""
+        place = self._keeper.place
+        now_ms = self._clock.wall_ms()
+        for row in place.rows():
+            if row.attempts:
+                due_ms = self._clock.monotonic_ms() + max(0, row.due_ms - now_ms)
+                self._recovered[row.first] = (row, due_ms)
+            if row.first > place.offset:
+                continue
+            entries = [
+                entry
+                for entry in await self._entries_of(row.tracker_id, row.first, place.offset)
+                if entry.type in self._types and entry.offset not in row.done
+            ]
+            place.resume(row.tracker_id, [entry.offset for entry in entries])
+            for entry in entries:
+                self._lanes.add(self._delivery(entry))
+
+    async def _entries_of(self, tracker_id: str | None, first: int, through: int) -> list[JournalEntry]:
+        if tracker_id is not None:
+            entries = await self._patiently(self._store.of_run, tracker_id, first)
+            return [entry for entry in entries if entry.offset <= through]
+        found: list[JournalEntry] = []
+        after = first - 1
+        while after < through and (entries := await self._patiently(self._store.read, after, READ)):
+            after = entries[-1].offset
+            found += [each for each in entries if each.tracker_id is None and each.offset <= through]
+        return found
+
+    def _delivery(self, entry: JournalEntry) -> Delivery:
+        """With what was tried before a restart."""
+        row, due_ms = self._recovered.pop(entry.offset, (None, 0))
+        return Delivery(entry) if row is None else Delivery(entry, row.attempts, due_ms, error=row.error)
+
     async def _deliver(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            self._employ()
             keeper = tasks.create_task(self._keeper.run())
             readers = [tasks.create_task(self._read()), tasks.create_task(self._rouse())]
             await self._stopping.wait()
@@ -227,11 +270,14 @@ class Subscription:
 
     def _accept(self, entries: Sequence[JournalEntry]) -> None:
         keeper, types, add = self._keeper, self._types, self._lanes.add
+        place = keeper.place
         for entry in entries:
             if entry.type not in types:
                 keeper.passed(entry.offset)
-            elif keeper.place.taken(entry.offset):
-                add(Delivery(entry))
+            elif place.taken(entry.offset, entry.tracker_id):
+                add(self._delivery(entry) if self._recovered else Delivery(entry))
+        if place.expects:
+            place.miss()
         if self._lanes.fresh_events >= self._limit:
             self._batch_full.set()
         self._employ()
@@ -361,10 +407,10 @@ class Subscription:
         match self._policy.decide(attempts, outcome, self._random()):
             case Again(after_ms):
                 observer.failed(self.name, entry, attempts, outcome.error, outcome.cause, after_ms)
-                self._park(delivery, now_ms + after_ms)
+                self._park(delivery, outcome.error, now_ms + after_ms)
             case Block(after_ms):
                 observer.blocked(self.name, entry, attempts, outcome.error, outcome.cause, after_ms)
-                self._park(delivery, now_ms + after_ms)
+                self._park(delivery, outcome.error, now_ms + after_ms)
             case Skip(reason):
                 observer.skipped(self.name, entry, attempts, reason, outcome.cause)
                 self._settle(delivery)
@@ -376,11 +422,30 @@ class Subscription:
 
     def _settle(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
         self._keeper.settled(delivery.entry.offset, dead_letter)
-        self._lanes.settled(delivery)
+        standstill = self._lanes.settled(delivery)
+        if standstill is not None:
+            self._keep_aside(standstill)
 
-    def _park(self, delivery: Delivery, due_ms: int) -> None:
-        self._lanes.again(delivery, due_ms)
+    def _park(self, delivery: Delivery, error: str, due_ms: int) -> None:
+        delivery.error = error
+        standstill = self._lanes.again(delivery, due_ms)
+        if standstill is not None:
+            self._keep_aside(standstill)
+
+    def _keep_aside(self, standstill: Standstill) -> None:
+        first = standstill.first
+        wait_ms = max(0, first.due_ms - self._clock.monotonic_ms())
+        row = ParkedRun(
+            first.entry.tracker_id,
+            first.entry.offset,
+            first.attempts,
+            self._clock.wall_ms() + wait_ms,
+            first.error,
+            standstill.done,
+        )
+        self._keeper.parked(row, standstill.waiting)
         self._parked.set()
+        self._hungry.set()
 
     def _dead_letter(self, delivery: Delivery, reason: str) -> HandlerDeadLetter:
         entry = delivery.entry

@@ -8,9 +8,9 @@ from typing import Final
 
 import orjson
 
-from consumer.ports import ChannelState
+from consumer.ports import ChannelState, ParkedRun
 
-__all__ = ["HISTORY_KEPT", "decode_channels", "encode_channels"]
+__all__ = ["HISTORY_KEPT", "decode_channels", "decode_parked", "encode_channels", "encode_parked"]
 
 HISTORY_KEPT: Final = 20_000
 """Past positions that are kept over all channels: a week of two channels at one a minute each."""
@@ -24,3 +24,14 @@ def encode_channels(channels: Mapping[str, ChannelState]) -> bytes:
 def decode_channels(data: bytes) -> dict[str, ChannelState]:
     """Positions as :func:`encode_channels` wrote them."""
     return {channel: ChannelState(**value) for channel, value in orjson.loads(data).items()}
+
+
+def encode_parked(row: ParkedRun) -> bytes:
+    """A parked run as JSON."""
+    return orjson.dumps(asdict(row))
+
+
+def decode_parked(data: bytes) -> ParkedRun:
+    """A parked run as :func:`encode_parked` wrote it."""
+    value = orjson.loads(data)
+    return ParkedRun(**{**value, "done": tuple(value["done"])})

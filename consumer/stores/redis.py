@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -34,12 +35,19 @@ from consumer.ports import (
     IngestDeadLetter,
     JournalEntry,
     LeaseState,
+    ParkedRun,
     PastPosition,
     SavedPlace,
     Tenure,
 )
 from consumer.stores.appended import Appended
-from consumer.stores.encoding import HISTORY_KEPT, decode_channels, encode_channels
+from consumer.stores.encoding import (
+    HISTORY_KEPT,
+    decode_channels,
+    decode_parked,
+    encode_channels,
+    encode_parked,
+)
 
 __all__ = ["RedisStore"]
 
@@ -48,6 +56,8 @@ FORMAT: Final = 1
 
 _TIMEOUT_S: Final = 5.0
 _OLDEST: Final = (7, 0)
+_PIPELINED: Final = 500
+"""Commands sent at a time."""
 
 
 class RedisStore:
@@ -86,6 +96,7 @@ class RedisStore:
         self._letters = f"{tag}dead:ingest"
         self._letters_order = f"{tag}dead:ingest:order"
         self._places = f"{tag}places"
+        self._parked = f"{tag}parked:"
         self._dead = f"{tag}dead:handlers"
         self._dead_order = f"{tag}dead:handlers:order"
         self._commit = self._script("commit")
@@ -331,14 +342,17 @@ class RedisStore:
     async def _last(self) -> int:
         return (await self.bounds())[1]
 
-    async def of_run(self, tracker_id: str) -> list[JournalEntry]:
+    async def of_run(self, tracker_id: str, first: int = 0) -> list[JournalEntry]:
         """The entries of one run."""
-        offsets = await self._call(self._redis.lrange(self._runs + tracker_id, 0, -1))
+        offsets = [int(each) for each in await self._call(self._redis.lrange(self._runs + tracker_id, 0, -1))]
+        wanted = [offset for offset in offsets if offset >= first]
         entries = []
-        for offset in offsets:
-            stream_id = f"{int(offset)}-0"
-            found = await self._call(self._redis.xrange(self._journal, min=stream_id, max=stream_id, count=1))
-            entries += [_entry(found_id, fields) for found_id, fields in found]
+        for start in range(0, len(wanted), _PIPELINED):
+            pipeline = self._redis.pipeline(transaction=False)
+            for offset in wanted[start : start + _PIPELINED]:
+                pipeline.xrange(self._journal, min=f"{offset}-0", max=f"{offset}-0", count=1)
+            for found in await self._call(pipeline.execute()):
+                entries += [_entry(found_id, fields) for found_id, fields in found]
         return entries
 
     # ------------------------------------------------------------ places
@@ -359,10 +373,20 @@ class RedisStore:
             for name in names
         }
 
+    async def parked(self, handler: str) -> list[ParkedRun]:
+        """The runs that are parked for a handler."""
+        found = await self._call(self._redis.hvals(self._parked + handler))
+        return sorted(map(decode_parked, found), key=lambda row: row.first)
+
     async def save_place(
-        self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Sequence[HandlerDeadLetter] = ()
+        self,
+        tenure: Tenure,
+        handler: str,
+        place: SavedPlace,
+        dead_letters: Sequence[HandlerDeadLetter] = (),
+        parked: Mapping[str | None, ParkedRun | None] = MappingProxyType({}),
     ) -> None:
-        """Compare-and-set a place with its dead letters under the tenure's token."""
+        """Compare-and-set a place with its dead letters and parked runs under the tenure's token."""
         args: list[Any] = [
             tenure.token,
             handler,
@@ -374,7 +398,17 @@ class RedisStore:
         for letter in dead_letters:
             value = {**asdict(letter), "data": letter.data.decode()}
             args += [f"{letter.handler}/{letter.event_id}", letter.at_ms, orjson.dumps(value)]
-        keys = [self._lease, self._places, self._dead, self._dead_order, self._journal]
+        args.append(len(parked))
+        for tracker_id, row in parked.items():
+            args += [tracker_id or "", "" if row is None else encode_parked(row)]
+        keys = [
+            self._lease,
+            self._places,
+            self._dead,
+            self._dead_order,
+            self._journal,
+            self._parked + handler,
+        ]
         answer = await self._call(self._place_script(keys=keys, args=args))
         if answer[0] != 1:
             raise CommitRefused(place.revision, answer[1].decode() or None)

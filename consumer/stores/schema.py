@@ -32,6 +32,10 @@ SCHEMA: Final = (
     ),
     "CREATE TABLE IF NOT EXISTS places (handler TEXT PRIMARY KEY, revision INTEGER NOT NULL, data BLOB NOT NULL)",
     (
+        "CREATE TABLE IF NOT EXISTS parked (handler TEXT NOT NULL, run TEXT NOT NULL, first INTEGER NOT NULL, data BLOB NOT NULL,"
+        " PRIMARY KEY (handler, run))"
+    ),
+    (
         "CREATE TABLE IF NOT EXISTS handler_dead_letters (handler TEXT NOT NULL, event_id TEXT NOT NULL, offset INTEGER NOT NULL,"
         " tracker_id TEXT, type TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT NOT NULL, at_ms INTEGER NOT NULL,"
         " data BLOB NOT NULL, PRIMARY KEY (handler, event_id))"

@@ -19,6 +19,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final, TypeVar
 
 import orjson
@@ -32,12 +33,13 @@ from consumer.ports import (
     IngestDeadLetter,
     JournalEntry,
     LeaseState,
+    ParkedRun,
     PastPosition,
     SavedPlace,
     Tenure,
 )
 from consumer.stores.appended import Appended
-from consumer.stores.encoding import decode_channels, encode_channels
+from consumer.stores.encoding import decode_channels, decode_parked, encode_channels
 from consumer.stores.schema import FORMAT, SCHEMA
 from consumer.stores.transactions import apply_commit, apply_place, holder_of, now_ms, put_channels
 
@@ -425,13 +427,13 @@ class SqliteStore:
     async def _last(self) -> int:
         return (await self.bounds())[1]
 
-    async def of_run(self, tracker_id: str) -> list[JournalEntry]:
+    async def of_run(self, tracker_id: str, first: int = 0) -> list[JournalEntry]:
         """The entries of one run."""
 
         def look(connection: sqlite3.Connection) -> list[JournalEntry]:
             rows = connection.execute(
-                "SELECT offset, id, type, tracker_id, data FROM journal WHERE tracker_id = ? ORDER BY offset",
-                (tracker_id,),
+                "SELECT offset, id, type, tracker_id, data FROM journal WHERE tracker_id = ? AND offset >= ? ORDER BY offset",
+                (tracker_id, first),
             ).fetchall()
             return [JournalEntry(*row) for row in rows]
 
@@ -459,11 +461,29 @@ class SqliteStore:
 
         return await self._read(look)
 
+    async def parked(self, handler: str) -> list[ParkedRun]:
+        """The runs that are parked for a handler."""
+
+        def look(connection: sqlite3.Connection) -> list[ParkedRun]:
+            rows = connection.execute(
+                "SELECT data FROM parked WHERE handler = ? ORDER BY first", (handler,)
+            ).fetchall()
+            return [decode_parked(data) for (data,) in rows]
+
+        return await self._read(look)
+
     async def save_place(
-        self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Sequence[HandlerDeadLetter] = ()
+        self,
+        tenure: Tenure,
+        handler: str,
+        place: SavedPlace,
+        dead_letters: Sequence[HandlerDeadLetter] = (),
+        parked: Mapping[str | None, ParkedRun | None] = MappingProxyType({}),
     ) -> None:
-        """Compare-and-set a place with its dead letters under the tenure's token."""
-        await self._write(lambda connection: apply_place(connection, tenure, handler, place, dead_letters))
+        """Compare-and-set a place with its dead letters and parked runs under the tenure's token."""
+        await self._write(
+            lambda connection: apply_place(connection, tenure, handler, place, dead_letters, parked)
+        )
 
     async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
         """The newest, oldest first."""

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from consumer.errors import CommitRefused, StoreForeign
-from consumer.ports import ChannelState, Commit, HandlerDeadLetter, SavedPlace, Tenure
-from consumer.stores.encoding import HISTORY_KEPT
+from consumer.ports import ChannelState, Commit, HandlerDeadLetter, ParkedRun, SavedPlace, Tenure
+from consumer.stores.encoding import HISTORY_KEPT, encode_parked
 
 __all__ = ["apply_commit", "apply_place", "holder_of", "now_ms", "put_channels"]
 
@@ -114,8 +114,9 @@ def apply_place(
     handler: str,
     place: SavedPlace,
     dead_letters: Sequence[HandlerDeadLetter],
+    parked: Mapping[str | None, ParkedRun | None],
 ) -> None:
-    """Check token, revision and the journal's end, then write a place with its dead letters."""
+    """Check token, revision and the journal's end, then write a place with its dead letters and parked runs."""
     lease = connection.execute("SELECT token FROM lease WHERE id = 1").fetchone()
     if lease is None or lease[0] != tenure.token:
         raise CommitRefused(place.revision, holder_of(connection))
@@ -134,5 +135,17 @@ def apply_place(
         [
             (d.handler, d.event_id, d.offset, d.tracker_id, d.type, d.attempts, d.error, d.at_ms, d.data)
             for d in dead_letters
+        ],
+    )
+    connection.executemany(
+        "DELETE FROM parked WHERE handler = ? AND run = ?",
+        [(handler, tracker_id or "") for tracker_id, row in parked.items() if row is None],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?)",
+        [
+            (handler, tracker_id or "", row.first, encode_parked(row))
+            for tracker_id, row in parked.items()
+            if row is not None
         ],
     )

@@ -29,6 +29,7 @@ class _Children:
     seconds: Histogram
     offset: Gauge
     lag: Gauge
+    parked: Gauge
 
 
 class DeliveryTelemetry:
@@ -53,6 +54,7 @@ class DeliveryTelemetry:
                 seconds=self._metrics.histogram(MetricName.HANDLER_SECONDS, handler),
                 offset=gauge(MetricName.HANDLER_OFFSET, handler),
                 lag=gauge(MetricName.HANDLER_LAG, handler),
+                parked=gauge(MetricName.HANDLER_PARKED, handler),
             )
         return known
 
@@ -153,11 +155,12 @@ class DeliveryTelemetry:
         """Retention removed what lay between before the handler got there."""
         self._log.error("handler_outrun", handler=handler, after=after, first=first, lost=first - after - 1)
 
-    def place(self, handler: str, offset: int, lag: int) -> None:
+    def place(self, handler: str, offset: int, lag: int, parked: int) -> None:
         """Its place was saved."""
         known = self._of(handler)
         known.offset.set(offset)
         known.lag.set(lag)
+        known.parked.set(parked)
         if handler in self._down:
             self._down.discard(handler)
             self._log.info("handler_store_available", handler=handler)

@@ -45,6 +45,7 @@ class MetricName(StrEnum):
     HANDLER_SKIPPED = "cadence_handler_skipped_total"
     HANDLER_FILTERED = "cadence_handler_filtered_total"
     HANDLER_LAG = "cadence_handler_lag_events"
+    HANDLER_PARKED = "cadence_handler_parked_runs"
     HANDLER_OFFSET = "cadence_handler_offset"
     HANDLER_SECONDS = "cadence_handler_seconds"
     RETENTION_HEADROOM_SECONDS = "cadence_retention_headroom_seconds"
@@ -127,8 +128,13 @@ CATALOGUE: dict[MetricName, Declared] = {
         ("handler",),
     ),
     MetricName.HANDLER_LAG: Declared("gauge", "Journal entries past the handler's offset.", ("handler",)),
+    MetricName.HANDLER_PARKED: Declared(
+        "gauge", "Runs whose next event waits for another attempt of the handler.", ("handler",)
+    ),
     MetricName.HANDLER_OFFSET: Declared(
-        "gauge", "Journal offset below which the handler has settled everything.", ("handler",)
+        "gauge",
+        "Journal offset below which the handler has settled everything but parked runs.",
+        ("handler",),
     ),
     MetricName.HANDLER_SECONDS: Declared(
         "histogram", "Duration of a handler call in seconds.", ("handler",), _LONG

@@ -14,6 +14,7 @@ from consumer.ports import (
     HandlerDeadLetter,
     IngestDeadLetter,
     JournalRecord,
+    ParkedRun,
     PastPosition,
     SavedPlace,
 )
@@ -218,6 +219,27 @@ async def test_a_place_moves_by_compare_and_set_with_its_dead_letters(store, ten
     assert await store.handler_dead_letters("h", 10) == [letter]
     assert await store.handler_dead_letters(None, 10) == [letter]
     assert await store.handler_dead_letters("other", 10) == []
+
+
+async def test_parked_runs_change_with_the_place_that_passes_them(store, tenure):
+    late, early = ParkedRun("run1", 9, 3, 77, "boom", (11, 12)), ParkedRun(None, 4)
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"), (), {"run1": late, None: early})
+    await store.save_place(tenure, "other", SavedPlace(1, b"a"), (), {"run1": ParkedRun("run1", 2)})
+    assert await store.parked("h") == [early, late]
+    moved = replace(late, first=12, attempts=0, done=())
+    with pytest.raises(CommitRefused):
+        await store.save_place(tenure, "h", SavedPlace(3, b"c"), (), {"run1": moved, None: None})
+    assert await store.parked("h") == [early, late]
+    for _ in range(2):
+        await store.save_place(tenure, "h", SavedPlace(2, b"b"), (), {"run1": moved, None: None})
+    assert await store.parked("h") == [moved]
+    assert await store.parked("other") == [ParkedRun("run1", 2)]
+
+
+async def test_the_entries_of_a_run_are_found_from_an_offset_on(store, tenure):
+    await store.commit(commit_of(tenure, 1, events=1_200))
+    assert [entry.offset for entry in await store.of_run("run1", 1_195)] == [1_196, 1_198, 1_200]
+    assert len(await store.of_run("run0")) == 600
 
 
 @pytest.mark.parametrize("place", [SavedPlace(1, b"x"), SavedPlace(4, b"x"), SavedPlace(2, b"different")])

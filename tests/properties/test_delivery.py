@@ -7,6 +7,7 @@ from collections import Counter
 
 import looptime
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,3 +158,86 @@ def virtually(coroutine):
         return loop.run_until_complete(coroutine)
     finally:
         loop.close()
+
+
+@given(
+    runs=st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=30),
+    plans=st.lists(st.lists(BEHAVIOUR, min_size=1, max_size=3), min_size=1, max_size=30),
+    crashes=st.lists(st.integers(1, 4_000), max_size=5),
+    batches=st.booleans(),
+    window=st.integers(2, 30),
+    most_parked=st.integers(0, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_the_crashes_no_event_is_lost_and_runs_keep_their_order(
+    runs, plans, crashes, batches, window, most_parked
+):
+    ended: list[str] = []
+    attempts: Counter[str] = Counter()
+
+    async def one(event, ctx):
+        plan = plans[int(event.id[1:]) % len(plans)]
+        attempts[event.id] += 1
+        match plan[min(attempts[event.id], len(plan)) - 1]:
+            case "raise":
+                raise OSError
+            case "retry":
+                raise Retry(after=3)
+            case "reject":
+                ended.append(event.id)
+                raise Reject("no")
+            case "hang":
+                if attempts[event.id] < 4:
+                    await asyncio.Event().wait()
+            case "slow":
+                await asyncio.sleep(2)
+        ended.append(event.id)
+
+    class Many(Batches):
+        async def handle_batch(self, events, ctx):
+            failed = {}
+            for event in events:
+                try:
+                    await one(event, ctx)
+                except Exception as error:  # noqa: BLE001 - each has its own reason
+                    failed[event.id] = error
+            if failed:
+                raise Failed(failed)
+
+    async def scenario():
+        store = MemoryStore()
+        world = World(store, await store.acquire("test", 1))
+        await world.publish(
+            *(record(n, run, "run.advanced" if run else "system.gap") for n, run in enumerate(runs))
+        )
+        handler = loaded(
+            Many(batch_max=7) if batches else one,
+            concurrency=2,
+            on_failure="block",
+            max_attempts=3,
+            timeout=30,
+        )
+        for crash_ms in crashes:
+            running = asyncio.create_task(world.dispatcher(handler, window=window).run())
+            await asyncio.sleep(crash_ms / 1_000)
+            running.cancel()
+            await asyncio.wait([running])
+            place = await store.place("h")
+            if place is not None:
+                known = Place.load(place.data, parked=await store.parked("h"))
+                gone = {f"e{n}" for n in range(known.needed - 1)}
+                assert gone <= set(ended), "what is no longer needed was settled"
+        for plan in plans:
+            plan[:] = [each for each in plan if each not in ("raise", "retry", "hang")] or ["done"]
+        async with world.delivering(handler, window=window):
+            await world.settled_through(len(runs))
+        assert store.rows == {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("consumer.delivery.place.MOST_PARKED", most_parked)
+        virtually(scenario())
+    assert set(ended) == {f"e{n}" for n in range(len(runs))}
+    if not batches:
+        for run in set(runs):
+            first_seen = list(dict.fromkeys(id_ for id_ in ended if runs[int(id_[1:])] == run))
+            assert first_seen == [f"e{n}" for n, of in enumerate(runs) if of == run]

@@ -1,8 +1,11 @@
 #!lua
--- A handler's place and its dead letters in one compare-and-set under the tenure's token.
+-- A handler's place, its dead letters and its parked runs in one compare-and-set under the tenure's token.
 --
 -- KEYS  1 lease (hash)  2 places (hash)  3 handler dead letters (hash)  4 their order (sorted set)  5 journal (stream)
--- ARGV  1 token  2 handler  3 revision  4 data  5 highest settled offset  6 count of letters  then threes  id, milliseconds, json
+--       6 parked runs of this handler (hash)
+-- ARGV  1 token  2 handler  3 revision  4 data  5 highest settled offset
+--       6 count of letters      then threes  id, milliseconds, json
+--       . count of parked runs  then pairs   run ('' for none), json ('' removes it)
 -- Answers {1} | {0, holder}
 
 local lease = redis.call('HMGET', KEYS[1], 'token', 'holder')
@@ -21,7 +24,7 @@ if redis.call('EXISTS', KEYS[5]) == 1 then
   end
 end
 if tonumber(ARGV[5]) > last then return {0, lease[2] or ''} end
-for index, kind in ipairs({'hash', 'hash', 'hash', 'zset', 'stream'}) do
+for index, kind in ipairs({'hash', 'hash', 'hash', 'zset', 'stream', 'hash'}) do
   local found = redis.call('TYPE', KEYS[index])['ok']
   if found ~= 'none' and found ~= kind then
     return redis.error_reply('WRONGTYPE ' .. KEYS[index] .. ' is a ' .. found .. ', not a ' .. kind)
@@ -33,6 +36,14 @@ for _ = 1, tonumber(ARGV[6]) do
   redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 2])
   redis.call('ZADD', KEYS[4], ARGV[at + 1], ARGV[at])
   at = at + 3
+end
+for _ = 1, tonumber(ARGV[at]) do
+  if ARGV[at + 2] == '' then
+    redis.call('HDEL', KEYS[6], ARGV[at + 1])
+  else
+    redis.call('HSET', KEYS[6], ARGV[at + 1], ARGV[at + 2])
+  end
+  at = at + 2
 end
 redis.call('HSET', KEYS[2], 'revision:' .. ARGV[2], ARGV[3], 'data:' .. ARGV[2], ARGV[4])
 return {1}

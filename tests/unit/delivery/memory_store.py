@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from consumer.errors import CommitRefused, StoreUnavailable
-from consumer.ports import Commit, HandlerDeadLetter, JournalEntry, SavedPlace, Tenure
+from consumer.ports import Commit, HandlerDeadLetter, JournalEntry, ParkedRun, SavedPlace, Tenure
 
 
 class MemoryStore:
@@ -14,7 +15,9 @@ class MemoryStore:
         self.entries: list[JournalEntry] = []
         self.saved: dict[str, SavedPlace] = {}
         self.letters: list[HandlerDeadLetter] = []
+        self.rows: dict[tuple[str, str | None], ParkedRun] = {}
         self.saves: list[tuple[str, SavedPlace, tuple[HandlerDeadLetter, ...]]] = []
+        self.row_saves: list[tuple[int, dict[str | None, ParkedRun | None]]] = []
         self.save_times: list[float] = []
         self.unavailable = False
         self.lose_replies = 0
@@ -68,15 +71,26 @@ class MemoryStore:
             return False
         return True
 
-    async def of_run(self, tracker_id: str) -> list[JournalEntry]:
-        return [entry for entry in self.entries if entry.tracker_id == tracker_id]
-
     async def place(self, handler: str) -> SavedPlace | None:
         self._check()
         return self.saved.get(handler)
 
+    async def of_run(self, tracker_id: str, first: int = 0) -> list[JournalEntry]:
+        self._check()
+        return [each for each in self.entries if each.tracker_id == tracker_id and each.offset >= first]
+
+    async def parked(self, handler: str) -> list[ParkedRun]:
+        self._check()
+        rows = [row for (whose, _), row in self.rows.items() if whose == handler]
+        return sorted(rows, key=lambda row: row.first)
+
     async def save_place(
-        self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Sequence[HandlerDeadLetter] = ()
+        self,
+        tenure: Tenure,
+        handler: str,
+        place: SavedPlace,
+        dead_letters: Sequence[HandlerDeadLetter] = (),
+        parked: Mapping[str | None, ParkedRun | None] = MappingProxyType({}),
     ) -> None:
         self._check()
         stored = self.saved.get(handler)
@@ -87,7 +101,12 @@ class MemoryStore:
                 raise CommitRefused(place.revision, None)
             self.saved[handler] = place
             self.letters.extend(dead_letters)
+            for run, row in parked.items():
+                self.rows.pop((handler, run), None)
+                if row is not None:
+                    self.rows[handler, run] = row
             self.saves.append((handler, place, tuple(dead_letters)))
+            self.row_saves.append((place.revision, dict(parked)))
             self.save_times.append(asyncio.get_running_loop().time())
         elif stored != place:
             raise CommitRefused(place.revision, None)

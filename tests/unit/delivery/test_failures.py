@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from consumer.clock import SystemClock
 from consumer.delivery.place import Place
 from consumer.plugin import Failed, Reject, Retry
 from tests.unit.delivery.world import Batches, Log, loaded, record, until
@@ -44,11 +45,130 @@ async def test_after_the_last_attempt_the_dead_letter_is_written_in_the_save_tha
     assert letter.error == "OSError: down"
     assert letter.data == world.store.entries[1].data
     assert letter.at_ms == world.clock.wall_ms()
-    written = [(Place.load(place.data).offset, letters) for _, place, letters in world.store.saves]
-    assert [letters for offset, letters in written if offset < 2] == [()] * sum(
-        offset < 2 for offset, _ in written
-    )
-    assert next(letters for offset, letters in written if offset >= 2) == (letter,)
+    firsts: dict[int, int] = {}
+    row = None
+    for (_, place, letters), (revision, rows) in zip(world.store.saves, world.store.row_saves, strict=True):
+        row = rows.get("run-1", row)
+        firsts[revision] = Place.load(place.data, parked=[row] if row else []).needed
+        assert letters == ((letter,) if firsts[revision] > 2 and firsts.get(revision - 1, 0) <= 2 else ())
+    assert 2 in firsts.values()
+
+
+async def test_a_run_in_trouble_costs_a_row_and_does_not_hold_the_offset_back(world):
+    log, healed = Log(), asyncio.Event()
+
+    async def handle(event, ctx):
+        if event.tracker_id == "bad" and not healed.is_set():
+            raise OSError("down")
+        log.note(event, ctx)
+
+    await world.publish(record(0, "bad"), record(1, "good"))
+    async with world.delivering(loaded(handle, max_attempts=99), window=20):
+        await until(lambda: world.observer.count("failed") == 3)
+        for n in range(2, 102):
+            await world.publish(record(n, f"good-{n}"))
+        await world.publish(record(102, "bad"))
+        await until(lambda: len(log.ids) == 101)
+        await asyncio.sleep(1)
+        place = await world.place()
+        assert (place.offset, place.needed) == (103, 1), "although the window is a fifth of what has passed"
+        healed.set()
+        await world.settled_through(103)
+    assert log.ids[-2:] == ["e0", "e102"]
+    assert world.store.rows == {}
+
+
+async def test_runs_beyond_the_most_that_may_be_parked_hold_the_offset_back(world):
+    async def handle(event, ctx):
+        raise OSError("down")
+
+    await world.publish(*(record(n, f"run-{n}") for n in range(1_500)))
+    async with world.delivering(loaded(handle, max_attempts=99)):
+        await until(lambda: world.observer.count("failed") >= 1_500)
+        await asyncio.sleep(1)
+        place = await world.place()
+        assert place.parked == 1_000
+        assert place.offset < 1_500
+
+
+async def test_with_everything_failing_no_more_is_taken_than_the_window_holds(world):
+    async def handle(event, ctx):
+        raise OSError("down")
+
+    await world.publish(*(record(n, f"run-{n % 10}") for n in range(1_000)))
+    async with world.delivering(loaded(handle, max_attempts=99), window=100):
+        await asyncio.sleep(600)
+        assert (await world.place()).offset == 100
+        assert world.observer.count("dead_lettered") == 0
+
+
+class VirtualWall(SystemClock):
+    def wall_ms(self):
+        return self.monotonic_ms() + 1_800_000_000_000
+
+
+async def test_attempts_go_on_counting_after_a_restart_and_the_wait_is_kept(world):
+    attempts, times = [], []
+
+    async def handle(event, ctx):
+        attempts.append(ctx.attempt)
+        times.append(asyncio.get_running_loop().time())
+        raise Retry(after=100)
+
+    world.clock = VirtualWall()
+    await world.publish(record(0), record(1))
+    for _ in range(2):
+        async with world.delivering(loaded(handle, max_attempts=4)):
+            await asyncio.sleep(150)
+    async with world.delivering(loaded(handle, max_attempts=4)):
+        await until(lambda: len(world.store.letters) == 1)
+    assert attempts[:4] == [1, 2, 3, 4]
+    assert all(b - a == pytest.approx(100, abs=0.1) for a, b in itertools.pairwise(times[:4]))
+    assert (world.store.letters[0].event_id, world.store.letters[0].attempts) == ("e0", 4)
+
+
+async def test_what_follows_a_failed_event_of_a_batch_and_succeeded_does_not_come_again_after_a_restart(
+    world,
+):
+    healed = False
+
+    def act(events):
+        bad = [event.id for event in events if event.id == "e1" and not healed]
+        if bad:
+            sink.done += [event.id for event in events if event.id not in bad]
+            raise Failed(dict.fromkeys(bad, "not yet"))
+
+    sink = Batches(act)
+    await world.publish(*(record(n, "run") for n in range(4)))
+    for _ in range(2):
+        async with world.delivering(loaded(sink, max_attempts=99)):
+            await until(lambda: world.observer.count("failed") >= 1)
+        assert [(row.first, row.done) for row in await world.store.parked("h")] == [(2, (3, 4))]
+        await world.publish(record(len(world.store.entries), "run"))
+    healed = True
+    async with world.delivering(loaded(sink)):
+        await world.settled_through(6)
+    assert sorted(sink.done) == [f"e{n}" for n in range(6)]
+
+
+async def test_events_of_no_run_are_parked_as_well(world):
+    log, healed = Log(), False
+
+    async def handle(event, ctx):
+        if event.type == "system.gap" and not healed:
+            raise OSError("down")
+        log.note(event)
+
+    await world.publish(record(0, None, "system.gap"), record(1), record(2, None, "system.gap"), record(3))
+    for _ in range(2):
+        async with world.delivering(loaded(handle, max_attempts=99)):
+            await until(lambda: world.observer.count("failed") > 2)
+            await until(lambda: world.store.rows)
+        assert (await world.place()).offset == 4
+    healed = True
+    async with world.delivering(loaded(handle)):
+        await world.settled_through(4)
+    assert log.ids == ["e1", "e3", "e0", "e2"]
 
 
 async def test_a_dead_letter_survives_a_store_that_is_down_when_it_is_due(world):
@@ -103,7 +223,10 @@ async def test_block_goes_on_trying_and_holds_only_its_run(world):
     async with world.delivering(loaded(handle, max_attempts=2, on_failure="block")):
         await until(lambda: world.observer.count("blocked") == 30, 30 * 300)
         assert log.ids == ["e2"]
-        assert (await world.place()).offset == 0
+        place = await world.place()
+        assert (place.offset, place.needed) == (3, 1), (
+            "the offset goes on, the run's row says where it stands"
+        )
         healed.set()
         await world.settled_through(3)
     assert log.ids == ["e2", "e0", "e1"]

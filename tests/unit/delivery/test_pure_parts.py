@@ -23,7 +23,7 @@ from consumer.delivery.retry import (
     outcomes,
 )
 from consumer.plugin import Failed, Reject, Retry
-from consumer.ports import JournalEntry
+from consumer.ports import JournalEntry, ParkedRun
 
 POLICY = RetryPolicy(max_attempts=3, on_failure="dead_letter")
 
@@ -187,13 +187,13 @@ def test_a_place_is_encoded_with_its_version_and_compact_ranges():
     for offset in range(2, 1_000):
         if offset != 500:
             place.settled(offset)
-    assert place.snapshot() == b'{"v":1,"offset":0,"settled":[[2,499],[501,999]]}'
+    assert place.snapshot() == b'{"v":2,"offset":0,"settled":[[2,499],[501,999]]}'
     assert place.outstanding == 3
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"[]", b"{}", b'{"v":2,"offset":1,"settled":[]}', b'{"v":1}', b"x", b'{"v":1,"offset":1,"settled":[3]}'],
+    [b"[]", b"{}", b'{"v":3,"offset":1,"settled":[]}', b'{"v":1}', b"x", b'{"v":1,"offset":1,"settled":[3]}'],
 )
 def test_what_is_not_a_place_of_this_format_is_refused(data):
     with pytest.raises(ValueError):  # noqa: PT011 - several messages, one promise
@@ -209,3 +209,38 @@ def test_the_window_leaves_no_room_when_it_is_full():
     assert place.room == 0
     place.settled(1)
     assert place.room == 3
+
+
+def test_a_parked_run_lets_the_offset_go_on_and_its_row_stands_for_everything_unsettled():
+    place = Place(0)
+    for offset, run in ((1, "good"), (2, "bad"), (3, "slow"), (4, "bad")):
+        assert place.taken(offset, run)
+    assert place.park(ParkedRun("bad", 2, attempts=1), [2, 4])
+    place.settled(1)
+    assert (place.offset, place.needed, place.ranges()) == (2, 2, [])
+    assert place.taken(5, "bad"), "joins its parked run"
+    assert place.taken(6, "good")
+    place.settled(6)
+    assert place.ranges() == [(6, 6)], "neither 4 nor 5 is settled"
+    place.settled(3)
+    assert (place.offset, place.needed) == (6, 2)
+    place.settled(2)
+    assert (place.row("bad"), place.needed) == (ParkedRun("bad", 4), 4)
+    again = Place.load(place.snapshot(), parked=place.rows())
+    again.resume("bad", [4, 5])
+    for offset in (4, 5):
+        again.settled(offset)
+    assert (again.offset, again.needed, again.rows()) == (6, 7, [])
+    assert again.changed_rows() == {"bad": None}
+
+
+def test_a_parked_run_whose_event_is_not_wanted_any_more_is_let_go():
+    place = Place(0, parked=[ParkedRun("gone", 1), ParkedRun("later", 3, attempts=2)])
+    place.resume("gone", [])
+    place.passed(1)
+    assert place.expects
+    place.miss()
+    assert place.row("later") is not None
+    place.passed(3)
+    place.miss()
+    assert (place.rows(), place.needed) == ([], 4)

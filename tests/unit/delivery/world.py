@@ -112,14 +112,16 @@ class World:
     async def place(self, name: str = "h") -> Place:
         saved = await self.store.place(name)
         assert saved is not None
-        return Place.load(saved.data)
+        return Place.load(saved.data, parked=await self.store.parked(name))
 
     async def settled_through(self, offset: int, name: str = "h", limit_s: float = 3_600) -> None:
-        """Until the *saved* place has passed ``offset``; the limit is virtual time where time is."""
+        """Until the *saved* place has passed ``offset`` and no run is parked before it; the limit is virtual time where time is."""
 
         async def passed() -> bool:
             saved = await self.store.place(name)
-            return saved is not None and orjson.loads(saved.data)["offset"] >= offset
+            if saved is None or orjson.loads(saved.data)["offset"] < offset:
+                return False
+            return all(row.first > offset for row in await self.store.parked(name))
 
         await until(passed, limit_s)
 

@@ -83,17 +83,18 @@ def test_a_reason_in_words_has_no_traceback(world):
 def test_place_and_lag_are_gauges(world):
     world.events.opened("h", 5)
     assert 'cadence_handler_offset{handler="h"} 5.0' in world.text()
-    world.events.place("h", 40, 2)
+    world.events.place("h", 40, 2, 3)
     assert 'cadence_handler_offset{handler="h"} 40.0' in world.text()
     assert 'cadence_handler_lag_events{handler="h"} 2.0' in world.text()
+    assert 'cadence_handler_parked_runs{handler="h"} 3.0' in world.text()
 
 
 def test_an_unavailable_store_is_logged_once_until_a_place_is_saved_again(world):
     with capture_logs() as lines:
         world.events.store_unavailable("h", RuntimeError("disk full"), 100)
         world.events.store_unavailable("h", RuntimeError("disk full"), 200)
-        world.events.place("h", 1, 0)
-        world.events.place("h", 2, 0)
+        world.events.place("h", 1, 0, 0)
+        world.events.place("h", 2, 0, 0)
     assert [line["event"] for line in lines] == ["handler_store_unavailable", "handler_store_available"]
 
 
