@@ -167,6 +167,7 @@ async def make_service(
         session_events=session_events or ingest_events,
         delivery_events=DeliveryTelemetry(metrics),
         performer=_performer(settings, rest, clock),
+        fetches=rest,
     )
     try:
         yield service
@@ -273,6 +274,7 @@ def _options(settings: Settings, backoff: Backoff) -> ServiceOptions:
             max_events=settings.commit.max_events,
             max_delay_ms=settings.commit.max_delay,
             hydrate=settings.state.hydrate,
+            sweep_ms=settings.repair.sweep or None,
         ),
         backoff=backoff,
     )

@@ -124,6 +124,7 @@ class EndReason:
         action: for ``STOP``: what a person must change; empty otherwise.
         channel: the channel it concerns, where there is one.
         position: the refused replay id, for ``RECONCILE``.
+        server_ms: Salesforce's time of the refusal in milliseconds, for ``RECONCILE``; None when the answer had no ``Date``.
     """
 
     code: str
@@ -132,6 +133,7 @@ class EndReason:
     action: str = ""
     channel: str | None = None
     position: str | None = None
+    server_ms: int | None = None
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"

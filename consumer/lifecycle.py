@@ -31,7 +31,7 @@ from consumer.state import TRANSITIONAL, RecordState
 from consumer.step_errors import kind_of
 from consumer.transitions import NEW, UNKNOWN, run_transition, step_transition
 
-__all__ = ["Org", "interpret", "system_event", "timer_event"]
+__all__ = ["Org", "interpret", "system_event", "tell", "timer_event"]
 
 _BOOKKEEPING = frozenset({"LastModifiedDate", "LastModifiedById", "CreatedDate", "CreatedById"})
 
@@ -91,24 +91,38 @@ def interpret(
         record: what is known of its record, or None.
         run: for a step: what is known of its run, or None.
         org: for ids and links.
-        late: something newer of the same run was committed before.
+        late: something newer of the same run was committed before; so was a change that a row of the record covers.
 
     Returns:
         The record's new state, and the events in order, as the journal's JSON.
     """
     before = record if record is not None else RecordState(change.header.entity, change.record_id)
     after = before.with_change(change, key)
+    identity = f"{org.id}/{change.header.entity}/{change.record_id}/{change.identity}/"
+    return after, tell(change, before, after, run, org, identity, late=late or before.covers(change))
+
+
+def tell(
+    change: Change,
+    before: RecordState,
+    after: RecordState,
+    run: RecordState | None,
+    org: Org,
+    identity: str,
+    *,
+    late: bool,
+) -> list[dict[str, Any]]:
+    """What it means that ``change`` made ``after`` of ``before``: the events in order; ``identity`` is what their ids begin with."""
     view = _View(change, before, after, late=late)
     is_run = change.header.entity == RUN
     types, missed = (_run_types if is_run else _step_types)(view)
     if not types:
-        return after, []
+        return []
     base = _common(change, view, after, after if is_run else run, org)
     if late:
         base["late"] = True
     if missed:
         base["missed_transitions"] = True
-    identity = f"{org.id}/{change.header.entity}/{change.record_id}/{change.identity}/"
     events = []
     for name in types:
         event = {"v": FORMAT, "id": identity + name, "type": name, **base}
@@ -116,7 +130,7 @@ def interpret(
         if detail is not None:
             detail(event, view.after)
         events.append(event)
-    return after, events
+    return events
 
 
 def system_event(name: str, change: Change, org: Org, **facts: Any) -> dict[str, Any]:

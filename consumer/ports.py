@@ -21,6 +21,7 @@ __all__ = [
     "CheckpointStore",
     "Commit",
     "Epoch",
+    "Fetched",
     "HandlerDeadLetter",
     "Inbound",
     "IngestDeadLetter",
@@ -86,6 +87,21 @@ class SessionOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """A page that a reconcile task asked Salesforce for.
+
+    Attributes:
+        task: id of the task.
+        page: opaque to everybody but the reconciler: what it read, and the task from there on.
+        received_ms: monotonic milliseconds.
+    """
+
+    task: str
+    page: Any
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """The session is over, and nothing more of it will come.
 
@@ -100,7 +116,7 @@ class SessionEnded:
     received_ms: int
 
 
-Inbound = SessionOpened | Answer | SessionEnded
+Inbound = SessionOpened | Answer | SessionEnded | Fetched
 
 
 class Session(Protocol):
@@ -307,6 +323,7 @@ class Commit:
         remember_ms: when not None, positions in ``channels`` are also kept as history, as of these wall milliseconds.
         epochs: every epoch from now on; None when nothing changes.
         timers: key (``consumer.timers.key_of``) to due time in milliseconds since the epoch; None removes it.
+        tasks: id of a reconcile task to its encoded form; None removes it.
     """
 
     token: str
@@ -319,6 +336,7 @@ class Commit:
     remember_ms: int | None = None
     epochs: list[Epoch] | None = None
     timers: dict[str, int | None] = field(default_factory=dict)
+    tasks: dict[str, bytes | None] = field(default_factory=dict)
 
 
 class IngestStore(Protocol):
@@ -352,6 +370,14 @@ class IngestStore(Protocol):
 
     async def timers(self, until_ms: int, limit: int) -> list[tuple[str, int]]:
         """Up to ``limit`` timers due at or before ``until_ms``, the earliest first: key and due time."""
+        ...
+
+    async def tasks(self) -> dict[str, bytes]:
+        """Every reconcile task: id to encoded form."""
+        ...
+
+    async def add_task(self, task_id: str, data: bytes) -> None:
+        """Add a task that a person wants, outside any tenure; one that is there already stays as it is."""
         ...
 
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:

@@ -29,6 +29,7 @@ from consumer.ingest.lookup import Rows
 from consumer.ingest.observer import IngestEvents
 from consumer.ingest.options import IngestOptions
 from consumer.ingest.pipeline import Ingest, Instance
+from consumer.ingest.reconcile import Fetches
 from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorEvents
 from consumer.lifecycle import Org
 from consumer.ports import Source, Store, Tenure
@@ -115,6 +116,7 @@ class Service:
         session_events: told what happens to sessions.
         delivery_events: told what happens in delivery.
         performer: what handlers' actions are sent with; None lets them do nothing.
+        fetches: where reconcile tasks fetch from; None leaves what the stream loses as it is.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Service:
         session_events: SupervisorEvents,
         delivery_events: DeliveryEvents,
         performer: Performer | None = None,
+        fetches: Fetches | None = None,
     ) -> None:
         self._store = store
         self._source = source
@@ -149,6 +152,7 @@ class Service:
         self._session_events = session_events
         self._delivery_events = delivery_events
         self._performer = performer
+        self._fetches = fetches
         self._stop = asyncio.Event()
         self._stop_by_ms = 0
 
@@ -255,6 +259,7 @@ class Service:
             options.ingest,
             self._clock,
             self._ingest_events,
+            self._fetches,
         )
         await self._prepare(ingest)
         supervisor = Supervisor(
@@ -281,7 +286,12 @@ class Service:
             ingesting = tasks.create_task(ingest.run(), name="ingest")
             delivering = tasks.create_task(dispatcher.run(), name="delivery")
             renewing = tasks.create_task(self._renew(committer), name="lease")
+            mending = None
+            if ingest.reconciler is not None:
+                mending = tasks.create_task(ingest.reconciler.run(), name="reconcile")
             await self._stop.wait()
+            if mending is not None:
+                mending.cancel()
             clean = await self._stop_in_order(polling, ingest, ingesting, dispatcher)
             delivering.cancel()
             renewing.cancel()

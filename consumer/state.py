@@ -14,11 +14,13 @@ Values are immutable: :meth:`RecordState.with_change` returns a new one. The sto
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
 from consumer.changes import Change, Key
+from consumer.clock import to_ms
 from consumer.errors import StoreForeign
 from consumer.records import RUN
 from consumer.transitions import NEW
@@ -39,6 +41,9 @@ FILLABLE: Final = ("TargetId", "ActionCadenceId", "ActionCadenceTrackerId", "Ste
 _ENRICHED: Final[Key] = (-1, -1, -1)
 """The key of enrichment values: anything that a change says is newer."""
 
+UNWRITTEN: Final[Key] = (0, 0, 0)
+"""The key of a row of a record that no change has written: newer than enrichment, older than any change."""
+
 
 class RecordState:
     """What is known of one record.
@@ -54,10 +59,13 @@ class RecordState:
         seen: identity of each change to its commit time in milliseconds.
         fired: event type to the due time, in milliseconds, for which a timer has fired.
         previous: for a run in a daisy chain: the run before it, where it is known.
+        row_ms: ``SystemModstamp``, in milliseconds, of the newest row of it that REST answered with; what was modified by then stands in
+            that row, and a change that arrives later with it writes nothing.
     """
 
     __slots__ = (
-        "announced", "deleted", "entity", "fields", "fired", "high", "image", "previous", "record_id", "seen",
+        "announced", "deleted", "entity", "fields", "fired", "high", "image", "previous", "record_id", "row_ms",
+        "seen",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +80,7 @@ class RecordState:
         seen: dict[str, int] | None = None,
         fired: dict[str, int] | None = None,
         previous: str | None = None,
+        row_ms: int | None = None,
     ) -> None:
         self.entity = entity
         self.record_id = record_id
@@ -83,6 +92,7 @@ class RecordState:
         self.seen = seen if seen is not None else {}
         self.fired = fired if fired is not None else {}
         self.previous = previous
+        self.row_ms = row_ms
 
     # ------------------------------------------------------------ reading
 
@@ -110,7 +120,49 @@ class RecordState:
         """The run it belongs to: itself, or what the step says; None for a step whose run is unknown."""
         return self.record_id if self.entity == RUN else self.get("ActionCadenceTrackerId")
 
+    def covers(self, change: Change) -> bool:
+        """Whether a row of this record was read after ``change`` had been made.
+
+        Both clocks tick in whole seconds, and a row is used only when the answer is at least two seconds younger than it.
+        """
+        if self.row_ms is None:
+            return False
+        modified = change.body.get("LastModifiedDate")
+        return (
+            to_ms(datetime.fromisoformat(modified)) if isinstance(modified, str) else change.header.commit_ms
+        ) <= self.row_ms
+
+    @property
+    def newest(self) -> Key:
+        """The greatest key of any change that wrote something here; of a record that none has written, one below all of them."""
+        keys = [pair[1] for pair in self.fields.values()]
+        keys += [one[1] for one in (self.deleted, self.announced) if one is not None]
+        if self.image is not None:
+            keys.append(self.image)
+        return max(keys, default=UNWRITTEN)
+
     # ------------------------------------------------------------ writing
+
+    def with_row(self, values: Mapping[str, Any], row_ms: int, *, deleted: bool) -> RecordState:
+        """The state that a row says, whole: it replaces every field at the version of what was known.
+
+        Args:
+            values: field to value, those that are empty left out; nothing for a deletion.
+            row_ms: the row's ``SystemModstamp``.
+            deleted: whether the row says that the record is deleted.
+        """
+        key = max(self.newest, UNWRITTEN)
+        after = self._copy()
+        after.row_ms = row_ms
+        after.deleted = (deleted, key)
+        if deleted:
+            return after
+        after.fields = {name: (value, key) for name, value in values.items()}
+        after.image = key
+        state = values.get("State")
+        if state not in TRANSITIONAL:
+            after.announced = (state, key)
+        return after
 
     def with_change(self, change: Change, key: Key) -> RecordState:
         """The state after ``change``, in whatever order changes come."""
@@ -127,8 +179,11 @@ class RecordState:
             {**self.seen, change.identity: header.commit_ms},
             self.fired,
             self.previous,
+            self.row_ms,
         )
         kind = header.kind
+        if self.covers(change):
+            return after
         if kind == "DELETE":
             if self.deleted is None or self.deleted[1] < key:
                 after.deleted = (True, key)
@@ -186,6 +241,7 @@ class RecordState:
             self.seen,
             self.fired,
             self.previous,
+            self.row_ms,
         )
 
     def forget_identities(self, before_ms: int) -> None:
@@ -243,6 +299,7 @@ class RecordState:
                 "s": self.seen,
                 "t": self.fired,
                 "p": self.previous,
+                "w": self.row_ms,
             }
         )
 
@@ -269,6 +326,7 @@ class RecordState:
             value["s"],
             value["t"],
             value["p"],
+            value.get("w"),
         )
 
 

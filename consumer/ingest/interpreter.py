@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from consumer import targets, timers
+from consumer import targets, tasks, timers
 from consumer import vocabulary as v
 from consumer.changes import Change, Key
 from consumer.ids import EMPTY_ID, is_wildcard
@@ -23,8 +23,10 @@ from consumer.ingest.positions import Entry
 from consumer.lifecycle import Org, interpret, system_event, timer_event
 from consumer.ports import ChannelState, IngestStore, JournalRecord
 from consumer.records import RUN, STEP
+from consumer.rows import Row, interpret_row
 from consumer.state import IDENTITY_MEMORY_MS, RecordState
 from consumer.targets import TargetRuns
+from consumer.tasks import Task
 
 __all__ = ["Batch", "Interpreter", "Part"]
 
@@ -62,6 +64,8 @@ class Batch:
         late: changes below the greatest key of their run.
         ignored: changes from before their channel's birth.
         newest_commit_ms: greatest commit time among the changes.
+        tasks: what has to be asked of Salesforce because of the changes, by id.
+        compared: rows that said something that was not known.
     """
 
     org: Org
@@ -74,6 +78,8 @@ class Batch:
     late: int = 0
     ignored: int = 0
     newest_commit_ms: int | None = None
+    tasks: dict[str, Task] = field(default_factory=dict)
+    compared: int = 0
 
 
 class Interpreter:
@@ -163,6 +169,7 @@ class Interpreter:
                         name, change, batch.org, kind=header.kind, record_ids=list(header.record_ids)
                     ),
                 )
+                self._mend(change, batch)
             return
         record = self._cache.get(change.record_id)
         if record is not None and change.identity in record.seen:
@@ -174,8 +181,60 @@ class Interpreter:
                 batch,
                 system_event(v.SYSTEM_GAP, change, batch.org, kind="EXPIRED", record_ids=[change.record_id]),
             )
+            task = tasks.of_gap(change.channel, change.position, change.header.entity, (change.record_id,))
+            batch.tasks[task.id] = task
             return
         self._apply(part, record, batch)
+
+    @staticmethod
+    def _mend(change: Change, batch: Batch) -> None:
+        """Have Salesforce asked for what a gap does not tell: its records, or everything stamped about then where it names none."""
+        header = change.header
+        if change.record_id == EMPTY_ID or is_wildcard(change.record_id) or header.kind == "GAP_OVERFLOW":
+            cause = f"{change.channel}/{change.position}"
+            task = tasks.of_window("overflow", cause, header.entity, header.commit_ms, header.commit_ms)
+        else:
+            task = tasks.of_gap(change.channel, change.position, header.entity, tuple(header.record_ids))
+        batch.tasks[task.id] = task
+
+    async def compare(self, rows: Sequence[Row], origin: str, org: Org) -> Batch:
+        """States and events of rows that REST answered with, against what is known.
+
+        Raises:
+            StoreUnavailable: states could not be loaded; nothing has changed.
+        """
+        await self._fetch(
+            wanted
+            for row in rows
+            for wanted in (row.record_id, row.values.get("ActionCadenceTrackerId"))
+            if isinstance(wanted, str)
+        )
+        await self._fetch(told for row in rows if (told := self._run_id_of(row.record_id)) is not None)
+        await self._fetch_targets(
+            row.values["TargetId"] for row in rows if row.entity == RUN and "TargetId" in row.values
+        )
+        await self._lookup.name_cadences(
+            row.values["ActionCadenceId"] for row in rows if "ActionCadenceId" in row.values
+        )
+        batch = Batch(replace(org, cadence_names=self._lookup.cadence_names))
+        for row in rows:
+            record = self._cache.get(row.record_id)
+            run: RecordState | None
+            if row.entity == RUN:
+                record = run = self._listed(row.record_id, row.values, record, batch)
+            else:
+                run_id = row.values.get("ActionCadenceTrackerId") or self._run_id_of(row.record_id)
+                run = self._cache.get(run_id) if run_id is not None else None
+            state, events = interpret_row(row, record, run, batch.org, origin)
+            if state is None:
+                continue
+            self._set_timers(record, state, batch)
+            self._keep(state, batch)
+            batch.compared += bool(events)
+            for event in events:
+                self._append(batch, event)
+        self._shrink()
+        return batch
 
     def _apply(self, part: Part, record: RecordState | None, batch: Batch) -> None:
         change, key = part.change, part.key
@@ -311,6 +370,10 @@ class Interpreter:
                 target_id = change.body.get("TargetId")
                 if isinstance(target_id, str) and target_id not in self._targets:
                     wanted.add(target_id)
+        await self._fetch_targets(wanted)
+
+    async def _fetch_targets(self, target_ids: Iterable[str]) -> None:
+        wanted = {one for one in target_ids if one not in self._targets}
         if wanted:
             found = await self._store.states([targets.key_of(one) for one in wanted])
             for target_id in wanted:

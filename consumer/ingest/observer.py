@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from consumer.changes import Change, Novel
 from consumer.ports import IngestDeadLetter
@@ -69,6 +69,26 @@ class IngestEvents(Protocol):
             why: one line.
             since_ms: for how long it has been failing, in milliseconds.
         """
+        ...
+
+    def reconciling(self, pending: Mapping[str, int]) -> None:
+        """So many reconcile tasks are under way, by reason; those that are not named are none."""
+        ...
+
+    def reconcile_failing(self, task: str, why: str, again_ms: int) -> None:
+        """A page of a task could not be had; it is asked for again."""
+        ...
+
+    def row_unread(self, entity: str, record_id: str, why: str) -> None:
+        """A row could not be understood; the record stays as it was known."""
+        ...
+
+    def reconciled(self, reason: str, fetched: int, changed: int) -> None:
+        """A page was compared and committed."""
+        ...
+
+    def task_done(self, task: str, report: Mapping[str, Any]) -> None:
+        """A task is done."""
         ...
 
 

@@ -23,6 +23,7 @@ class IngestOptions:
         max_events: ``commit.max_events``, in changes.
         max_delay_ms: ``commit.max_delay``.
         max_held: at so many held changes intake pauses.
+        sweep_ms: ``repair.sweep``: how often REST is asked what changed; None never.
         hydrate: whether runs that were never seen are looked up before their changes are interpreted.
     """
 
@@ -36,4 +37,5 @@ class IngestOptions:
     max_events: int = 500
     max_delay_ms: int = 20
     max_held: int = 20_000
+    sweep_ms: int | None = None
     hydrate: bool = True

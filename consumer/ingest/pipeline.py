@@ -32,18 +32,22 @@ from consumer.ingest.lookup import Lookup, Rows
 from consumer.ingest.observer import IngestEvents
 from consumer.ingest.options import IngestOptions
 from consumer.ingest.positions import Entry
+from consumer.ingest.reconcile import Fetches, Page, Reconciler
 from consumer.ingest.sequencer import Sequencer
 from consumer.ingest.unreadable import UnreadableAnswers
 from consumer.lifecycle import Org
 from consumer.ports import (
     Answer,
     Commit,
+    Fetched,
+    Inbound,
     IngestDeadLetter,
     IngestStore,
     JournalRecord,
-    SessionEnded,
     SessionOpened,
 )
+from consumer.records import ENTITIES
+from consumer.tasks import Task, of_window, sweep_of
 
 __all__ = ["Ingest", "IngestOptions", "Instance"]
 
@@ -94,9 +98,11 @@ class _Ready:
     """Whether channel states have to be written even if nothing else is ready."""
     epochs: bool = False
     """Whether the epochs have to be written."""
+    tasks: dict[str, Task] = field(default_factory=dict)
+    """Reconcile tasks to begin."""
 
     def __bool__(self) -> bool:
-        return bool(self.parts or self.letters or self.journal or self.channels or self.epochs)
+        return bool(self.parts or self.letters or self.journal or self.channels or self.epochs or self.tasks)
 
 
 class Ingest:
@@ -109,6 +115,7 @@ class Ingest:
         org: where sessions lead to; asked when one has opened, for ids and links.
         instance: the name of the org's instance.
         rows: where records that were never seen are looked up; None looks nothing up.
+        fetches: where reconcile tasks fetch from; None leaves tasks as they are, for a tenure that can.
         options: plain arguments.
         clock: for waiting and for naming instants.
         observer: told what happens.
@@ -125,6 +132,7 @@ class Ingest:
         options: IngestOptions,
         clock: Clock,
         observer: IngestEvents,
+        fetches: Fetches | None = None,
     ) -> None:
         self._store = store
         self._committer = committer
@@ -136,6 +144,12 @@ class Ingest:
         self._observer = observer
         lookup = Lookup(rows, clock, observer.lookup_failed)
         self._interpreter = Interpreter(store, lookup, hydrate=options.hydrate)
+        self.reconciler = (
+            None
+            if fetches is None
+            else Reconciler(fetches, store, inbox, clock, self._server_now_ms, observer)
+        )
+        self._pages: list[Fetched] = []
         self._due = DueTimers(options.lateness_ms)
         self._unreadable = UnreadableAnswers()
         self._sequencer: Sequencer[Part] = Sequencer(
@@ -165,6 +179,10 @@ class Ingest:
         self._epochs = Epochs(await self._store.epochs())
         for state in self._channels.states.values():
             self._epochs.greatest_is(state.commit_number)
+        if self.reconciler is not None:
+            self.reconciler.know(
+                {one: Task.decode(data) for one, data in (await self._store.tasks()).items()}
+            )
         await self._look_for_timers()
 
     async def _look_for_timers(self) -> None:
@@ -191,14 +209,14 @@ class Ingest:
                 letter.channel, f"the same answer could not be read three times: {detail}"
             )
 
-    async def refused(self, channel: str, position: str, detail: str) -> None:
-        """Salesforce does not know ``position`` any more.
+    async def refused(self, channel: str, position: str, detail: str, server_ms: int | None = None) -> None:
+        """Salesforce does not know ``position`` any more; how long ago the last poll was is counted on its own clock.
 
         Raises:
             StopService: ``replay.on_expired`` is ``halt``.
         """
         polled_ms = self._channels.polled_through(channel)
-        now_ms = self._server_ms or self._clock.wall_ms()
+        now_ms = server_ms or self._server_ms or self._clock.wall_ms()
         missed = polled_ms is None or now_ms - polled_ms > RETENTION_MS
         policy = self._options.on_expired
         self._observer.position_refused(channel, position, policy if missed else "earliest", missed=missed)
@@ -213,6 +231,10 @@ class Ingest:
         self._ready.channels = True
         if missed:
             self._ready.journal.append(self._gap_at(channel, position, polled_ms, now_ms, option))
+            since_ms = polled_ms if polled_ms is not None else self._channels.states[channel].birth_ms
+            for entity in _entities_of(channel):
+                task = of_window("expired", f"{channel}/{position}", entity, since_ms, 0)
+                self._ready.tasks[task.id] = task
         self._mark_ready()
 
     def _gap_at(
@@ -258,6 +280,7 @@ class Ingest:
             self._release()
             while self._should_commit():
                 await self._commit()
+            await self._compare_pages()
             await self._fire_timers()
             self._inbox.processed()
 
@@ -306,9 +329,11 @@ class Ingest:
 
     # ------------------------------------------------------------ what arrives
 
-    async def _take(self, item: SessionOpened | Answer | SessionEnded) -> None:
+    async def _take(self, item: Inbound) -> None:
         if isinstance(item, Answer):
             self._take_answer(item)
+        elif isinstance(item, Fetched):
+            self._pages.append(item)
         elif isinstance(item, SessionOpened):
             await self._take_opening(item)
         else:
@@ -322,6 +347,7 @@ class Ingest:
         if self._channels.opened(opened, self._server_ms):
             self._ready.channels = True
             self._mark_ready()
+        self._begin_sweeps(self._server_ms)
 
     def _take_answer(self, answer: Answer) -> None:
         if self._answered_at_ms is not None:
@@ -402,6 +428,83 @@ class Ingest:
         self._observer.bad_event(letter)
         return 1, None
 
+    # ------------------------------------------------------------ what REST answered
+
+    def _server_now_ms(self) -> int | None:
+        """What time it is in Salesforce, going on from the last answer; None before the first session."""
+        if self._server_ms is None or self._answered_at_ms is None:
+            return self._server_ms
+        return self._server_ms + self._clock.monotonic_ms() - self._answered_at_ms
+
+    def _begin_sweeps(self, server_ms: int) -> None:
+        """See to it that every object has its sweep, from now on."""
+        if self.reconciler is None or self._options.sweep_ms is None:
+            return
+        for entity in dict.fromkeys(
+            one for channel in self._options.channels for one in _entities_of(channel)
+        ):
+            task = sweep_of(entity, server_ms, self._options.sweep_ms)
+            if task.id not in self.reconciler.tasks:
+                self._ready.tasks[task.id] = task
+                self._mark_ready()
+
+    async def _compare_pages(self) -> None:
+        """Commit the pages that were fetched, once everything has been committed that was here before them."""
+        while self._pages and not self._stopping:
+            fetched = self._pages[0]
+            waited_ms = self._clock.monotonic_ms() - fetched.received_ms
+            if len(self._sequencer) and waited_ms < self._options.max_hold_ms:
+                return
+            try:
+                await self._compare(fetched)
+            except StoreUnavailable as error:
+                self._observer.commit_failing(self._committer.number + 1, error.why, 0)
+                return  # the next turn tries again
+            del self._pages[0]
+
+    async def _compare(self, fetched: Fetched) -> None:
+        began_ms = self._clock.monotonic_ms()
+        page: Page = fetched.page
+        task = page.task
+        batch = await self._interpreter.compare(
+            page.rows, "gap" if task.reason == "gap" else "repair", self._org()
+        )
+        commit = self._draft(batch)
+        task = task.counted(fetched=len(page.rows), changed=batch.compared, events=len(batch.journal))
+        known: dict[str, Task | None] = {task.id: task}
+        if page.is_last:
+            self._end(task, known, commit)
+        commit.tasks = {one: None if kept is None else kept.encode() for one, kept in known.items()}
+        await self._committer.send(commit)
+        assert self.reconciler is not None
+        self.reconciler.know(known)
+        self._due.committed(batch.timers.values())
+        self._tell(commit, batch, 0, began_ms)
+        for record_id, why in page.unread:
+            self._observer.row_unread(task.entity, record_id, why)
+        self._observer.reconciled(task.reason, len(page.rows), batch.compared)
+        if page.is_last:
+            self._observer.task_done(task.id, task.report())
+
+    def _end(self, task: Task, known: dict[str, Task | None], commit: Commit) -> None:
+        """Report what was mended; a sweep that found nothing says so in the log alone."""
+        sweep_ms = self._options.sweep_ms
+        known[task.id] = task.again(sweep_ms) if task.reason == "sweep" and sweep_ms is not None else None
+        if task.reason == "sweep" and not task.events:
+            return
+        cause = f"{task.id}/{task.until_ms}" if task.reason == "sweep" else task.id
+        event_id = f"{self._org().id}/{cause}/{v.SYSTEM_REPAIRED}"
+        event = {
+            "v": FORMAT,
+            "id": event_id,
+            "type": v.SYSTEM_REPAIRED,
+            "time": iso(self._server_ms or self._clock.wall_ms()),
+            "entity": task.entity,
+            "origin": "repair",
+            "after": task.report(),
+        }
+        commit.journal.append(JournalRecord(event_id, v.SYSTEM_REPAIRED, None, orjson.dumps(event)))
+
     # ------------------------------------------------------------ timers
 
     async def _fire_timers(self) -> None:
@@ -439,6 +542,8 @@ class Ingest:
         batch = await self._interpret(parts)
         commit = self._draft(batch)
         commit.journal = ready.journal + batch.journal
+        begun = {**ready.tasks, **batch.tasks} if self.reconciler is not None else {}
+        commit.tasks = {task_id: task.encode() for task_id, task in begun.items()}
         commit.dead_letters = [letter for letter, _ in ready.letters]
         for part in parts:
             part.entry.settle()
@@ -456,6 +561,8 @@ class Ingest:
             self._remembered_ms = began_ms
             commit.remember_ms = self._clock.wall_ms()
         await self._committer.send(commit)
+        if self.reconciler is not None and begun:
+            self.reconciler.know(begun)
         self._due.committed(batch.timers.values())
         self._tell(commit, batch, len(parts), began_ms)
 
@@ -491,3 +598,9 @@ class Ingest:
             except StoreUnavailable as error:
                 self._observer.commit_failing(self._committer.number + 1, error.why, 0)
                 await asyncio.sleep(_LOAD_AGAIN_MS / 1000)
+
+
+def _entities_of(channel: str) -> tuple[str, ...]:
+    """The objects that a channel carries, as far as its name tells."""
+    named = channel.removeprefix("/data/").removesuffix("ChangeEvent")
+    return (named,) if named in ENTITIES else tuple(ENTITIES)

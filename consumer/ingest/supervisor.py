@@ -51,8 +51,8 @@ class ResumePlan(Protocol):
         """An answer could not be read; the next session asks for it again."""
         ...
 
-    async def refused(self, channel: str, position: str, detail: str) -> None:
-        """Salesforce refused ``position``; decide what :meth:`resume` says next.
+    async def refused(self, channel: str, position: str, detail: str, server_ms: int | None) -> None:
+        """Salesforce refused ``position``, at ``server_ms`` of its own time; decide what :meth:`resume` says next.
 
         Raises:
             StopService: the replay policy is to stop.
@@ -276,7 +276,7 @@ class Supervisor:
             await self._plan.unreadable(body, reason.detail)
         if reason.channel is not None and reason.position is not None and reason.remedy is Remedy.RECONCILE:
             try:
-                await self._plan.refused(reason.channel, reason.position, reason.detail)
+                await self._plan.refused(reason.channel, reason.position, reason.detail, reason.server_ms)
             except StopService:
                 self._events.session_ended(status.session, reason, None, body)
                 raise

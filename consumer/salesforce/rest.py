@@ -7,6 +7,7 @@ Source: REST API Developer Guide, "Query" and "Status Codes and Error Responses"
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -16,11 +17,32 @@ import orjson
 from consumer.acting import CLIENT
 from consumer.errors import CadenceError
 from consumer.salesforce.auth import TokenCache
+from consumer.salesforce.bayeux import date_ms
 
-__all__ = ["RestClient", "RestError", "refusal"]
+__all__ = ["Page", "RestClient", "RestError", "refusal"]
 
 _MOST_IDS = 2_000
 """Ids of one request (documented)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows.
+
+    Attributes:
+        records: as Salesforce wrote them.
+        server_ms: Salesforce's time of the answer, in milliseconds and whole seconds.
+    """
+
+    records: list[dict[str, Any]]
+    server_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    body: bytes
+    server_ms: int | None
 
 
 class RestError(CadenceError):
@@ -86,6 +108,31 @@ class RestClient:
             found.update({one: row for one, row in zip(some, rows, strict=True) if row is not None})
         return found
 
+    async def page(self, soql: str) -> Page:
+        """The first page of what ``soql`` selects, records in the recycle bin too (``queryAll``).
+
+        Raises:
+            RestError: Salesforce refused, did not answer, or did not say what time it is.
+            AuthenticationFailed: no token could be had.
+        """
+        path = f"/services/data/v{self._api_version}/queryAll?q={quote(soql)}"
+        answer, server_ms = await self._ask_and_date("GET", path)
+        return Page(answer["records"], server_ms)
+
+    async def rows_as_of_now(
+        self, entity: str, ids: Sequence[str], fields: Sequence[str]
+    ) -> tuple[dict[str, dict[str, Any]], int]:
+        """As :meth:`rows`, for at most 2,000 ids, with Salesforce's time of the answer in milliseconds.
+
+        Raises:
+            RestError: Salesforce refused, did not answer, or did not say what time it is.
+            AuthenticationFailed: no token could be had.
+        """
+        path = f"/services/data/v{self._api_version}/composite/sobjects/{entity}"
+        some = list(ids[:_MOST_IDS])
+        rows, server_ms = await self._ask_and_date("POST", path, {"ids": some, "fields": list(fields)})
+        return {one: row for one, row in zip(some, rows, strict=True) if row is not None}, server_ms
+
     async def aclose(self) -> None:
         """Close the connections."""
         if self._http is not None:
@@ -107,32 +154,40 @@ class RestClient:
             AuthenticationFailed: no token could be had.
         """
         path = f"/services/data/v{self._api_version}{path}"
-        status, body = await self._authorized("POST", path, payload, client)
-        return status, _parsed(body)
+        reply = await self._authorized("POST", path, payload, client)
+        return reply.status, _parsed(reply.body)
+
+    async def _ask_and_date(self, method: str, path: str, payload: Any = None) -> tuple[Any, int]:
+        answer, server_ms = await self._ask_whole(method, path, payload)
+        if server_ms is None:
+            what = f"{method} {path.partition('?')[0]}"
+            raise RestError(what, 200, "no_date", "the answer has no Date header, so its age is unknown")
+        return answer, server_ms
 
     async def _ask(self, method: str, path: str, payload: Any = None) -> Any:
-        """The answer to a request that is safe to repeat."""
-        status, body = await self._authorized(method, path, payload, CLIENT)
-        parsed = _parsed(body)
-        if status == 200 and isinstance(parsed, dict | list):
-            return parsed
-        raise refusal(f"{method} {path.partition('?')[0]}", status, parsed)
+        return (await self._ask_whole(method, path, payload))[0]
 
-    async def _authorized(self, method: str, path: str, payload: Any, client: str) -> tuple[int, bytes]:
+    async def _ask_whole(self, method: str, path: str, payload: Any) -> tuple[Any, int | None]:
+        """The answer to a request that is safe to repeat, with Salesforce's time of it."""
+        reply = await self._authorized(method, path, payload, CLIENT)
+        parsed = _parsed(reply.body)
+        if reply.status == 200 and isinstance(parsed, dict | list):
+            return parsed, reply.server_ms
+        raise refusal(f"{method} {path.partition('?')[0]}", reply.status, parsed)
+
+    async def _authorized(self, method: str, path: str, payload: Any, client: str) -> _Reply:
         """The answer, with a token that has expired renewed once: a request with such a token was not looked at."""
         for attempt in (1, 2):
             token = await self._tokens.token()
             headers = {"Authorization": token.authorization, "Sforce-Call-Options": f"client={client}"}
-            status, body = await self._request(method, token.instance_url + path, headers, payload)
-            if status == 401 and attempt == 1:
+            reply = await self._request(method, token.instance_url + path, headers, payload)
+            if reply.status == 401 and attempt == 1:
                 self._tokens.invalidate(token)
                 continue
             break
-        return status, body
+        return reply
 
-    async def _request(
-        self, method: str, url: str, headers: dict[str, str], payload: Any
-    ) -> tuple[int, bytes]:
+    async def _request(self, method: str, url: str, headers: dict[str, str], payload: Any) -> _Reply:
         if self._http is None:
             self._http = aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
         data = None
@@ -143,7 +198,7 @@ class RestClient:
             async with self._http.request(
                 method, url, headers=headers, data=data, allow_redirects=False
             ) as answer:
-                return answer.status, await answer.read()
+                return _Reply(answer.status, await answer.read(), date_ms(answer.headers.get("Date")))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             what = f"{method} {url.partition('?')[0]}"
             unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)

@@ -186,7 +186,9 @@ class CometdClient(Client):
             messages: list[dict[str, Any]] = [{**SUBSCRIBE_MESSAGE, "subscription": name} for name in names]
             exchange = await self._fenced.exchange(Stage.SUBSCRIBE, messages, self._limits.subscribe_ms)
             for name, reply in zip(names, exchange.replies, strict=True):
-                _require(Stage.SUBSCRIBE, reply, name, self._options[name])
+                if not reply["successful"]:
+                    refused = reply_reason(Stage.SUBSCRIBE, reply, channel=name, position=self._options[name])
+                    raise SessionFault(replace(refused, server_ms=exchange.server_ms))
                 if reply.get("subscription") not in (name, [name]):
                     raise SessionFault(_not_acknowledged([name]))
                 acknowledged.add(name)
@@ -327,11 +329,9 @@ class FencedTransport(LongPollingTransport):
         return http_reason(stage, response.status, response.headers.get("Content-Type", ""), parsed, text)
 
 
-def _require(
-    stage: Stage, reply: Mapping[str, Any], channel: str | None = None, position: str | None = None
-) -> None:
+def _require(stage: Stage, reply: Mapping[str, Any]) -> None:
     if not reply["successful"]:
-        raise SessionFault(reply_reason(stage, reply, channel=channel, position=position))
+        raise SessionFault(reply_reason(stage, reply))
 
 
 def _not_acknowledged(channels: Sequence[str]) -> EndReason:

@@ -27,6 +27,7 @@ __all__ = [
     "LeaseSettings",
     "LogSettings",
     "OrderingSettings",
+    "RepairSettings",
     "ReplaySettings",
     "Settings",
     "ShutdownSettings",
@@ -137,8 +138,8 @@ class ReplaySettings(Section):
     on_expired: Literal["repair", "earliest", "latest", "halt"] = Field(
         default="repair",
         description="What to do when Salesforce refuses the stored position (it keeps events for 72 hours): repair (default) and earliest "
-        "re-read everything it retains, latest goes on from now; each journals a system.gap unless nothing was missed. halt waits "
-        "for a person. What is beyond the retention is announced and, in this version, not yet fetched by REST.",
+        "re-read everything it retains, latest goes on from now; each journals a system.gap unless nothing was missed, and asks REST for "
+        "everything that was changed since the last poll that missed nothing. halt waits for a person.",
     )
 
 
@@ -176,6 +177,17 @@ class OrderingSettings(Section):
                 "max_hold", f"must be at least ordering.lateness ({in_words(self.lateness)})", self.max_hold
             )
         return self
+
+
+class RepairSettings(Section):
+    """``repair``: what Salesforce is asked for because the stream may not have told it."""
+
+    sweep: Milliseconds = Field(
+        default=3_600_000,
+        ge=0,
+        description="How often REST is asked what changed meanwhile (default 1h), so that a change that Salesforce never published is "
+        "noticed; about one request for each object and 200 changed records. 0 switches it off.",
+    )
 
 
 class StateSettings(Section):
@@ -305,6 +317,7 @@ class Settings(BaseSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
     ordering: OrderingSettings = Field(default_factory=OrderingSettings)
+    repair: RepairSettings = Field(default_factory=RepairSettings)
     state: StateSettings = Field(default_factory=StateSettings)
     commit: CommitSettings = Field(default_factory=CommitSettings)
     handlers: dict[HandlerName, HandlerSpec] = Field(

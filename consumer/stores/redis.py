@@ -93,6 +93,7 @@ class RedisStore:
         self._history = f"{tag}positions"
         self._saved = f"{tag}checkpoints"
         self._timers = f"{tag}timers"
+        self._tasks = f"{tag}tasks"
         self._letters = f"{tag}dead:ingest"
         self._letters_order = f"{tag}dead:ingest:order"
         self._places = f"{tag}places"
@@ -225,6 +226,7 @@ class RedisStore:
             self._letters_order,
             self._history,
             self._timers,
+            self._tasks,
         ]
         args = _arguments(commit, self._runs)
         answer = await self._call(self._commit(keys=keys, args=args))
@@ -272,6 +274,15 @@ class RedisStore:
             self._redis.zrangebyscore(self._timers, "-inf", until_ms, start=0, num=limit, withscores=True)
         )
         return [(key.decode(), int(due_ms)) for key, due_ms in found]
+
+    async def tasks(self) -> dict[str, bytes]:
+        """Every reconcile task."""
+        found = await self._call(self._redis.hgetall(self._tasks))
+        return {task_id.decode(): data for task_id, data in found.items()}
+
+    async def add_task(self, task_id: str, data: bytes) -> None:
+        """Add one that a person wants."""
+        await self._call(self._redis.hsetnx(self._tasks, task_id, data))
 
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
         """The newest, oldest first."""
@@ -452,6 +463,9 @@ def _arguments(commit: Commit, runs: str) -> list[Any]:
     args += ("" if commit.remember_ms is None else commit.remember_ms, HISTORY_KEPT, len(commit.timers))
     for key, due_ms in commit.timers.items():
         args += (key, "" if due_ms is None else due_ms)
+    args.append(len(commit.tasks))
+    for task_id, data in commit.tasks.items():
+        args += (task_id, b"" if data is None else data)
     return args
 
 

@@ -47,4 +47,5 @@ SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, data BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS timers (key TEXT PRIMARY KEY, due_ms INTEGER NOT NULL)",
     "CREATE INDEX IF NOT EXISTS timers_due ON timers (due_ms)",
+    "CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, data BLOB NOT NULL)",
 )

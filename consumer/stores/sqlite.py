@@ -319,6 +319,20 @@ class SqliteStore:
 
         return await self._read(look)
 
+    async def tasks(self) -> dict[str, bytes]:
+        """Every reconcile task."""
+        return await self._read(
+            lambda connection: dict(connection.execute("SELECT id, data FROM tasks").fetchall())
+        )
+
+    async def add_task(self, task_id: str, data: bytes) -> None:
+        """Add one that a person wants."""
+        await self._write(
+            lambda connection: connection.execute(
+                "INSERT OR IGNORE INTO tasks VALUES (?, ?)", (task_id, data)
+            )
+        )
+
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
         """The newest, oldest first."""
 

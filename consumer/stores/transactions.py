@@ -73,6 +73,14 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> bool:
         "INSERT OR REPLACE INTO timers VALUES (?, ?)",
         [(key, due_ms) for key, due_ms in commit.timers.items() if due_ms is not None],
     )
+    if commit.tasks:
+        connection.executemany(
+            "DELETE FROM tasks WHERE id = ?", [(one,) for one, data in commit.tasks.items() if data is None]
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO tasks VALUES (?, ?)",
+            [(one, data) for one, data in commit.tasks.items() if data is not None],
+        )
     if commit.remember_ms is not None:
         _remember(connection, commit.channels, commit.remember_ms)
     if commit.epochs is not None:

@@ -19,6 +19,7 @@ from consumer.ingest.observer import CommitSummary
 from consumer.ports import Answer, IngestDeadLetter, SessionOpened
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import MetricName, Metrics
+from consumer.telemetry.reconciling import ReconcileTelemetry
 
 __all__ = ["IngestTelemetry", "TenureTelemetry"]
 
@@ -98,7 +99,7 @@ class TenureTelemetry:
         say("stopped", clean=clean)
 
 
-class IngestTelemetry:
+class IngestTelemetry(ReconcileTelemetry):
     """Implements ``IngestEvents`` and ``SupervisorEvents``.
 
     Args:
@@ -109,6 +110,7 @@ class IngestTelemetry:
     """
 
     def __init__(self, metrics: Metrics, health: Health, clock: Clock, channels: tuple[str, ...]) -> None:
+        super().__init__(metrics)
         self._log = structlog.get_logger()
         self._metrics = metrics
         self._health = health

@@ -51,6 +51,10 @@ class MetricName(StrEnum):
     RETENTION_HEADROOM_SECONDS = "cadence_retention_headroom_seconds"
     POLLED_THROUGH_SECONDS = "cadence_polled_through_timestamp_seconds"
     LOOP_STALLS = "cadence_loop_stalls_total"
+    RECONCILE_TASKS = "cadence_reconcile_tasks"
+    RECONCILE_ROWS = "cadence_reconcile_rows_total"
+    RECONCILE_CHANGED = "cadence_reconcile_changed_total"
+    RECONCILE_FAILURES = "cadence_reconcile_failures_total"
     TENURE = "cadence_tenure"
     READY = "cadence_ready"
     BUILD_INFO = "cadence_build_info"
@@ -152,6 +156,18 @@ CATALOGUE: dict[MetricName, Declared] = {
     MetricName.LOOP_STALLS: Declared(
         "counter", "How often the event loop stood still for so long that probes went unanswered."
     ),
+    MetricName.RECONCILE_TASKS: Declared(
+        "gauge",
+        "Reconcile tasks under way: what the stream lost and REST has not been asked for yet.",
+        ("reason",),
+    ),
+    MetricName.RECONCILE_ROWS: Declared(
+        "counter", "Rows that reconcile tasks have read over REST.", ("reason",)
+    ),
+    MetricName.RECONCILE_CHANGED: Declared(
+        "counter", "Rows that said something the stream had not said.", ("reason",)
+    ),
+    MetricName.RECONCILE_FAILURES: Declared("counter", "Pages of reconcile tasks that could not be had."),
     MetricName.TENURE: Declared("gauge", "1 while this process holds the lease, else 0."),
     MetricName.READY: Declared("gauge", "1 while the service is ready, else 0."),
     MetricName.BUILD_INFO: Declared("gauge", "Always 1; the version is in the label.", ("version",)),

@@ -103,7 +103,7 @@ class Tenure:
     def poll_within_ms(self) -> None:
         return None
 
-    async def refused(self, channel: str, position: str, detail: str) -> None:
+    async def refused(self, channel: str, position: str, detail: str, server_ms: int | None) -> None:
         assert position in detail
         self.refusals.append((channel, position))
         self.positions[channel] = "-2"

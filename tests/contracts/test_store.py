@@ -392,3 +392,31 @@ async def test_a_secret_can_be_kept_after_the_lease_is_lost(store, tenure):
         await store.commit(commit_of(tenure, 1, events=1))
     await store.save_secret("refresh_token/a", "one")
     assert await store.secret("refresh_token/a") == "one"
+
+
+async def test_tasks_are_kept_replaced_and_removed_with_a_commit(store, tenure):
+    first, second = commit_of(tenure, 1), commit_of(tenure, 2)
+    first.tasks = {"gap/x/7": b"page 1", "sweep/y": b"due"}
+    await store.commit(first)
+    assert await store.tasks() == {"gap/x/7": b"page 1", "sweep/y": b"due"}
+    second.tasks = {"gap/x/7": b"page 2", "sweep/y": None, "never/there": None}
+    await store.commit(second)
+    assert await store.tasks() == {"gap/x/7": b"page 2"}
+
+
+async def test_a_refused_commit_changes_no_task(store, tenure):
+    refused = commit_of(tenure, 7)
+    refused.tasks = {"gap/x/7": b"page 1"}
+    with pytest.raises(CommitRefused):
+        await store.commit(refused)
+    assert await store.tasks() == {}
+
+
+async def test_a_task_that_somebody_adds_replaces_none(store, tenure):
+    await store.add_task("repair/1", b"wanted")
+    await store.add_task("repair/1", b"wanted again")
+    assert await store.tasks() == {"repair/1": b"wanted"}
+    done = commit_of(tenure, 1)
+    done.tasks = {"repair/1": None}
+    await store.commit(done)
+    assert await store.tasks() == {}

@@ -2,7 +2,7 @@
 -- One commit, all or nothing: a script that fails half-way does not roll back, so everything is checked before the first write.
 --
 -- KEYS  1 lease (hash)  2 meta (hash)  3 states (hash)  4 journal (stream)  5 channels (hash)
---       6 ingest dead letters (hash)  7 their order (sorted set)  8 history of positions (list)  9 timers (sorted set)
+--       6 ingest dead letters (hash)  7 their order (sorted set)  8 history of positions (list)  9 timers (sorted set)  10 reconcile tasks (hash)
 -- ARGV  1 token  2 number  3 org  4 prefix of the per-run lists of offsets
 --       5 count of states      then pairs   record id, state
 --       . count of events      then fours   id, type, run ('' for none), json
@@ -10,6 +10,7 @@
 --       . count of letters     then threes  id, milliseconds, json
 --       . epochs as json ('' for unchanged)  . milliseconds to remember positions with ('' for not)  . history kept
 --       . count of timers       then pairs   key, due milliseconds ('' removes it)
+--       . count of tasks        then pairs   id, json ('' removes it)
 -- Answers {'applied'} | {'again'} | {'refused', holder} | {'foreign', org}
 
 local lease = redis.call('HMGET', KEYS[1], 'token', 'number', 'holder')
@@ -22,7 +23,7 @@ if number ~= wanted - 1 then return {'refused', lease[3] or ''} end
 local org = redis.call('HGET', KEYS[2], 'org')
 if org and org ~= ARGV[3] then return {'foreign', org} end
 
-local kinds = {'hash', 'hash', 'hash', 'stream', 'hash', 'hash', 'zset', 'list', 'zset'}
+local kinds = {'hash', 'hash', 'hash', 'stream', 'hash', 'hash', 'zset', 'list', 'zset', 'hash'}
 for index, kind in ipairs(kinds) do
   local found = redis.call('TYPE', KEYS[index])['ok']
   if found ~= 'none' and found ~= kind then
@@ -88,6 +89,14 @@ for _ = 1, count() do
     redis.call('ZREM', KEYS[9], ARGV[at])
   else
     redis.call('ZADD', KEYS[9], ARGV[at + 1], ARGV[at])
+  end
+  at = at + 2
+end
+for _ = 1, count() do
+  if ARGV[at + 1] == '' then
+    redis.call('HDEL', KEYS[10], ARGV[at])
+  else
+    redis.call('HSET', KEYS[10], ARGV[at], ARGV[at + 1])
   end
   at = at + 2
 end

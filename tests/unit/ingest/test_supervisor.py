@@ -99,7 +99,7 @@ class FakePlan:
     async def unreadable(self, body, detail):
         self.bodies.append(body)
 
-    async def refused(self, channel, position, detail):
+    async def refused(self, channel, position, detail, server_ms):
         self.refusals.append((channel, position, detail))
         if self.refusal:
             raise self.refusal

@@ -1,0 +1,216 @@
+"""What Salesforce loses or forgets is mended: the service on a simulated org that swallows, blurs and forgets events."""
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from consumer.rows import ROW_FIELDS, read_row
+from consumer.sandbox import (
+    STEP_TRACKER,
+    TRACKER,
+    CometdOptions,
+    OrgClock,
+    Sandbox,
+    SandboxOptions,
+    WeatherOptions,
+)
+from consumer.sandbox.schema import rest_value
+from consumer.state import RecordState
+from tests.acceptance.connection import Link, connected
+
+pytestmark = pytest.mark.long
+
+SPEED = 60
+"""A minute of org time passes in a second."""
+SETTINGS = {"CADENCE_REPAIR__SWEEP": "3m", "CADENCE_STATE__HYDRATE": "false"}
+
+
+def options(**weather: float) -> SandboxOptions:
+    return SandboxOptions(
+        clock=OrgClock(speed=SPEED),
+        weather=WeatherOptions(**weather),
+        cometd=CometdOptions(poll_timeout_ms=500),
+    )
+
+
+def held_by_salesforce(sandbox: Sandbox) -> dict[str, dict | None]:
+    """Record id to what Salesforce would answer, in the form of change events; None for what is deleted."""
+    org, now = sandbox.org, sandbox.org.clock()
+    found: dict[str, dict | None] = {}
+    for entity in (TRACKER, STEP_TRACKER):
+        for record_id, record in org.records[entity].items():
+            fields = {name: rest_value(entity, record, name, now) for name in ROW_FIELDS[entity]}
+            found[record_id] = None if record["IsDeleted"] else dict(read_row(entity, fields).values)
+    return found
+
+
+async def known_here(link: Link, record_ids: list[str]) -> dict[str, dict | None]:
+    """Record id to what the service knows, null fields left out; None for what it calls deleted."""
+    store = link.store()
+    await store.open()
+    try:
+        stored = await store.states(record_ids)
+    finally:
+        await store.aclose()
+    states = {record_id: RecordState.decode(data) for record_id, data in stored.items()}
+    return {
+        record_id: None
+        if state.is_deleted
+        else {
+            name: value
+            for name, value in state.values().items()
+            if value is not None and name in ROW_FIELDS[state.entity]
+        }
+        for record_id, state in states.items()
+        if state.exists
+    }
+
+
+async def differences(link: Link) -> list[str]:
+    wanted = held_by_salesforce(link.sandbox)
+    known = await known_here(link, list(wanted))
+    return [
+        record_id
+        for record_id, values in wanted.items()
+        if (record_id in known or values is not None) and known.get(record_id, "unknown") != values
+    ]
+
+
+async def agree(link: Link, within_s: float = 40) -> None:
+    """Wait until the service knows of every record what Salesforce holds."""
+    deadline = time.monotonic() + within_s
+    while left := await differences(link):
+        assert link.service.process.returncode is None, link.service.errors()[-3000:]
+        if time.monotonic() > deadline:
+            wanted, known = held_by_salesforce(link.sandbox), await known_here(link, left[:1])
+            raise AssertionError(
+                f"{len(left)} records differ; {left[0]}:\n{wanted[left[0]]}\n{known}\n{link.service.errors()[-2000:]}"
+            )
+        await asyncio.sleep(0.25)
+
+
+def counted(link: Link, **wanted: object) -> dict[str, int]:
+    """Sums over the reports of tasks that are done."""
+    done = [
+        line
+        for line in link.logged("reconciled")
+        if all(line[name] == value for name, value in wanted.items())
+    ]
+    return {name: sum(line[name] for line in done) for name in ("fetched", "changed", "events")} | {
+        "tasks": len(done)
+    }
+
+
+async def ends_well(link: Link) -> list[dict]:
+    link.service.signal(signal.SIGTERM)
+    assert await link.service.ended() == 0, link.service.errors()[-3000:]
+    assert "Traceback" not in link.service.errors()
+    journal = await link.journal()
+    ids = [event["id"] for event in journal]
+    assert len(ids) == len(set(ids)), "an event is in the journal twice"
+    return journal
+
+
+async def test_a_change_that_salesforce_never_published_is_found_by_the_next_sweep(tmp_path: Path) -> None:
+    async with connected(tmp_path, options=options(), **SETTINGS) as link:
+        world, org = link.sandbox.world, link.sandbox
+        known = world.enrol()
+        await link.caught_up()
+        org.weather.cause("suppress", times=1_000)
+        world.pause(known)
+        unknown = world.enrol()
+        org.weather.calm()
+        await agree(link)
+        journal = await ends_well(link)
+        found = [event for event in journal if event.get("origin") == "repair" and event.get("record_id")]
+        assert {(event["type"], event["record_id"]) for event in found} >= {
+            ("run.paused", known),
+            ("run.enrolled", unknown),
+        }
+        reports = [event["after"] for event in journal if event["type"] == "system.repaired"]
+        assert sum(report["changed"] for report in reports) == len({event["record_id"] for event in found})
+
+
+async def test_gaps_anywhere_among_the_changes_of_a_record_are_mended(tmp_path: Path) -> None:
+    async with connected(
+        tmp_path, options=options(gap=0.15), **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}
+    ) as link:
+        for _ in range(12):
+            link.sandbox.world.advance(40)
+            await asyncio.sleep(0.1)
+        assert link.sandbox.weather.counters["gap"] > 40
+        await agree(link)
+        journal = await ends_well(link)
+    origins = {event.get("origin", "stream") for event in journal}
+    assert {"stream", "gap"} <= origins
+    gaps = [event for event in journal if event["type"] == "system.gap"]
+    repaired = [event for event in journal if event["type"] == "system.repaired"]
+    assert len(gaps) == len(repaired)
+
+
+async def test_an_overflow_is_mended_by_what_was_stamped_about_then(tmp_path: Path) -> None:
+    async with connected(tmp_path, options=options(), **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:
+        world = link.sandbox.world
+        runs = world.enrol_many(400)
+        await link.caught_up()
+        link.sandbox.weather.cause("overflow")
+        world.pause(*runs)
+        await agree(link)
+        journal = await ends_well(link)
+    paused = [event for event in journal if event["type"] == "run.paused"]
+    assert {event["record_id"] for event in paused} == set(runs)
+    assert len(paused) == len(runs)
+
+
+async def test_what_happened_while_the_service_was_down_for_four_days_is_mended(tmp_path: Path) -> None:
+    clock = OrgClock(speed=SPEED)
+    leap = 0
+
+    def org_time() -> int:
+        return clock() + leap
+
+    made = SandboxOptions(clock=org_time, cometd=CometdOptions(poll_timeout_ms=500))
+    async with connected(tmp_path, options=made, **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:
+        world = link.sandbox.world
+        world.advance(300)
+        await link.caught_up()
+        link.service.signal(signal.SIGKILL)
+        await link.service.ended()
+        before = held_by_salesforce(link.sandbox)
+        for _ in range(8):
+            leap += 12 * 3_600_000
+            world.advance(60)
+        after = held_by_salesforce(link.sandbox)
+        await link.service.start()
+        await link.service.ready()
+        await agree(link, 60)
+        journal = await ends_well(link)
+    gaps = [event["after"] for event in journal if event["type"] == "system.gap"]
+    assert {gap["kind"] for gap in gaps} == {"EXPIRED_POSITION"}
+    assert len(gaps) == 2, "one for each channel"
+    reports = [event["after"] for event in journal if event["type"] == "system.repaired"]
+    assert {report["entity"] for report in reports} == {TRACKER, STEP_TRACKER}
+    changed = {record_id for record_id in after if after[record_id] != before.get(record_id)}
+    assert sum(report["fetched"] for report in reports) >= len(changed)
+
+
+async def test_a_task_that_is_killed_again_and_again_goes_on_at_its_page(tmp_path: Path) -> None:
+    async with connected(tmp_path, options=options(), **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:
+        world = link.sandbox.world
+        runs = world.enrol_many(1_200)
+        await link.caught_up()
+        link.sandbox.weather.cause("overflow")
+        world.pause(*runs)
+        for _ in range(6):
+            await asyncio.sleep(0.15)
+            link.service.signal(signal.SIGKILL)
+            await link.service.ended()
+            await link.service.start()
+            await link.service.ready()
+        await agree(link)
+        journal = await ends_well(link)
+    paused = [event["record_id"] for event in journal if event["type"] == "run.paused"]
+    assert sorted(paused) == sorted(runs)
