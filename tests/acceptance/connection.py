@@ -121,6 +121,7 @@ class Link:
     store: Callable[[], Any]
     endured: list[Endured] = field(default_factory=list)
     world: asyncio.Task[None] | None = None
+    excused: int = 0
 
     # ------------------------------------------------------------ the org
 
@@ -295,11 +296,13 @@ class Link:
     async def caught_up(self, within_s: float = 60) -> None:
         """Wait until the journal holds everything that the org has told so far."""
         self.sandbox.settle()
-        wanted = expected(self.sandbox.ledger.messages(), self.sandbox.org.organization_id).ids
-        assert wanted, "nothing happened in the org, so nothing is proved"
+        wanted = expected(self.sandbox.ledger.messages(), self.sandbox.org.organization_id)
+        assert wanted.ids, "nothing happened in the org, so nothing is proved"
         deadline = time.monotonic() + within_s
-        while missing := wanted - {event["id"] for event in await self.journal()}:
-            assert time.monotonic() < deadline, f"{len(missing)} missing\n{self.service.errors()[-4000:]}"
+        while missing := compare(wanted, await self.journal()).missing:
+            assert time.monotonic() < deadline, (
+                f"{len(missing)} missing, first {missing[0]}\n{self.service.errors()[-4000:]}"
+            )
             await asyncio.sleep(0.1)
 
     async def settle(self) -> int:
@@ -311,6 +314,9 @@ class Link:
         journal = await self.journal()
         verdict = compare(expected(self.sandbox.ledger.messages(), self.sandbox.org.organization_id), journal)
         assert verdict.ok, f"{verdict}\n{self.service.errors()[-3000:]}"
+        # While no poll is answered for longer than ordering.max_hold, what is held is let go, and its elder sibling may come late.
+        self.excused = len(verdict.excused)
+        assert self.excused <= max(2, verdict.compared // 1_000), str(verdict)
         self.keeps_secrets()
         return len(journal)
 
