@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from consumer import transitions
 from consumer.delivery.spec import HandlerSpec
 from consumer.settings import Settings
+from tests.stories import kept
 
 README = Path(__file__).parents[1] / "README.md"
 _PART = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- /\2 -->)", re.DOTALL)
@@ -55,7 +56,13 @@ def transitions_table() -> str:
     ))  # fmt: skip
 
 
-PARTS = {"settings": settings_table, "transitions": transitions_table}
+def timeline_example() -> str:
+    """A story exactly as the command prints it, from the kept text that a test compares with what is printed."""
+    told = kept("error_and_retry").read_text()
+    return f"```console\n$ cadence-consumer timeline {told.split()[1]}\n{told}```\n"
+
+
+PARTS = {"settings": settings_table, "transitions": transitions_table, "timeline": timeline_example}
 
 
 def rendered() -> str:

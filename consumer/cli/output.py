@@ -55,4 +55,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
-    console().print(shown)
+    if sys.stdout.isatty():
+        console().print(shown)
+        return
+    # What is copied from a pipe into a ticket, or compared, has no blanks at the ends of its lines.
+    with (pipe := console()).capture() as captured:
+        pipe.print(shown)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,6 @@ from consumer.cli.options import Config, Json, record_id, settings_and_store
 from consumer.cli.output import json_line, say, table
 
 if TYPE_CHECKING:
-    from consumer.events import LifecycleEvent
     from consumer.ports import JournalEntry, Store
 
 __all__ = ["runs_of", "timeline"]
@@ -50,12 +49,15 @@ def timeline(
 
 
 def _tell(run: str, entries: list[JournalEntry], *, json: bool) -> None:
+    from consumer.cli.story import arrow, line, shown_time, step_names
     from consumer.events import LifecycleEvent
 
     events = [LifecycleEvent.from_json(entry.data) for entry in entries]
+    steps = step_names(events)
+    lines = [line(event, steps) for event in events]
     if json:
-        for entry, event in zip(entries, events, strict=True):
-            json_line({"offset": entry.offset, **_line(event)})
+        for entry, one in zip(entries, lines, strict=True):
+            json_line({"offset": entry.offset, **one})
         return
     first = events[0]
     name = next(
@@ -69,14 +71,14 @@ def _tell(run: str, entries: list[JournalEntry], *, json: bool) -> None:
         ("time", "event", "step", "state", "by", ""),
         [
             (
-                line["time"],
-                line["type"],
-                line["step"] or "",
-                _arrow(line["before"], line["after"]),
-                line["actor"] or "",
-                " ".join(line["marks"]),
+                shown_time(one["time"]),
+                one["type"],
+                one["step"] or "",
+                arrow(one["before"], one["after"]),
+                one["actor"] or "",
+                " ".join([one["detail"] or "", *(f"[{mark}]" for mark in one["marks"])]).strip(),
             )
-            for line in map(_line, events)
+            for one in lines
         ],
     )
 
@@ -93,40 +95,3 @@ async def runs_of(store: Store, wanted: str) -> list[str]:
     if wanted in known:
         return [RecordState.decode(known[wanted]).tracker_id or wanted]
     return [wanted]
-
-
-def _line(event: LifecycleEvent) -> dict[str, Any]:
-    from consumer.acting import CLIENT
-    from consumer.clock import iso, to_ms
-
-    client = (event.change_origin or "").partition(";client=")[2]
-    marks = [
-        mark
-        for mark, on in (
-            ("late", event.late),
-            ("missed transitions", event.missed_transitions),
-            (event.origin.value, event.origin != "stream"),
-            # Changes that this service made itself, by hand or by a handler's name.
-            (client, client.startswith(CLIENT)),
-        )
-        if on
-    ]
-    step = event.step_title or event.step_type or event.step_tracker_id
-    return {
-        "time": iso(to_ms(event.time)),
-        "type": event.type,
-        "step": step,
-        "step_tracker_id": event.step_tracker_id,
-        "before": getattr(event.before, "state", None),
-        "after": getattr(event.after, "state", None),
-        "actor": event.actor_id,
-        "late": event.late,
-        "marks": marks,
-        "id": event.id,
-    }
-
-
-def _arrow(before: str | None, after: str | None) -> str:
-    if before is None or before == after:
-        return after or ""
-    return f"{before} → {after or '?'}"

@@ -5,22 +5,17 @@ same change of several records is merged into one event, and sequence numbers ha
 drawn apart: in which order, what is published twice, in how many answers, how much time passes between them.
 """
 
-import asyncio
 import copy
 import itertools
 import json
 from typing import Any, NamedTuple
 
-import orjson
 from hypothesis import strategies as st
 
 from consumer.clock import iso
-from consumer.ingest.committer import Committer
-from consumer.ingest.options import IngestOptions
-from consumer.ingest.pipeline import Ingest
-from consumer.ports import Answer, SessionEnded, SessionOpened
 from tests.changes import COMMIT_MS, RUN, RUN_CHANNEL, STEP, STEP_CHANNEL, message
-from tests.model.rig import THE_ORG, Clock, Instance, Org, PatientInbox, Quiet
+from tests.model.rig import Org
+from tests.stepwise import tenure
 
 BOTH = "/data/Cadences__chn"
 SETUPS = ((BOTH,), (RUN_CHANNEL, STEP_CHANNEL))
@@ -169,44 +164,20 @@ def undisturbed(world: World) -> Arrival:
 
 async def consume(store: Any, world: World, arrival: Arrival) -> list[dict[str, Any]]:
     """Let a tenure of the real ingest consume a world; the journal afterwards."""
-    clock, inbox, quiet = Clock(), PatientInbox(10_000, 1 << 24), Quiet()
-    tenure = await store.acquire("one", 3_600_000)
-    committer = Committer(store, store, tenure, clock, lambda *facts: None)
-    ingest = Ingest(
-        store, committer, inbox, lambda: THE_ORG, Instance(), Org(world), IngestOptions(world.channels, start="earliest"), clock, quiet,
-    )  # fmt: skip
-    await ingest.prepare()
-    loop = asyncio.create_task(ingest.run())
-    numbers = itertools.count(1)
 
-    async def give(item: Any) -> None:
-        await inbox.put(item)
-        drained = asyncio.create_task(inbox.drained())
-        await asyncio.wait({loop, drained}, return_when=asyncio.FIRST_COMPLETED)
-        if loop.done():
-            loop.result()
+    def taken(indices: list[int]) -> list[dict[str, Any]]:
+        return [copy.deepcopy(world.events[index]) for index in indices]
 
-    async def open_session() -> None:
-        await give(SessionOpened(next(numbers), dict.fromkeys(world.channels, "-2"), COMMIT_MS, clock.now))
-
-    async def answer(after_ms: int, indices: list[int]) -> None:
-        clock.now += after_ms
-        body = orjson.dumps([copy.deepcopy(world.events[index]) for index in indices])
-        await give(Answer(1, json.loads(body), body, COMMIT_MS + 20_000 + clock.now, clock.now))
-
-    await open_session()
-    for number, (after_ms, indices) in enumerate(arrival.answers):
-        await answer(after_ms, indices)
-        if number == arrival.lost_after:
-            await give(SessionEnded(1, "unknown_client", clock.now))
-            clock.now += 300
-            await open_session()
-            # Delivered again: whatever is not settled, and some that is.
-            await answer(100, [index for _, before in arrival.answers[: number + 1] for index in before][-4:])
-    for after_ms in (1_100, 6_000, 1_100):
-        await answer(after_ms, [])
-    ingest.stop()
-    await loop
-    await ingest.finish()
-    await store.release(tenure)
+    async with tenure(store, world.channels, Org(world), start="earliest") as ingest:
+        await ingest.open()
+        for number, (after_ms, indices) in enumerate(arrival.answers):
+            await ingest.answer(taken(indices), after_ms=after_ms)
+            if number == arrival.lost_after:
+                await ingest.lose()
+                await ingest.open(after_ms=300)
+                # Delivered again: whatever is not settled, and some that is.
+                again = [index for _, before in arrival.answers[: number + 1] for index in before][-4:]
+                await ingest.answer(taken(again), after_ms=100)
+        for after_ms in (1_100, 6_000, 1_100):
+            await ingest.answer([], after_ms=after_ms)
     return [json.loads(entry.data) for entry in await store.read(0, 100_000)]
