@@ -2,7 +2,8 @@
 
 ``SecondsOverdue`` and ``IsActionTaken`` are calculated fields and do not travel in change events, so being overdue has to be noticed by a
 clock. A timer is a function of a record's state: whatever changes the state cancels, moves or sets it in the same commit. A timer that has
-fired is remembered with the state, so that it fires once for a due time, however often the state is written afterwards.
+fired is remembered with the state, so that it fires once for a due time, however often the state is written afterwards. It fires when
+Salesforce's time is past due and everything up to then is committed, or when a later change of its own record proves both.
 
 Pure functions.
 """

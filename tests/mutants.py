@@ -20,6 +20,8 @@ POSITIONS = "tests/unit/ingest/test_positions.py"
 SEQUENCER = "tests/unit/ingest/test_sequencer.py"
 STATE = "tests/properties/test_state.py"
 LIFECYCLE = "tests/unit/core/test_lifecycle.py"
+RECORDS = "tests/unit/ingest/test_records.py"
+TIMERS = "tests/unit/ingest/test_timers.py"
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,18 @@ MUTANTS = (
     # ---- meaning
     Mutant("only changedFields write state", "consumer/state.py",
            "            after._write(change.body, header.changed, key)", "            after._write(change.body, tuple(change.body), key)", LIFECYCLE),
+    Mutant("a created record is new until it has told a state", "consumer/state.py", "after._announce(NEW, key)", "pass", LIFECYCLE),
+    Mutant("a legal transition misses nothing", "consumer/transitions.py", "return found, False", "return found, True",
+           "tests/unit/ingest/test_transitions.py"),
+    Mutant("a merged gap is one event", "consumer/ingest/interpreter.py",
+           "if change.record_id == header.record_ids[0]:", "if True:", RECORDS),
+    Mutant("a run that was looked up is listed with its target", "consumer/ingest/interpreter.py",
+           "self._described[run_id] = row", "pass", RECORDS),
+    Mutant("ids of 15 characters are those of 18", "consumer/changes.py", "elif known.is_id and len(value) == 15:", "elif False:", RECORDS),
+    Mutant("what was due is told before the change that came later", "consumer/ingest/interpreter.py",
+           "            if due_ms < commit_ms:\n", "            if False:\n", TIMERS),
+    Mutant("a late change raises no alarm", "consumer/ingest/interpreter.py",
+           "if had and record is not None and not late:", "if had and record is not None:", TIMERS),
     Mutant("enrichment never fills OwnerId", "consumer/state.py", "FILLABLE: Final = (", 'FILLABLE: Final = ("OwnerId", ', LIFECYCLE),
     Mutant("CREATE writes absent fields as null at its version", "consumer/state.py",
            "if pair[1] < key and name not in body]", "if False]", STATE),

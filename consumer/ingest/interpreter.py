@@ -145,6 +145,25 @@ class Interpreter:
         self._shrink()
         return batch
 
+    def _overtaken(
+        self,
+        record: RecordState,
+        run: RecordState | None,
+        had: Mapping[str, int],
+        commit_ms: int,
+        batch: Batch,
+    ) -> RecordState:
+        """The record after those of its timers that a change overtakes.
+
+        A change of a later second than the due time proves that the time has come, and that everything before it has been committed:
+        what was due is told before the change cancels it, however long nobody was there to look at the clock.
+        """
+        for name, due_ms in had.items():
+            if due_ms < commit_ms:
+                self._append(batch, timer_event(name, due_ms, record, run, batch.org))
+                record = record.with_fired(name, due_ms)
+        return record
+
     def _run_id_of(self, record_id: str) -> str | None:
         record = self._cache.get(record_id)
         return record.tracker_id if record is not None else None
@@ -249,12 +268,16 @@ class Interpreter:
         elif tracker_id is not None and (row := self._described.pop(tracker_id, None)) is not None:
             run = self._listed(tracker_id, row, run, batch)
             record = run if is_run else record
+        had = timers.timers_of(record) if record is not None else {}
+        if had and record is not None and not late:
+            record = self._overtaken(record, run, had, change.header.commit_ms, batch)
+            run = record if is_run else run
         state, events = interpret(change, key, record, run, batch.org, late=late)
         if is_run or tracker_id is None:
             state = state.with_high(key)
         else:
             self._keep((run or RecordState(RUN, tracker_id)).with_high(key), batch)
-        self._set_timers(record, state, batch)
+        self._set_timers(had, state, batch)
         self._keep(state, batch)
         batch.late += late
         for event in events:
@@ -277,8 +300,7 @@ class Interpreter:
         return (run or RecordState(RUN, run_id)).with_previous(previous)
 
     @staticmethod
-    def _set_timers(before: RecordState | None, after: RecordState, batch: Batch) -> None:
-        had = timers.timers_of(before) if before is not None else {}
+    def _set_timers(had: Mapping[str, int], after: RecordState, batch: Batch) -> None:
         has = timers.timers_of(after)
         for name in had.keys() - has.keys():
             batch.timers[timers.key_of(after.record_id, name)] = None

@@ -102,6 +102,106 @@ async def test_downtime_over_the_due_time_with_the_completion_after_it_is_told_l
         assert (await rig.types())[-3:] == ["step.overdue", "step.action_taken", "step.ended.completed"]
 
 
+async def test_downtime_over_the_due_time_and_the_completion_after_it_misses_no_alarm(path):
+    """Both are past when the service comes back: the completion itself says that nothing was done when it was due."""
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, step)
+        await settle(rig, COMMIT_MS + 5_000)
+    async with tenure(path) as rig:
+        await rig.open(**REPLAY)
+        await rig.answer(enrol, step, done(DUE_MS + 3_600_000), server_ms=DUE_MS + 7_200_000)
+        await settle(rig, DUE_MS + 7_205_000)
+        journal = await rig.journal()
+        assert [event["type"] for event in journal[-3:]] == [
+            "step.overdue",
+            "step.action_taken",
+            "step.ended.completed",
+        ]
+        overdue = journal[-3]
+        assert (overdue["time"], overdue["origin"]) == (iso(DUE_MS), "timer")
+        assert overdue["after"]["State"] == "Active"
+        assert await rig.store.timers(2**53, 10) == []
+    async with tenure(path) as rig:
+        await rig.open(**REPLAY)
+        await rig.answer(enrol, step, done(DUE_MS + 3_600_000), server_ms=DUE_MS + 9_000_000)
+        await settle(rig, DUE_MS + 9_005_000)
+        assert len(await rig.journal()) == len(journal), "and once"
+
+
+async def test_an_alarm_has_the_same_id_whether_it_was_told_in_time_or_after_a_downtime(path, tmp_path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, step)
+        await settle(rig, DUE_MS + 1_000)
+        in_time = (await rig.journal())[-1]
+    async with tenure(tmp_path / "other.db") as rig:
+        await rig.open()
+        await rig.answer(enrol, step, done(DUE_MS + 1_000), server_ms=DUE_MS + 7_200_000)
+        await settle(rig, DUE_MS + 7_205_000)
+        assert (await rig.journal())[-3] == in_time
+
+
+async def test_a_completion_in_the_second_of_the_due_time_is_in_time(path):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, step, done(DUE_MS), server_ms=DUE_MS + 7_200_000)
+        await settle(rig, DUE_MS + 7_205_000)
+        assert "step.overdue" not in await rig.types()
+
+
+async def test_a_due_time_that_is_moved_after_it_passed_was_missed_and_is_watched_again(path):
+    moved = message(
+        "UPDATE", STEP, STEP_1, {"DueDateTime": iso(DUE_MS + 600_000)}, commit=5, commit_ms=DUE_MS + 60_000
+    )
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, step, moved, server_ms=DUE_MS + 7_200_000)
+        await settle(rig, DUE_MS + 7_205_000)
+        told = [(event["type"], event["time"]) for event in (await rig.journal())[-3:]]
+        assert told == [
+            ("step.overdue", iso(DUE_MS)),
+            ("step.due_changed", iso(DUE_MS + 60_000)),
+            ("step.overdue", iso(DUE_MS + 600_000)),
+        ]
+
+
+async def test_a_late_change_raises_no_alarm_about_what_it_did_not_see(path):
+    """Done, and given a due time in the past afterwards, which arrived first: it never was overdue."""
+    created = message(
+        "CREATE", STEP, STEP_1, {"State": "Active", "ActionCadenceTrackerId": RUN_1}, commit=1, sequence=2
+    )
+    backdated = message(
+        "UPDATE", STEP, STEP_1, {"DueDateTime": iso(COMMIT_MS)}, commit=9, commit_ms=DUE_MS + 9_000
+    )
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, created, backdated, server_ms=DUE_MS + 90_000)
+        await rig.pass_nothing(6_000)
+        await rig.answer(done(DUE_MS), server_ms=DUE_MS + 90_000)
+        await rig.pass_nothing(6_000)
+        assert (await rig.types())[-2:] == ["step.action_taken", "step.ended.completed"]
+        assert "step.overdue" not in await rig.types()
+
+
+async def test_downtime_over_a_scheduled_resume_tells_that_it_was_due_before_it_tells_the_resume(path):
+    paused = message(
+        "UPDATE", RUN, RUN_1, {"State": "Paused", "ScheduledResumeDateTime": iso(DUE_MS)}, commit=2
+    )
+    resumed = message(
+        "UPDATE", RUN, RUN_1, {"State": "Running", "ScheduledResumeDateTime": None}, commit=5, commit_ms=DUE_MS + 90_000
+    )  # fmt: skip
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(enrol, paused)
+        await settle(rig, COMMIT_MS + 5_000)
+    async with tenure(path) as rig:
+        await rig.open(**REPLAY)
+        await rig.answer(resumed, server_ms=DUE_MS + 7_200_000)
+        await settle(rig, DUE_MS + 7_205_000)
+        assert (await rig.types())[-2:] == ["run.resume_due", "run.resumed"]
+
+
 async def test_a_backlog_says_nothing_about_what_is_due(path):
     async with tenure(path) as rig:
         await rig.open()
