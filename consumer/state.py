@@ -27,13 +27,17 @@ from consumer.transitions import NEW
 
 __all__ = ["IDENTITY_MEMORY_MS", "TRANSITIONAL", "RecordState"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Of the stored form. 1 remembered one due time for each timer, 2 remembers several."""
 
 IDENTITY_MEMORY_MS: Final = 96 * 3600 * 1000
 """How long identities are remembered after their commit time: the bus keeps events for 72 h and may purge late."""
 
 TRANSITIONAL: Final = frozenset({"Processing"})
 """States that change the record and announce nothing (documented: "Salesforce is working on changing the state")."""
+
+FIRED_MEMORY: Final = 100
+"""Due times of one record that are remembered; a due time that is moved more often has a person behind it who knows."""
 
 FILLABLE: Final = ("TargetId", "ActionCadenceId", "ActionCadenceTrackerId", "StepType")
 """Fields that never change in a record's life, so that an enrichment value, read at delivery time, is right at any time."""
@@ -57,7 +61,7 @@ class RecordState:
         announced: (last State that is not transitional, its key), or None; NEW where a record was created and has told none since.
         high: for a run (and for a step whose run is unknown): greatest key committed for it or one of its steps.
         seen: identity of each change to its commit time in milliseconds.
-        fired: event type to the due time, in milliseconds, for which a timer has fired.
+        fired: event type to the due times, in milliseconds, for which a timer has fired; a due time may come back.
         previous: for a run in a daisy chain: the run before it, where it is known.
         row_ms: ``SystemModstamp``, in milliseconds, of the newest row of it that REST answered with; what was modified by then stands in
             that row, and a change that arrives later with it writes nothing.
@@ -78,7 +82,7 @@ class RecordState:
         announced: tuple[Any, Key] | None = None,
         high: Key | None = None,
         seen: dict[str, int] | None = None,
-        fired: dict[str, int] | None = None,
+        fired: dict[str, tuple[int, ...]] | None = None,
         previous: str | None = None,
         row_ms: int | None = None,
     ) -> None:
@@ -210,7 +214,7 @@ class RecordState:
     def with_fired(self, name: str, due_ms: int) -> RecordState:
         """The same, with a timer that has fired."""
         after = self._copy()
-        after.fired = {**self.fired, name: due_ms}
+        after.fired = {**self.fired, name: (*self.fired.get(name, ()), due_ms)[-FIRED_MEMORY:]}
         return after
 
     def with_previous(self, tracker_id: str) -> RecordState:
@@ -324,7 +328,7 @@ class RecordState:
             _versioned(value["a"]),
             _key(value["h"]),
             value["s"],
-            value["t"],
+            {name: (due,) if value["v"] == 1 else tuple(due) for name, due in value["t"].items()},
             value["p"],
             value.get("w"),
         )

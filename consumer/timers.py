@@ -46,7 +46,7 @@ def timers_of(state: RecordState) -> dict[str, int]:
     if due is None:
         return {}
     due_ms = to_ms(datetime.fromisoformat(due))
-    return {} if state.fired.get(name) == due_ms else {name: due_ms}
+    return {} if due_ms in state.fired.get(name, ()) else {name: due_ms}
 
 
 def key_of(record_id: str, name: str) -> str:

@@ -169,7 +169,7 @@ MUTANTS = (
     Mutant("a timer fires when everything up to then is committed", "consumer/ingest/due.py",
            "min((horizon_ms, *(commit_ms - 1 for commit_ms in uncommitted)))", "horizon_ms",
            "tests/unit/ingest/test_timers.py"),
-    Mutant("a timer fires once", "consumer/timers.py", "return {} if state.fired.get(name) == due_ms else {name: due_ms}",
+    Mutant("a timer fires once", "consumer/timers.py", "return {} if due_ms in state.fired.get(name, ()) else {name: due_ms}",
            "return {name: due_ms}", "tests/unit/ingest/test_timers.py"),
     # ---- meaning
     Mutant("only changedFields write state", "consumer/state.py",
@@ -182,6 +182,8 @@ MUTANTS = (
     Mutant("a run that was looked up is listed with its target", "consumer/ingest/interpreter.py",
            "self._described[run_id] = row", "pass", RECORDS),
     Mutant("ids of 15 characters are those of 18", "consumer/changes.py", "elif known.is_id and len(value) == 15:", "elif False:", RECORDS),
+    Mutant("a due time that comes back is told once", "consumer/state.py", "(*self.fired.get(name, ()), due_ms)[-FIRED_MEMORY:]",
+           "(due_ms,)", TIMERS),
     Mutant("what was due is told before the change that came later", "consumer/ingest/interpreter.py",
            "            if due_ms < commit_ms:\n", "            if False:\n", TIMERS),
     Mutant("a late change raises no alarm", "consumer/ingest/interpreter.py",

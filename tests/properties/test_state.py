@@ -1,5 +1,6 @@
 """Convergence: the stored state does not depend on the order in which changes arrive."""
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +57,11 @@ def test_a_change_never_touches_the_state_it_was_applied_to(history_and_shuffle)
         after = state.with_change(one, key)
         assert state.encode() == before
         state = after
+
+
+def test_a_state_of_the_first_format_is_read():
+    state = RecordState(RUN, RUN_1).with_fired("run.resume_due", 5)
+    stored = orjson.loads(state.encode())
+    first = orjson.dumps({**stored, "v": 1, "t": {"run.resume_due": 5}})
+    assert RecordState.decode(first).fired == state.fired == {"run.resume_due": (5,)}
+    assert RecordState.decode(first).encode() == state.encode()

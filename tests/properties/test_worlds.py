@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections import defaultdict
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.changes import ORG
 from tests.model.rounds import memory_folder
 from tests.model.stores import SqliteStores
 from tests.oracle import compare, differing_states, expected
-from tests.properties.worlds import RUNS, STEPS, arrivals, consume, undisturbed, worlds
+from tests.properties.worlds import RUNS, STEPS, alarms, arrivals, consume, in_order, undisturbed, worlds
 
 EXAMPLES = settings(max_examples=120, deadline=None)
 
@@ -75,15 +76,19 @@ def test_ids_are_unique_and_every_change_is_accounted_for_once_and_states_are_fi
 
 @EXAMPLES
 @given(data=st.data())
-def test_a_run_without_late_events_has_the_events_of_an_undisturbed_run(folder, data):
+def test_a_run_without_late_and_timer_events_has_the_events_of_an_undisturbed_run(folder, data):
     world = data.draw(worlds())
     (calm,), calm_states = played(folder, (world, undisturbed(world)))
     (rough,), rough_states = played(folder, (world, data.draw(arrivals(world))))
     assert not any(event.get("late") for event in calm)
-    late = {event["tracker_id"] for event in rough if event.get("late")}
+    special = {
+        event["tracker_id"]
+        for event in (*rough, *calm)
+        if event.get("late") or event.get("origin") == "timer"
+    }
     calm_runs, rough_runs = by_run(calm), by_run(rough)
     for run in calm_runs.keys() | rough_runs.keys():
-        if run not in late:
+        if run not in special:
             assert rough_runs[run] == calm_runs[run]
     assert known(rough_states) == known(calm_states)
 
@@ -95,3 +100,17 @@ def test_a_full_replay_in_another_order_adds_nothing(folder, data):
     first, again = data.draw(arrivals(world)), data.draw(arrivals(world))
     (before, after), _ = played(folder, (world, first), (world, again))
     assert after == before
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_every_step_that_was_overdue_is_told_so_once_however_long_nobody_looked(folder, data):
+    world = data.draw(worlds())
+    (journal,), _ = played(folder, (world, data.draw(in_order(world))))
+    told = [event for event in journal if event["type"] == "step.overdue"]
+    due = [
+        (event["record_id"], round(datetime.fromisoformat(event["time"]).timestamp() * 1000))
+        for event in told
+    ]
+    assert sorted(due) == sorted(alarms(world))
+    assert not any(event.get("late") for event in journal)

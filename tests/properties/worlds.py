@@ -8,6 +8,7 @@ drawn apart: in which order, what is published twice, in how many answers, how m
 import copy
 import itertools
 import json
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -21,6 +22,9 @@ BOTH = "/data/Cadences__chn"
 SETUPS = ((BOTH,), (RUN_CHANNEL, STEP_CHANNEL))
 RUNS = tuple(f"0qB{number:012d}AAA" for number in range(3))
 STEPS = {f"8HF{number:012d}AAA": RUNS[number % 3] for number in range(5)}
+SOON = (COMMIT_MS + 2_500, COMMIT_MS + 4_000)
+"""Due times within the story of a world, in epoch milliseconds."""
+
 RUN_VALUES = {
     "State": ("Initializing", "Running", "Paused", "Processing", "Complete", "Error", "Hibernating"),
     "OwnerId": ("005000000000001AAA", "005000000000002AAA"), "CurrentStepId": (*list(STEPS)[:2], None),
@@ -29,7 +33,7 @@ RUN_VALUES = {
 }  # fmt: skip
 STEP_VALUES = {
     "State": ("Active", "InProgress", "Scheduled", "Paused", "Completed", "Cancelled", "Error"),
-    "CompletionReason": ("ManuallySkipped", "AutomaticallyCompleted"), "DueDateTime": (iso(COMMIT_MS + 10**9), None),
+    "CompletionReason": ("ManuallySkipped", "AutomaticallyCompleted"), "DueDateTime": (*map(iso, SOON), iso(COMMIT_MS + 10**9), None),
     "ActionTakenDateTime": (iso(COMMIT_MS), None), "StepTitle": ("Call", "Mail"),
 }  # fmt: skip
 
@@ -157,9 +161,53 @@ def arrivals(draw: st.DrawFn, world: World) -> Arrival:
     return Arrival(answers, draw(st.none() | st.integers(0, len(answers) - 1)))
 
 
+@st.composite
+def in_order(draw: st.DrawFn, world: World) -> Arrival:
+    """Everything in commit order, in any answers, after any time, some of it twice; the session may be lost."""
+    answers, rest = [], list(range(len(world.events)))
+    while rest:
+        most = draw(st.integers(1, 6))
+        again = draw(st.lists(st.integers(0, rest[0]), max_size=2))
+        answers.append((draw(st.sampled_from([0, 100, 1_100, 6_000])), [*again, *rest[:most]]))
+        rest = rest[most:]
+    return Arrival(answers, draw(st.none() | st.integers(0, len(answers) - 1)))
+
+
 def undisturbed(world: World) -> Arrival:
     """Everything once, in commit order."""
     return Arrival([(0, [index]) for index in range(len(world.events))], None)
+
+
+def alarms(world: World) -> set[tuple[str, int]]:
+    """Step and due time of every step that was open, and nothing done, when its due time had come; by hand, event by event."""
+    told: set[tuple[str, int]] = set()
+    steps: dict[str, dict[str, Any]] = {}
+
+    def look(before_ms: int, step: str) -> None:
+        fields = steps.get(step, {})
+        due = fields.get("DueDateTime")
+        is_open = fields.get("announced") in {"Active", "InProgress", "Scheduled", "Queued", "Error"}
+        if due is not None and is_open and not fields.get("ActionTakenDateTime") and not fields.get("gone"):
+            due_ms = round(datetime.fromisoformat(due).timestamp() * 1000)
+            if due_ms < before_ms:
+                told.add((step, due_ms))
+
+    for event in world.events:
+        payload = event["data"]["payload"]
+        header = payload["ChangeEventHeader"]
+        body = {name: one for name, one in payload.items() if name != "ChangeEventHeader"}
+        for step in header["recordIds"]:
+            if header["entityName"] != STEP:
+                continue
+            look(header["commitTimestamp"], step)
+            if header["changeType"] == "DELETE":
+                steps[step]["gone"] = True
+                continue
+            kept = steps.get(step, {}) if header["changeType"] == "UPDATE" else {}
+            steps[step] = {**kept, **body, "announced": body.get("State", kept.get("announced"))}
+    for step in steps:
+        look(COMMIT_MS + 20_000, step)
+    return told
 
 
 async def consume(store: Any, world: World, arrival: Arrival) -> list[dict[str, Any]]:

@@ -322,3 +322,24 @@ async def test_a_step_that_leaves_and_comes_back_is_not_overdue_twice_for_one_du
         await rig.answer(paused, active, server_ms=DUE_MS + 22_000)
         await settle(rig, DUE_MS + 60_000)
         assert (await rig.types()).count("step.overdue") == 1
+
+
+async def test_a_due_time_that_comes_back_is_told_once(path):
+    """Due, moved, due again, and moved back to the first: the same alarm has the same id, and an id stands in the journal once."""
+
+    def moved(due_ms, at_ms, commit):
+        return message("UPDATE", STEP, STEP_1, {"DueDateTime": iso(due_ms)}, commit=commit, commit_ms=at_ms)
+
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.answer(
+            enrol,
+            step,
+            moved(DUE_MS + 60_000, DUE_MS + 1_000, 5),
+            moved(DUE_MS, DUE_MS + 70_000, 6),
+            message("UPDATE", STEP, STEP_1, {"State": "Cancelled"}, commit=7, commit_ms=DUE_MS + 80_000),
+            server_ms=DUE_MS + 90_000,
+        )
+        await settle(rig, DUE_MS + 95_000)
+        alarms = [event["time"] for event in await rig.journal() if event["type"] == "step.overdue"]
+        assert alarms == [iso(DUE_MS), iso(DUE_MS + 60_000)]
