@@ -165,7 +165,7 @@ async def make_service(
         events=tenure_events,
         ingest_events=ingest_events,
         session_events=session_events or ingest_events,
-        delivery_events=DeliveryTelemetry(metrics),
+        delivery_events=DeliveryTelemetry(metrics, health),
         performer=_performer(settings, rest, clock),
         fetches=rest,
     )

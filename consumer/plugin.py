@@ -246,6 +246,15 @@ class _Plugin:
             ctx: for ``log`` and ``http``.
         """
 
+    def wants(self, event: LifecycleEvent) -> bool:  # noqa: ARG002 - for those that choose
+        """The predicate: whether to be given ``event``, of those that ``on`` selects; must be quick and wait for nothing.
+
+        An exception counts as a failed attempt.
+        """
+        return True
+
+    wants.takes_everything = True  # type: ignore[attr-defined]  # nobody pays for asking it
+
     async def close(self) -> None:
         """Leave nothing behind, within 5 s; called once if ``open`` had returned."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 __all__ = [
     "Answer",
@@ -23,6 +23,8 @@ __all__ = [
     "Epoch",
     "Fetched",
     "HandlerDeadLetter",
+    "HandlerOrder",
+    "HandlerRequests",
     "Inbound",
     "IngestDeadLetter",
     "IngestStore",
@@ -513,6 +515,47 @@ class ParkedRun:
     done: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class HandlerOrder:
+    """What somebody asked of a handler, kept until it is carried out or taken back; whoever holds the lease carries it out.
+
+    Attributes:
+        id: unique, without a slash.
+        handler: its name in the settings.
+        kind: ``pause`` (take nothing until it is taken back) or ``replay`` (deliver a stretch of the journal again).
+        at_ms: wall milliseconds when it was given.
+        after: of a replay: the offset after which it begins.
+        through: of a replay: its last offset.
+    """
+
+    id: str
+    handler: str
+    kind: Literal["pause", "replay"]
+    at_ms: int
+    after: int = 0
+    through: int = 0
+
+    @property
+    def place(self) -> str:
+        """Under which name the progress of a replay is kept: no handler's name has a slash."""
+        return f"{self.handler}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerRequests:
+    """What is asked of one handler.
+
+    Attributes:
+        orders: the oldest first.
+        dead_letters: how many it has.
+        retries: how many of them are to be delivered again.
+    """
+
+    orders: tuple[HandlerOrder, ...] = ()
+    dead_letters: int = 0
+    retries: int = 0
+
+
 class PlaceStore(Protocol):
     """Where handlers are."""
 
@@ -550,6 +593,39 @@ class PlaceStore(Protocol):
 
     async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
         """The newest, oldest first; of all handlers with None."""
+        ...
+
+    async def retry_dead_letters(self, handler: str, event_ids: Sequence[str]) -> None:
+        """Ask for these to be delivered again; ids without a letter are passed over."""
+        ...
+
+    async def retries(self, handler: str, limit: int) -> list[HandlerDeadLetter]:
+        """Those that are to be delivered again, in journal order."""
+        ...
+
+    async def settle_dead_letters(
+        self, handler: str, gone: Sequence[str], back: Sequence[HandlerDeadLetter] = ()
+    ) -> None:
+        """Remove the letters with the ids ``gone``; keep those of ``back``, as they are now, and deliver them again no more."""
+        ...
+
+    async def requests(self, handlers: Sequence[str]) -> dict[str, HandlerRequests]:
+        """What is asked of these handlers."""
+        ...
+
+    async def put_order(self, order: HandlerOrder) -> None:
+        """Ask something of a handler; an order of the same id is replaced."""
+        ...
+
+    async def remove_order(self, order: HandlerOrder, *, progress: bool = True) -> None:
+        """It is carried out, or taken back; with ``progress`` what is known of that goes too.
+
+        Whoever takes a replay back leaves its progress to the holder of the lease, who may be about to write it.
+        """
+        ...
+
+    async def forget_handler(self, handler: str) -> None:
+        """Remove its place, parked runs, orders and dead letters. Where it is running, its next save is refused."""
         ...
 
 

@@ -18,6 +18,7 @@ REDIS = "tests/contracts/test_redis_store.py"
 PIPELINE = "tests/unit/ingest/test_pipeline.py"
 POSITIONS = "tests/unit/ingest/test_positions.py"
 SEQUENCER = "tests/unit/ingest/test_sequencer.py"
+REQUESTS = "tests/unit/delivery/test_requests.py"
 STATE = "tests/properties/test_state.py"
 LIFECYCLE = "tests/unit/core/test_lifecycle.py"
 RECORDS = "tests/unit/ingest/test_records.py"
@@ -163,6 +164,21 @@ MUTANTS = (
     Mutant("parked runs are bounded", "consumer/delivery/place.py", "if len(self._parked) >= self._most_parked:", "if False:",
            "tests/unit/delivery/test_failures.py"),
     Mutant("parked runs are written with the place (Redis)", PLACE_LUA, "redis.call('HSET', KEYS[6], ARGV[at + 1], ARGV[at + 2])", "", STORES),
+    # ---- what is asked of handlers
+    Mutant("the dead-letter limit stops a handler before one too many", "consumer/delivery/subscription.py",
+           "if self._letters >= self._most_letters and delivery", "if False and delivery", REQUESTS),
+    Mutant("dead letters of before a restart count", "consumer/delivery/subscription.py",
+           "requests.dead_letters - requests.retries +", "", REQUESTS),
+    Mutant("a letter that fails again stays", "consumer/delivery/retrying.py", "            self._back.append(dead_letter)\n",
+           "            self._gone.append(delivery.entry.id)\n", REQUESTS),
+    Mutant("a paused handler makes no attempts", "consumer/delivery/subscription.py",
+           "            self._paused = paused\n", "", REQUESTS),
+    Mutant("a replay ends only when everything is settled", "consumer/delivery/subscription.py",
+           "        await feed.keeper.drained()\n", "", REQUESTS),
+    Mutant("a call is either replayed or not", "consumer/delivery/lanes.py",
+           "if lane.waiting[0].source.replayed is not replayed:", "if False:", "tests/unit/delivery/test_pure_parts.py"),
+    Mutant("a replay ends at its last offset", "consumer/delivery/feed.py",
+           "[entry for entry in entries if entry.offset <= self._through]", "entries", REQUESTS),
     # ---- timers
     Mutant("a timer fires when everything up to then has been delivered", "consumer/ingest/due.py",
            "        if empty:\n", "        if True:\n", "tests/unit/ingest/test_timers.py"),

@@ -23,6 +23,7 @@ from consumer.cli import (
     dead_letters,
     demo,
     handlers,
+    replay,
     run,
     sandbox,
     state,
@@ -61,6 +62,7 @@ app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("tail")(tail.tail)
 app.command("timeline")(timeline.timeline)
+app.command("replay")(replay.replay)
 app.add_typer(state.app, name="state")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(handlers.app, name="handlers")

@@ -1,4 +1,4 @@
-"""``handlers``: which are configured, where they stand in the journal, and which could be used."""
+"""``handlers``: which are configured, where they stand in the journal, what is asked of them, and which could be used."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from consumer.cli import handler_orders
 from consumer.cli.options import Config, Json, read_settings, settings_and_store
 from consumer.cli.output import json_line, say, table
 
 if TYPE_CHECKING:
     from consumer.delivery.spec import HandlerSpec
-    from consumer.ports import SavedPlace
+    from consumer.ports import HandlerOrder, HandlerRequests, SavedPlace
 
 __all__ = ["app"]
 
@@ -21,6 +22,11 @@ app = typer.Typer(help="What is done with lifecycle events.", no_args_is_help=Tr
 @app.callback()
 def _group() -> None:
     """What is done with lifecycle events."""
+
+
+app.command("pause")(handler_orders.pause)
+app.command("resume")(handler_orders.resume)
+app.command("forget")(handler_orders.forget)
 
 
 @app.command("list")
@@ -34,19 +40,25 @@ def list_(config: Config = None, json: Json = False) -> None:
     from consumer.delivery.resolving import installed
     from consumer.errors import StoreUnavailable
 
-    async def read() -> tuple[dict[str, HandlerSpec], dict[str, SavedPlace], int | None]:
+    async def read() -> tuple[
+        dict[str, HandlerSpec], dict[str, SavedPlace], int | None, dict[str, HandlerRequests], dict[str, int]
+    ]:
         try:
             async with settings_and_store(config) as (settings, store):
                 _, last = await store.bounds()
-                return settings.handlers_to_run(), await store.places(), last
+                specs = settings.handlers_to_run()
+                places = {name: place for name, place in (await store.places()).items() if "/" not in name}
+                names = [*specs, *_former(specs, places)]
+                parked = {name: len(await store.parked(name)) for name in names}
+                return specs, places, last, await store.requests(names), parked
         except StoreUnavailable as error:
             # What is configured is worth knowing before the service has ever run.
             say(f"places and lags are unknown: {error}")
-            return read_settings(config).handlers_to_run(), {}, None
+            return read_settings(config).handlers_to_run(), {}, None, {}, {}
 
-    specs, places, last = asyncio.run(read())
+    specs, places, last, requests, parked = asyncio.run(read())
     configured = [
-        _configured(name, specs.get(name), places.get(name), last)
+        _configured(name, specs.get(name), places.get(name), last, requests.get(name), parked.get(name, 0))
         for name in [*specs, *_former(specs, places)]
     ]
     available = [(name, entry.value) for name, entries in sorted(installed().items()) for entry in entries]
@@ -57,7 +69,7 @@ def list_(config: Config = None, json: Json = False) -> None:
             json_line({"kind": "installed", "name": name, "use": target})
         return
     table(
-        ("handler", "use", "on", "offset", "lag", ""),
+        ("handler", "use", "on", "offset", "lag", "parked", "dead", ""),
         [
             (
                 line["name"],
@@ -65,7 +77,9 @@ def list_(config: Config = None, json: Json = False) -> None:
                 ", ".join(line["on"]) if line["on"] else "its own",
                 "new" if line["offset"] is None else str(line["offset"]),
                 "" if line["lag"] is None else str(line["lag"]),
-                line["status"] if line["status"] != "enabled" else "",
+                str(line["parked"] or ""),
+                str(line["dead_letters"] or ""),
+                line["status"] if line["status"] != "enabled" else ", ".join(line["orders"]),
             )
             for line in configured
         ],
@@ -78,7 +92,12 @@ def _former(specs: dict[str, HandlerSpec], places: dict[str, SavedPlace]) -> lis
 
 
 def _configured(
-    name: str, spec: HandlerSpec | None, saved: SavedPlace | None, last: int | None
+    name: str,
+    spec: HandlerSpec | None,
+    saved: SavedPlace | None,
+    last: int | None,
+    requests: HandlerRequests | None,
+    parked: int,
 ) -> dict[str, Any]:
     from consumer.delivery.place import Place
 
@@ -91,5 +110,14 @@ def _configured(
         "on": list(spec.on) if spec is not None and spec.on is not None else None,
         "status": status,
         "offset": offset,
+        "parked": parked,
+        "dead_letters": requests.dead_letters if requests is not None else 0,
+        "orders": [_order(order) for order in requests.orders] if requests is not None else [],
         "lag": max(0, last - offset) if last is not None and offset is not None else None,
     }
+
+
+def _order(order: HandlerOrder) -> str:
+    if order.kind == "pause":
+        return "paused"
+    return f"replays {order.after + 1} to {order.through}"

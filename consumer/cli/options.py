@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from consumer.ports import Store
     from consumer.settings import Settings
 
-__all__ = ["Config", "Json", "read_settings", "record_id", "settings_and_store"]
+__all__ = ["Config", "Json", "instant_ms", "read_settings", "record_id", "settings_and_store"]
 
 Config = Annotated[
     Path | None,
@@ -75,3 +75,28 @@ def record_id(text: str) -> str:
         return as_people_have_it(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def instant_ms(text: str, option: str) -> int:
+    """The wall milliseconds of a time in ISO 8601 (UTC where it names no zone), or of so long ago, as in ``90m``.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    from datetime import UTC, datetime
+
+    from consumer.clock import SystemClock, to_ms
+    from consumer.durations import parse_ms
+
+    try:
+        return SystemClock().wall_ms() - parse_ms(text)
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise typer.BadParameter(
+            f'{text!r} is neither a time such as "2026-01-31T09:30:00Z" nor a span such as "2h"',
+            param_hint=option,
+        ) from None
+    return to_ms(at if at.tzinfo else at.replace(tzinfo=UTC))

@@ -90,6 +90,7 @@ class Caller:
             log=self._log,
             http=self._http,
             attempt=deliveries[0].attempts,
+            replayed=deliveries[0].source.replayed,
             event_id=events[0].id if alone else None,
             performer=self._performer,
             allow_actions_on_replay=self._loaded.spec.allow_actions_on_replay,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher"]
 
 REPORT_MS = 1_000
-"""How often places and lags are told to the observer."""
+"""How often places and lags are told to the observer, and what people ask for is read."""
 REMEMBERED = 1_024
 """Decoded events kept for the other handlers."""
 HTTP_TIMEOUT_S = 30
@@ -135,8 +135,12 @@ class Dispatcher:
     async def _report_once(self) -> None:
         try:
             _, last = await self._store.bounds()
+            requests = await self._store.requests([subscription.name for subscription in self._subscriptions])
         except StoreUnavailable:
             return  # the subscriptions meet the same and tell
+        for subscription in self._subscriptions:
+            if subscription.saved_offset is not None:
+                subscription.asked(requests[subscription.name])
         for subscription in self._subscriptions:
             offset = subscription.saved_offset
             now = (offset, last, subscription.parked)

@@ -12,13 +12,37 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Protocol
 
 from consumer.events import LifecycleEvent
-from consumer.ports import JournalEntry
+from consumer.ports import HandlerDeadLetter, JournalEntry, ParkedRun
 
-__all__ = ["Delivery", "Lanes", "Standstill"]
+__all__ = ["Delivery", "Lanes", "Source", "Standstill"]
+
+
+class Source(Protocol):
+    """Where events come from: a feed, or dead letters that are tried again."""
+
+    @property
+    def replayed(self) -> bool:
+        """Whether its events are delivered again because somebody asked."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its events are not wanted any more."""
+        ...
+
+    def settled(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
+        """The handler is done with one, or it is to be kept aside as ``dead_letter``."""
+        ...
+
+    def parked(self, row: ParkedRun, offsets: Sequence[int]) -> None:
+        """A run waits; these of its unsettled events came from here."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -27,17 +51,21 @@ class Delivery:
 
     Attributes:
         entry: as the journal has it.
+        source: where it came from, which is told what becomes of it.
         attempts: made so far.
         due_ms: monotonic milliseconds before which no other attempt is to be made.
         event: ``entry`` decoded, once it was.
         error: what the last attempt came to, one line.
+        turn: its place in the order in which events came to the lanes.
     """
 
     entry: JournalEntry
+    source: Source
     attempts: int = 0
     due_ms: int = 0
     event: LifecycleEvent | None = None
     error: str = ""
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +74,13 @@ class Standstill:
 
     Attributes:
         first: that event.
-        waiting: offsets of all its events here, ascending, ``first`` included.
-        done: offsets after ``first`` that were settled in the same batch.
+        waiting: all its events here in their order, ``first`` included.
+        done: events that were settled in the same batch.
     """
 
     first: Delivery
-    waiting: list[int]
-    done: tuple[int, ...]
+    waiting: list[Delivery]
+    done: list[Delivery]
 
 
 @dataclass(slots=True, eq=False)
@@ -60,10 +88,10 @@ class _Lane:
     waiting: deque[Delivery] = field(default_factory=deque)
     flying: int = 0
     returned: list[Delivery] = field(default_factory=list)
-    done: list[int] = field(default_factory=list)
+    done: list[Delivery] = field(default_factory=list)
 
 
-_by_offset = attrgetter("entry.offset")
+_by_turn = attrgetter("turn")
 
 
 class Lanes:
@@ -75,6 +103,7 @@ class Lanes:
         self._again: deque[_Lane] = deque()
         self._parked: list[tuple[int, int, _Lane]] = []
         self._parkings = 0
+        self._turns = 0
         self._fresh_events = 0
         self._retry_turn = True
 
@@ -102,11 +131,13 @@ class Lanes:
         return len(self._parked)
 
     def add(self, delivery: Delivery) -> None:
-        """Append an event to the lane of its run; events come in journal order.
+        """Append an event to the lane of its run; those of one source come in journal order.
 
         The first of a lane may have failed before a restart; it waits for its time then.
         """
         key = delivery.entry.tracker_id
+        self._turns += 1
+        delivery.turn = self._turns
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _Lane()
@@ -120,7 +151,7 @@ class Lanes:
         lane.waiting.append(delivery)
 
     def take(self, now_ms: int, limit: int = 1) -> list[Delivery]:
-        """Take what may be handled now: one event that has failed before, or up to ``limit`` others in journal order; empty if none.
+        """Take what may be handled now: one event that has failed before, or up to ``limit`` others in the order they came; empty if none.
 
         With a greater limit than 1 there may be several of one run among them. Each must be given back by :meth:`settled` or :meth:`again`.
         """
@@ -133,12 +164,17 @@ class Lanes:
         self._retry_turn = True
         taken: list[Delivery] = []
         while self._fresh and len(taken) < limit:
-            lane = self._fresh.popleft()
+            lane = self._fresh[0]
+            replayed = (taken or lane.waiting)[0].source.replayed
+            if lane.waiting[0].source.replayed is not replayed:
+                break  # a call is told once whether its events are replayed
+            self._fresh.popleft()
             self._fresh_events -= len(lane.waiting)
-            lane.flying = min(len(lane.waiting), limit - len(taken))
-            taken.extend(lane.waiting.popleft() for _ in range(lane.flying))
+            while lane.waiting and len(taken) < limit and lane.waiting[0].source.replayed is replayed:
+                taken.append(lane.waiting.popleft())
+                lane.flying += 1
         if len(taken) > 1:
-            taken.sort(key=_by_offset)
+            taken.sort(key=_by_turn)
         return taken
 
     def settled(self, delivery: Delivery) -> Standstill | None:
@@ -147,9 +183,9 @@ class Lanes:
         lane.flying -= 1
         if lane.flying == 0:
             if lane.returned:
-                lane.done.append(delivery.entry.offset)
+                lane.done.append(delivery)
             return self._land(delivery.entry.tracker_id, lane)
-        lane.done.append(delivery.entry.offset)
+        lane.done.append(delivery)
         return None
 
     def again(self, delivery: Delivery, due_ms: int) -> Standstill | None:
@@ -172,15 +208,14 @@ class Lanes:
     def _land(self, key: str | None, lane: _Lane) -> Standstill | None:
         done, lane.done = lane.done, []
         if lane.returned:
-            lane.waiting.extendleft(sorted(lane.returned, key=_by_offset, reverse=True))
+            lane.waiting.extendleft(sorted(lane.returned, key=_by_turn, reverse=True))
             lane.returned = []
         if not lane.waiting:
             del self._lanes[key]
         elif lane.waiting[0].attempts:
             first = lane.waiting[0]
             self._wait(first.due_ms, lane)
-            offsets = [each.entry.offset for each in lane.waiting]
-            return Standstill(first, offsets, tuple(offset for offset in done if offset > offsets[0]))
+            return Standstill(first, list(lane.waiting), done)
         else:
             self._fresh.append(lane)
             self._fresh_events += len(lane.waiting)

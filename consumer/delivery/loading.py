@@ -44,6 +44,11 @@ class LoadedHandler:
     settings: BaseModel
 
     @property
+    def selective(self) -> bool:
+        """Whether the handler has a predicate of its own."""
+        return not getattr(type(self.handler).wants, "takes_everything", False)
+
+    @property
     def concurrency(self) -> int:
         """How many calls may run at once."""
         return self.spec.concurrency or (1 if isinstance(self.handler, BatchHandler) else CONCURRENCY)

@@ -71,7 +71,27 @@ class DeliveryEvents(Protocol):
         ...
 
     def filtered(self, handler: str, type_: str, why: str) -> None:
-        """An event of a wanted type was left out: ``origin``, ``own_change`` or ``max_age``."""
+        """An event of a wanted type was left out: ``origin``, ``own_change``, ``max_age`` or ``predicate``."""
+        ...
+
+    def paused(self, handler: str) -> None:
+        """Somebody paused it: it makes no attempts until :meth:`resumed`."""
+        ...
+
+    def halted(self, handler: str, dead_letters: int, limit: int) -> None:
+        """It has as many dead letters as it may have: it makes no attempts until :meth:`resumed`."""
+        ...
+
+    def resumed(self, handler: str) -> None:
+        """A pause or a halt is over."""
+        ...
+
+    def replay_began(self, handler: str, order_id: str, after: int, through: int) -> None:
+        """Events after ``after`` up to ``through`` are delivered again, or the rest of them after a restart."""
+        ...
+
+    def replay_ended(self, handler: str, order_id: str, offset: int, *, cancelled: bool) -> None:
+        """A replay is done, or was taken back."""
         ...
 
     def interrupted(self, handler: str, entry: JournalEntry) -> None:

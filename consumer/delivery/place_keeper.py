@@ -35,6 +35,7 @@ class PlaceKeeper:
         handler: its name in the settings.
         store: where places are.
         tenure: under which is written.
+        place_name: under which name the place is kept; the handler's by default.
         clock: for the spacing of saves.
         random: chance in [0, 1), for back-off.
         observer: told when the store is unavailable.
@@ -47,12 +48,14 @@ class PlaceKeeper:
         store: PlaceStore,
         tenure: Tenure,
         *,
+        place_name: str | None = None,
         clock: Clock,
         random: Callable[[], float],
         observer: DeliveryEvents,
         window: int = WINDOW,
     ) -> None:
         self._handler = handler
+        self._name = place_name or handler
         self._store = store
         self._tenure = tenure
         self._clock = clock
@@ -61,6 +64,7 @@ class PlaceKeeper:
         self._window = window
         self._dead: list[HandlerDeadLetter] = []
         self._rows: dict[str | None, ParkedRun | None] = {}
+        self._drained: asyncio.Event | None = None
         self._revision = 0
         self._settled = 0
         self._dirty = asyncio.Event()
@@ -79,12 +83,12 @@ class PlaceKeeper:
             CommitRefused: the tenure is over.
             StoreForeign: the place is of a newer format.
         """
-        saved = await self._patiently(lambda: self._store.place(self._handler))
+        saved = await self._patiently(lambda: self._store.place(self._name))
         if saved is None:
             self.place = Place(await self._patiently(first_offset), window=self._window)
             await self._save()
             return
-        rows = await self._patiently(lambda: self._store.parked(self._handler))
+        rows = await self._patiently(lambda: self._store.parked(self._name))
         try:
             self.place = Place.load(saved.data, self._window, rows)
         except ValueError as error:
@@ -94,6 +98,17 @@ class PlaceKeeper:
             ) from error
         self._revision = saved.revision
         self.saved_offset = self.place.offset
+
+    @property
+    def unsaved(self) -> Sequence[HandlerDeadLetter]:
+        """Dead letters that are not written yet."""
+        return self._dead
+
+    async def drained(self) -> None:
+        """Returns when nothing is unsettled."""
+        while self.place.outstanding:
+            self._drained = asyncio.Event()
+            await self._drained.wait()
 
     def passed(self, offset: int) -> None:
         """The handler does not want the entry."""
@@ -106,6 +121,8 @@ class PlaceKeeper:
         if dead_letter is not None:
             self._dead.append(dead_letter)
         self._settled += 1
+        if self._drained is not None and not self.place.outstanding:
+            self._drained.set()
         self._dirty.set()
         if self._settled >= EVERY_SETTLED:
             self._urgent.set()
@@ -147,7 +164,7 @@ class PlaceKeeper:
         if not self._stopping:
             self._dirty.clear()
             self._urgent.clear()
-        await self._patiently(lambda: self._store.save_place(self._tenure, self._handler, saved, dead, rows))
+        await self._patiently(lambda: self._store.save_place(self._tenure, self._name, saved, dead, rows))
         del self._dead[: len(dead)]
         self._revision = saved.revision
         self.saved_offset = offset

@@ -97,6 +97,13 @@ class HandlerSpec(BaseModel):
         description="After `max_attempts`: `dead_letter` keeps the event aside and goes on, `block` tries on and holds its run back, "
         "`skip` goes on without it, which loses it for this handler.",
     )
+    dead_letter_limit: int = Field(
+        default=1_000,
+        ge=1,
+        le=1_000_000,
+        description="Dead letters at which the handler stops, losing nothing, and the service is not ready (default 1000), so that a bad "
+        "deploy does not drain into them. It goes on when enough of them are retried or discarded.",
+    )
     ignore_own_changes: bool = Field(
         default=True,
         description="Leave out events of changes that this very handler made by `ctx.actions` (default true), so that it never answers its "

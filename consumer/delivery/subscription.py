@@ -1,8 +1,12 @@
-"""One handler and the journal: read ahead, call, settle, save.
+"""One handler and the journal: call, settle, save.
 
-A reader fills the lanes from the journal and stops when enough is ready or the window is full; workers take from the lanes, at most
+A feed fills the lanes from the journal and stops when enough is ready or the window is full; workers take from the lanes, at most
 ``concurrency`` of them, and go when there is nothing to take; a third task wakes the runs whose wait for another attempt is over; a fourth
-saves the place. A slow, hanging or failing handler fills its own lanes and nobody else's.
+saves the place. A slow, hanging or failing handler fills its own lanes and nobody else's. Replays and dead letters that are tried again
+are feeds of their own into the same lanes, so that order and limits hold for all of them together.
+
+What people ask for is read from the store every second (:meth:`Subscription.asked`): pauses, replays, retries. A handler with as many dead
+letters as it may have is *halted*: it makes no more attempts until letters are tried again or discarded, and nothing is lost meanwhile.
 
 On a stop nothing new is taken. Calls that are under way may finish within the grace; those that do not are cancelled, which is not a
 failure: their events are unsettled and come again after the next start.
@@ -15,16 +19,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
-from consumer.acting import client_of, made_by
-from consumer.clock import Clock, to_ms
+from consumer.clock import Clock
+from consumer.delivery.admission import Admission
 from consumer.delivery.beginning import first_offset
 from consumer.delivery.calling import Caller
-from consumer.delivery.lanes import Delivery, Lanes, Standstill
+from consumer.delivery.feed import Feed
+from consumer.delivery.lanes import Delivery, Lanes, Source, Standstill
 from consumer.delivery.loading import LoadedHandler
 from consumer.delivery.observer import DeliveryEvents
 from consumer.delivery.pace import Pace
 from consumer.delivery.patience import patiently, wait_for
-from consumer.delivery.place import WINDOW
+from consumer.delivery.place import WINDOW, Place
 from consumer.delivery.place_keeper import PlaceKeeper
 from consumer.delivery.retry import (
     Again,
@@ -40,9 +45,19 @@ from consumer.delivery.retry import (
     back_off,
     one_line,
 )
+from consumer.delivery.retrying import RetriedLetters
 from consumer.events import LifecycleEvent
 from consumer.plugin import BatchHandler
-from consumer.ports import HandlerDeadLetter, JournalEntry, JournalStore, ParkedRun, PlaceStore, Tenure
+from consumer.ports import (
+    HandlerDeadLetter,
+    HandlerOrder,
+    HandlerRequests,
+    JournalEntry,
+    JournalStore,
+    ParkedRun,
+    PlaceStore,
+    Tenure,
+)
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -54,10 +69,8 @@ __all__ = ["DeliveryStore", "Subscription"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-READ = 256
-"""Entries asked of the journal at a time."""
-WAIT_MS = 5_000
-"""Longest wait for new entries before the journal is read anyway."""
+HALTED_MS = 60_000
+"""Wait of an event whose dead letter would be one too many; a handler that is halted makes no attempts anyway."""
 LAST_SAVE_MS = 2_000
 """Given to the last save even when the grace is used up."""
 BREATH = 50
@@ -100,7 +113,7 @@ class Subscription:
     ) -> None:
         spec = loaded.spec
         self.name = loaded.name
-        self._spec = spec
+        self._start = spec.start
         self._types = loaded.types
         self._store = store
         self._clock = clock
@@ -108,7 +121,7 @@ class Subscription:
         self._observer = observer
         self._decode = decode
         self._caller = Caller(loaded, http, performer)
-        self._client = client_of(loaded.name)
+        self._admission = Admission(loaded, clock.wall_ms)
         self._policy = RetryPolicy(spec.max_attempts, spec.on_failure)
         self._pace = Pace(spec.rate) if spec.rate is not None else None
         batch = loaded.handler if isinstance(loaded.handler, BatchHandler) else None
@@ -116,11 +129,21 @@ class Subscription:
         self._batch_wait_ms = batch.batch_wait if batch is not None else 0
         self._concurrency = loaded.concurrency
         self._enough_lanes = max(32, 2 * loaded.concurrency)
-        self._keeper = PlaceKeeper(
-            loaded.name, store, tenure, clock=clock, random=random, observer=observer, window=window
-        )
-        self._lanes = Lanes()
-        self._recovered: dict[int, tuple[ParkedRun, int]] = {}
+        self._tenure = tenure
+        self._window = window
+        self.lanes = Lanes()
+        self._live = self._feed(loaded.name)
+        self._feeds = [self._live]
+        self._replays: dict[str, Feed] = {}
+        self._replayed: set[str] = set()
+        self._retried = RetriedLetters(loaded.name, store, self._add, random=random, observer=observer)
+        self._requests = HandlerRequests()
+        self._most_letters = spec.dead_letter_limit
+        self._letters = 0
+        self._paused = False
+        self._halted = False
+        self._readers: list[asyncio.Task[None]] = []
+        self._savers: set[asyncio.Task[None]] = set()
         self._workers: set[asyncio.Task[Any]] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
@@ -134,12 +157,12 @@ class Subscription:
     @property
     def saved_offset(self) -> int | None:
         """The saved offset, at or below which everything is settled; None before the place was read."""
-        return self._keeper.saved_offset
+        return self._live.keeper.saved_offset
 
     @property
     def parked(self) -> int:
         """How many runs wait for another attempt, or for those before them."""
-        return self._keeper.place.parked
+        return self._live.keeper.place.parked
 
     def stop(self, grace_ends_ms: int) -> None:
         """Take nothing new, let running calls finish until ``grace_ends_ms`` (monotonic), save, close; :meth:`run` returns then."""
@@ -169,8 +192,9 @@ class Subscription:
     # ------------------------------------------------------------ beginning and end
 
     async def _prepare(self) -> None:
-        await self._keeper.begin(lambda: first_offset(self._store, self._spec.start))
-        await self._recover()
+        await self._live.keeper.begin(lambda: first_offset(self._store, self._start))
+        await self._live.recover()
+        self.asked((await self._patiently(self._store.requests, [self.name]))[self.name])
         for attempt in count(1):
             try:
                 await self._caller.open()
@@ -179,61 +203,31 @@ class Subscription:
                 self._observer.open_failed(self.name, error, again_ms)
             else:
                 self._opened = True
-                self._observer.opened(self.name, self._keeper.place.offset)
+                self._observer.opened(self.name, self._live.keeper.place.offset)
                 return
             await asyncio.sleep(again_ms / 1000)
-
-    async def _recover(self) -> None:
-        """Fetch what is unsettled of parked runs and lies behind the offset; the reader meets the rest."""
-        place = self._keeper.place
-        now_ms = self._clock.wall_ms()
-        for row in place.rows():
-            if row.attempts:
-                due_ms = self._clock.monotonic_ms() + max(0, row.due_ms - now_ms)
-                self._recovered[row.first] = (row, due_ms)
-            if row.first > place.offset:
-                continue
-            entries = [
-                entry
-                for entry in await self._entries_of(row.tracker_id, row.first, place.offset)
-                if entry.type in self._types and entry.offset not in row.done
-            ]
-            place.resume(row.tracker_id, [entry.offset for entry in entries])
-            for entry in entries:
-                self._lanes.add(self._delivery(entry))
-
-    async def _entries_of(self, tracker_id: str | None, first: int, through: int) -> list[JournalEntry]:
-        if tracker_id is not None:
-            entries = await self._patiently(self._store.of_run, tracker_id, first)
-            return [entry for entry in entries if entry.offset <= through]
-        found: list[JournalEntry] = []
-        after = first - 1
-        while after < through and (entries := await self._patiently(self._store.read, after, READ)):
-            after = entries[-1].offset
-            found += [each for each in entries if each.tracker_id is None and each.offset <= through]
-        return found
-
-    def _delivery(self, entry: JournalEntry) -> Delivery:
-        """With what was tried before a restart."""
-        row, due_ms = self._recovered.pop(entry.offset, (None, 0))
-        return Delivery(entry) if row is None else Delivery(entry, row.attempts, due_ms, error=row.error)
 
     async def _deliver(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._employ()
-            keeper = tasks.create_task(self._keeper.run())
-            readers = [tasks.create_task(self._read()), tasks.create_task(self._rouse())]
+            self._savers.add(tasks.create_task(self._live.keeper.run()))
+            self._readers = [
+                tasks.create_task(each) for each in (self._live.run(), self._rouse(), self._retried.run())
+            ]
+            self.asked(self._requests)
             await self._stopping.wait()
-            for task in readers:
+            for task in self._readers:
                 task.cancel()
             await self._finish_calls()
-            self._keeper.stop()
+            for feed in self._feeds:
+                feed.keeper.stop()
+            last = tasks.create_task(self._retried.save())
             left_ms = max(LAST_SAVE_MS, self._grace_ends_ms - self._clock.monotonic_ms())
-            await asyncio.wait({keeper}, timeout=left_ms / 1000)
-            if not keeper.done():
-                keeper.cancel()
-                self._observer.unsaved(self.name, self._keeper.saved_offset or 0)
+            _, unsaved = await asyncio.wait({*self._savers, last}, timeout=left_ms / 1000)
+            for task in unsaved:
+                task.cancel()
+            if unsaved:
+                self._observer.unsaved(self.name, self._live.keeper.saved_offset or 0)
 
     async def _finish_calls(self) -> None:
         if self._workers:
@@ -250,49 +244,127 @@ class Subscription:
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; closing goes on with the next
             self._observer.close_failed(self.name, error)
 
-    # ------------------------------------------------------------ reading
+    # ------------------------------------------------------------ what feeds need
 
-    async def _read(self) -> None:
-        place, after = self._keeper.place, self._keeper.place.offset
-        while True:
-            while not self._wants_more():
-                self._hungry.clear()
-                await self._hungry.wait()
-            entries = await self._patiently(self._store.read, after, min(READ, place.room))
-            if not entries:
-                await self._patiently(self._store.wait, after, WAIT_MS)
-                continue
-            if entries[0].offset > after + 1:
-                await self._look_for_a_gap(after, entries[0].offset)
-            after = entries[-1].offset
-            self._accept(entries)
-            await asyncio.sleep(0)  # a store that answers from memory would never let anyone else have a turn
+    @property
+    def types(self) -> frozenset[str]:
+        """The event types the handler gets."""
+        return self._types
 
-    def _accept(self, entries: Sequence[JournalEntry]) -> None:
-        keeper, types, add = self._keeper, self._types, self._lanes.add
-        place = keeper.place
-        for entry in entries:
-            if entry.type not in types:
-                keeper.passed(entry.offset)
-            elif place.taken(entry.offset, entry.tracker_id):
-                add(self._delivery(entry) if self._recovered else Delivery(entry))
-        if place.expects:
-            place.miss()
-        if self._lanes.fresh_events >= self._limit:
+    async def hungry(self, place: Place) -> None:
+        """Returns when there is too little in the lanes and ``place`` has room."""
+        while not (place.room and self._wants_more()):
+            self._hungry.clear()
+            await self._hungry.wait()
+
+    def fed(self) -> None:
+        """Something was added to the lanes."""
+        if self.lanes.fresh_events >= self._limit:
             self._batch_full.set()
         self._employ()
 
-    def _wants_more(self) -> bool:
-        if self._keeper.place.room == 0:
-            return False
-        if self._limit > 1:
-            return self._lanes.fresh_events < 2 * self._limit
-        return self._lanes.ready < self._enough_lanes
+    def _add(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self.lanes.add(delivery)
+        self.fed()
 
-    async def _look_for_a_gap(self, after: int, found: int) -> None:
-        first, _ = await self._patiently(self._store.bounds)
-        if first >= found > after + 1:
-            self._observer.outrun(self.name, after, found)
+    def _wants_more(self) -> bool:
+        if self._limit > 1:
+            return self.lanes.fresh_events < 2 * self._limit
+        return self.lanes.ready < self._enough_lanes
+
+    # ------------------------------------------------------------ what is asked
+
+    def asked(self, requests: HandlerRequests) -> None:
+        """What the store says is asked of this handler; called every second or so."""
+        self._requests = requests
+        self._letters = (
+            requests.dead_letters - requests.retries + sum(len(f.keeper.unsaved) for f in self._feeds)
+        )
+        paused = any(order.kind == "pause" for order in requests.orders)
+        if paused != self._paused:
+            self._paused = paused
+            self._tell_whether_it_runs()
+        if self._halted and self._letters < self._most_letters:
+            self._halted = False
+            self._tell_whether_it_runs()
+        elif self._letters >= self._most_letters:
+            self._halt()
+        if self._tasks is None or self._stopping.is_set():
+            return
+        self._retried.asked(requests)
+        self._replayed &= {order.id for order in requests.orders}
+        replays = {order.id: order for order in requests.orders if order.kind == "replay"}
+        for order in replays.values():
+            if order.id not in self._replays and order.id not in self._replayed:
+                feed = self._feed(order.place, replayed=True, through=order.through)
+                self._replays[order.id] = feed
+                self._readers.append(self._tasks.create_task(self._replay(order, feed)))
+        for order_id in self._replays.keys() - replays.keys():
+            self._replays[order_id].cancel()
+        self._hungry.set()
+        self._employ()
+
+    def _halt(self) -> None:
+        if not self._halted:
+            self._halted = True
+            self._tell_whether_it_runs()
+
+    def _tell_whether_it_runs(self) -> None:
+        if not self._halted:
+            self._observer.resumed(self.name)
+        if self._paused:
+            self._observer.paused(self.name)
+        if self._halted:
+            self._observer.halted(self.name, self._letters, self._most_letters)
+
+    def _feed(self, place: str, *, replayed: bool = False, through: int | None = None) -> Feed:
+        keeper = PlaceKeeper(
+            self.name,
+            self._store,
+            self._tenure,
+            place_name=place,
+            clock=self._clock,
+            random=self._random,
+            observer=self._observer,
+            window=self._window,
+        )
+        return Feed(
+            self,
+            keeper,
+            self._store,
+            clock=self._clock,
+            random=self._random,
+            observer=self._observer,
+            replayed=replayed,
+            through=through,
+        )
+
+    async def _replay(self, order: HandlerOrder, feed: Feed) -> None:
+        """Carry a replay out, beside what is delivered anyway."""
+        assert self._tasks is not None
+
+        async def beginning() -> int:
+            return order.after
+
+        await feed.keeper.begin(beginning)
+        await feed.recover()
+        self._parked.set()
+        self._employ()
+        self._observer.replay_began(self.name, order.id, feed.keeper.place.offset, order.through)
+        self._feeds.append(feed)
+        saver = self._tasks.create_task(feed.keeper.run())
+        self._savers.add(saver)
+        await feed.run()
+        await feed.keeper.drained()
+        feed.keeper.stop()
+        await saver
+        self._savers.discard(saver)
+        self._feeds.remove(feed)
+        await self._patiently(self._store.remove_order, order)
+        self._replayed.add(order.id)  # what was read of the store before that may still name it
+        del self._replays[order.id]
+        self._observer.replay_ended(self.name, order.id, feed.keeper.place.offset, cancelled=feed.cancelled)
 
     async def _patiently(self, ask: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
         return await patiently(
@@ -302,19 +374,20 @@ class Subscription:
     async def _rouse(self) -> None:
         while True:
             self._parked.clear()
-            due_ms = self._lanes.next_due_ms()
+            due_ms = self.lanes.next_due_ms()
             now_ms = self._clock.monotonic_ms()
             if due_ms is None or due_ms > now_ms:
                 await wait_for(self._parked, None if due_ms is None else due_ms - now_ms)
                 now_ms = self._clock.monotonic_ms()
-            self._lanes.wake(now_ms)
+            self.lanes.wake(now_ms)
             self._employ()
 
     # ------------------------------------------------------------ working
 
     def _employ(self) -> None:
-        assert self._tasks is not None
-        for _ in range(min(self._lanes.ready, self._concurrency - len(self._workers))):
+        if self._tasks is None or self._stopping.is_set() or self._paused or self._halted:
+            return
+        for _ in range(min(self.lanes.ready, self._concurrency - len(self._workers))):
             worker = self._tasks.create_task(self._work())
             self._workers.add(worker)
 
@@ -330,24 +403,24 @@ class Subscription:
     async def _work_until_idle(self, task: asyncio.Task[Any]) -> None:
         for calls in count(1):
             # A handler that swallows the cancellation of its call must not keep its worker going.
-            if self._stopping.is_set() or task.cancelling():
+            if self._stopping.is_set() or task.cancelling() or self._paused or self._halted:
                 return
             if self._pace is not None and (delay_ms := self._pace.delay_ms(self._clock.monotonic_ms())):
                 await wait_for(self._stopping, delay_ms)
                 continue
-            if self._batch_wait_ms and not self._lanes.retries and 0 < self._lanes.fresh_events < self._limit:
+            if self._batch_wait_ms and not self.lanes.retries and 0 < self.lanes.fresh_events < self._limit:
                 self._batch_full.clear()
                 await wait_for(self._batch_full, self._batch_wait_ms)
                 if self._stopping.is_set():
                     return
             now_ms = self._clock.monotonic_ms()
-            deliveries = self._lanes.take(now_ms, self._limit)
+            deliveries = self.lanes.take(now_ms, self._limit)
             if not deliveries:
                 return
             if self._pace is not None:
                 self._pace.spend(now_ms, len(deliveries))
             await self._attempt(deliveries, now_ms)
-            if self._wants_more():
+            if self._wants_more() and any(feed.keeper.place.room for feed in self._feeds):
                 self._hungry.set()
             if calls % BREATH == 0:
                 await asyncio.sleep(0)
@@ -377,6 +450,9 @@ class Subscription:
 
     def _admitted(self, delivery: Delivery) -> LifecycleEvent | None:
         """The decoded event; None when it is settled without a call: filtered, or impossible to read."""
+        if delivery.source.cancelled:
+            self._settle(delivery)
+            return None
         if delivery.event is not None:
             return delivery.event
         try:
@@ -386,15 +462,12 @@ class Subscription:
                 delivery, Rejection(f"the journal entry cannot be read: {one_line(error)}", error), 0
             )
             return None
-        why = None
-        if event.origin not in self._spec.origins:
-            why = "origin"
-        elif self._spec.ignore_own_changes and made_by(event.change_origin, self._client):
-            why = "own_change"
-        elif (
-            self._spec.max_age is not None and self._clock.wall_ms() - to_ms(event.time) > self._spec.max_age
-        ):
-            why = "max_age"
+        try:
+            why = self._admission.refusal(event, replayed=delivery.source.replayed)
+        except Exception as error:  # noqa: BLE001 - a predicate may raise anything; it counts as an attempt
+            delivery.attempts += 1
+            self._decide(delivery, Failure(one_line(error), None, error), self._clock.monotonic_ms())
+            return None
         if why is not None:
             self._observer.filtered(self.name, event.type, why)
             self._settle(delivery)
@@ -414,36 +487,53 @@ class Subscription:
             case Skip(reason):
                 observer.skipped(self.name, entry, attempts, reason, outcome.cause)
                 self._settle(delivery)
+            case DeadLetter() if self._letters >= self._most_letters and delivery.source is not self._retried:
+                self._halt()
+                observer.blocked(self.name, entry, attempts, outcome.error, outcome.cause, HALTED_MS)
+                self._park(delivery, outcome.error, now_ms + HALTED_MS)
             case DeadLetter(reason):
+                self._letters += 1
                 observer.dead_lettered(self.name, entry, attempts, reason, outcome.cause)
                 self._settle(delivery, self._dead_letter(delivery, reason))
             case Done():
                 self._settle(delivery)
 
     def _settle(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
-        self._keeper.settled(delivery.entry.offset, dead_letter)
-        standstill = self._lanes.settled(delivery)
+        delivery.source.settled(delivery, dead_letter)
+        standstill = self.lanes.settled(delivery)
         if standstill is not None:
             self._keep_aside(standstill)
 
     def _park(self, delivery: Delivery, error: str, due_ms: int) -> None:
         delivery.error = error
-        standstill = self._lanes.again(delivery, due_ms)
+        standstill = self.lanes.again(delivery, due_ms)
         if standstill is not None:
             self._keep_aside(standstill)
 
     def _keep_aside(self, standstill: Standstill) -> None:
+        """Tell every source which of its events wait now."""
         first = standstill.first
-        wait_ms = max(0, first.due_ms - self._clock.monotonic_ms())
-        row = ParkedRun(
-            first.entry.tracker_id,
-            first.entry.offset,
-            first.attempts,
-            self._clock.wall_ms() + wait_ms,
-            first.error,
-            standstill.done,
-        )
-        self._keeper.parked(row, standstill.waiting)
+        due_ms = self._clock.wall_ms() + max(0, first.due_ms - self._clock.monotonic_ms())
+        by_source: dict[Source, list[Delivery]] = {}
+        for delivery in standstill.waiting:
+            by_source.setdefault(delivery.source, []).append(delivery)
+        for source, waiting in by_source.items():
+            head = waiting[0]
+            offset = head.entry.offset
+            done = sorted(
+                each.entry.offset
+                for each in standstill.done
+                if each.source is source and each.entry.offset > offset
+            )
+            row = ParkedRun(
+                head.entry.tracker_id,
+                offset,
+                head.attempts,
+                due_ms if head.attempts else 0,
+                head.error,
+                tuple(done),
+            )
+            source.parked(row, [delivery.entry.offset for delivery in waiting])
         self._parked.set()
         self._hungry.set()
 

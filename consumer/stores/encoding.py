@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Final
 
 import orjson
 
-from consumer.ports import ChannelState, ParkedRun
+from consumer.ports import ChannelState, HandlerOrder, ParkedRun
 
-__all__ = ["HISTORY_KEPT", "decode_channels", "decode_parked", "encode_channels", "encode_parked"]
+__all__ = [
+    "HISTORY_KEPT",
+    "decode_channels",
+    "decode_parked",
+    "encode_channels",
+    "encode_parked",
+    "orders_of",
+]
 
 HISTORY_KEPT: Final = 20_000
 """Past positions that are kept over all channels: a week of two channels at one a minute each."""
@@ -35,3 +42,10 @@ def decode_parked(data: bytes) -> ParkedRun:
     """A parked run as :func:`encode_parked` wrote it."""
     value = orjson.loads(data)
     return ParkedRun(**{**value, "done": tuple(value["done"])})
+
+
+def orders_of(orders: Iterable[HandlerOrder], handler: str) -> tuple[HandlerOrder, ...]:
+    """Those of one handler, the oldest first."""
+    return tuple(
+        sorted((each for each in orders if each.handler == handler), key=lambda each: (each.at_ms, each.id))
+    )

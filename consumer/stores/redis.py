@@ -32,6 +32,8 @@ from consumer.ports import (
     Commit,
     Epoch,
     HandlerDeadLetter,
+    HandlerOrder,
+    HandlerRequests,
     IngestDeadLetter,
     JournalEntry,
     LeaseState,
@@ -47,6 +49,7 @@ from consumer.stores.encoding import (
     decode_parked,
     encode_channels,
     encode_parked,
+    orders_of,
 )
 
 __all__ = ["RedisStore"]
@@ -99,7 +102,9 @@ class RedisStore:
         self._places = f"{tag}places"
         self._parked = f"{tag}parked:"
         self._dead = f"{tag}dead:handlers"
-        self._dead_order = f"{tag}dead:handlers:order"
+        self._dead_order = f"{tag}dead:handlers:order:"
+        self._dead_retry = f"{tag}dead:handlers:retry:"
+        self._orders = f"{tag}orders"
         self._commit = self._script("commit")
         self._lease_script = self._script("lease")
         self._place_script = self._script("place")
@@ -416,7 +421,7 @@ class RedisStore:
             self._lease,
             self._places,
             self._dead,
-            self._dead_order,
+            self._dead_order + handler.partition("/")[0],
             self._journal,
             self._parked + handler,
         ]
@@ -426,22 +431,102 @@ class RedisStore:
 
     async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
         """The newest, oldest first."""
-        found: list[HandlerDeadLetter] = []
-        start = 0
-        while len(found) < limit:
-            ids = await self._call(self._redis.zrevrange(self._dead_order, start, start + limit - 1))
-            if not ids:
-                break
-            start += len(ids)
-            values = await self._call(self._redis.hmget(self._dead, ids))
-            for data in values:
-                if data is None:
-                    continue
-                value = orjson.loads(data)
-                letter = HandlerDeadLetter(**{**value, "data": value["data"].encode()})
-                if handler is None or letter.handler == handler:
-                    found.append(letter)
-        return list(reversed(found[:limit]))
+        names = (
+            [handler] if handler is not None else [each for each in await self.places() if "/" not in each]
+        )
+        found: list[tuple[float, bytes]] = []
+        for name in names:
+            found += [
+                (at_ms, key)
+                for key, at_ms in await self._call(
+                    self._redis.zrevrange(self._dead_order + name, 0, limit - 1, withscores=True)
+                )
+            ]
+        return await self._letters_of([key for _, key in sorted(found)[-limit:]])
+
+    async def _letters_of(self, keys: Sequence[bytes]) -> list[HandlerDeadLetter]:
+        letters = []
+        for start in range(0, len(keys), _PIPELINED):
+            for data in await self._call(self._redis.hmget(self._dead, keys[start : start + _PIPELINED])):
+                if data is not None:
+                    value = orjson.loads(data)
+                    letters.append(HandlerDeadLetter(**{**value, "data": value["data"].encode()}))
+        return letters
+
+    async def retry_dead_letters(self, handler: str, event_ids: Sequence[str]) -> None:
+        """Mark letters to be delivered again."""
+        keys = [f"{handler}/{event_id}" for event_id in event_ids]
+        for start in range(0, len(keys), _PIPELINED):
+            some = keys[start : start + _PIPELINED]
+            known = await self._call(self._redis.hmget(self._dead, some))
+            if there := [key for key, data in zip(some, known, strict=True) if data is not None]:
+                await self._call(self._redis.sadd(self._dead_retry + handler, *there))
+
+    async def retries(self, handler: str, limit: int) -> list[HandlerDeadLetter]:
+        """Those that are marked."""
+        keys = await self._call(self._redis.smembers(self._dead_retry + handler))
+        return sorted(await self._letters_of(list(keys)), key=lambda letter: letter.offset)[:limit]
+
+    async def settle_dead_letters(
+        self, handler: str, gone: Sequence[str], back: Sequence[HandlerDeadLetter] = ()
+    ) -> None:
+        """Remove or keep letters, and their marks."""
+        pipeline = self._redis.pipeline(transaction=True)
+        for event_id in gone:
+            key = f"{handler}/{event_id}"
+            pipeline.hdel(self._dead, key).zrem(self._dead_order + handler, key)
+            pipeline.srem(self._dead_retry + handler, key)
+        for letter in back:
+            key = f"{handler}/{letter.event_id}"
+            value = {**asdict(letter), "data": letter.data.decode()}
+            pipeline.hset(self._dead, key, orjson.dumps(value))
+            pipeline.zadd(self._dead_order + handler, {key: letter.at_ms})
+            pipeline.srem(self._dead_retry + handler, key)
+        await self._call(pipeline.execute())
+
+    # ------------------------------------------------------------ what is asked of handlers
+
+    async def requests(self, handlers: Sequence[str]) -> dict[str, HandlerRequests]:
+        """What is asked of handlers, in one round trip."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hvals(self._orders)
+        for handler in handlers:
+            pipeline.zcard(self._dead_order + handler).scard(self._dead_retry + handler)
+        values, *counts = await self._call(pipeline.execute())
+        orders = [HandlerOrder(**orjson.loads(data)) for data in values]
+        return {
+            handler: HandlerRequests(orders_of(orders, handler), counts[2 * at], counts[2 * at + 1])
+            for at, handler in enumerate(handlers)
+        }
+
+    async def put_order(self, order: HandlerOrder) -> None:
+        """Ask something of a handler."""
+        await self._call(self._redis.hset(self._orders, order.id, orjson.dumps(asdict(order))))
+
+    async def remove_order(self, order: HandlerOrder, *, progress: bool = True) -> None:
+        """Forget an order, and its progress."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hdel(self._orders, order.id)
+        if progress:
+            self._forget_place(pipeline, order.place)
+        await self._call(pipeline.execute())
+
+    async def forget_handler(self, handler: str) -> None:
+        """Forget everything about a handler."""
+        orders = (await self.requests([handler]))[handler].orders
+        letters = await self._call(self._redis.zrange(self._dead_order + handler, 0, -1))
+        pipeline = self._redis.pipeline(transaction=True)
+        for name in (handler, *(order.place for order in orders)):
+            self._forget_place(pipeline, name)
+        for order in orders:
+            pipeline.hdel(self._orders, order.id)
+        if letters:
+            pipeline.hdel(self._dead, *letters)
+        pipeline.delete(self._dead_order + handler, self._dead_retry + handler)
+        await self._call(pipeline.execute())
+
+    def _forget_place(self, pipeline: Any, name: str) -> None:
+        pipeline.hdel(self._places, f"revision:{name}", f"data:{name}").delete(self._parked + name)
 
 
 def _arguments(commit: Commit, runs: str) -> list[Any]:

@@ -40,6 +40,8 @@ SCHEMA: Final = (
         " tracker_id TEXT, type TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT NOT NULL, at_ms INTEGER NOT NULL,"
         " data BLOB NOT NULL, PRIMARY KEY (handler, event_id))"
     ),
+    "CREATE TABLE IF NOT EXISTS dead_letter_retries (handler TEXT NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (handler, event_id))",
+    "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, handler TEXT NOT NULL, data BLOB NOT NULL)",
     (
         "CREATE TABLE IF NOT EXISTS positions (seq INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, position TEXT NOT NULL,"
         " at_ms INTEGER NOT NULL, offset INTEGER NOT NULL)"

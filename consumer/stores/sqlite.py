@@ -18,6 +18,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Final, TypeVar
@@ -30,6 +31,8 @@ from consumer.ports import (
     Commit,
     Epoch,
     HandlerDeadLetter,
+    HandlerOrder,
+    HandlerRequests,
     IngestDeadLetter,
     JournalEntry,
     LeaseState,
@@ -39,9 +42,17 @@ from consumer.ports import (
     Tenure,
 )
 from consumer.stores.appended import Appended
-from consumer.stores.encoding import decode_channels, decode_parked, encode_channels
+from consumer.stores.encoding import decode_channels, decode_parked, encode_channels, orders_of
 from consumer.stores.schema import FORMAT, SCHEMA
-from consumer.stores.transactions import apply_commit, apply_place, holder_of, now_ms, put_channels
+from consumer.stores.transactions import (
+    apply_commit,
+    apply_place,
+    forget_place,
+    holder_of,
+    now_ms,
+    put_channels,
+    settle_letters,
+)
 
 __all__ = ["SqliteStore"]
 
@@ -511,3 +522,86 @@ class SqliteStore:
             return [HandlerDeadLetter(*row) for row in reversed(rows)]
 
         return await self._read(look)
+
+    async def retry_dead_letters(self, handler: str, event_ids: Sequence[str]) -> None:
+        """Mark letters to be delivered again."""
+
+        def mark(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT OR IGNORE INTO dead_letter_retries SELECT handler, event_id FROM handler_dead_letters"
+                " WHERE handler = ? AND event_id = ?",
+                [(handler, event_id) for event_id in event_ids],
+            )
+
+        await self._write(mark)
+
+    async def retries(self, handler: str, limit: int) -> list[HandlerDeadLetter]:
+        """Those that are marked."""
+
+        def look(connection: sqlite3.Connection) -> list[HandlerDeadLetter]:
+            rows = connection.execute(
+                "SELECT handler, event_id, offset, tracker_id, type, attempts, error, at_ms, data FROM dead_letter_retries"
+                " JOIN handler_dead_letters USING (handler, event_id) WHERE handler = ? ORDER BY offset LIMIT ?",
+                (handler, limit),
+            ).fetchall()
+            return [HandlerDeadLetter(*row) for row in rows]
+
+        return await self._read(look)
+
+    async def settle_dead_letters(
+        self, handler: str, gone: Sequence[str], back: Sequence[HandlerDeadLetter] = ()
+    ) -> None:
+        """Remove or keep letters, and their marks."""
+        await self._write(lambda connection: settle_letters(connection, handler, gone, back))
+
+    # ------------------------------------------------------------ what is asked of handlers
+
+    async def requests(self, handlers: Sequence[str]) -> dict[str, HandlerRequests]:
+        """What is asked of handlers."""
+
+        def look(connection: sqlite3.Connection) -> dict[str, HandlerRequests]:
+            rows = connection.execute("SELECT data FROM orders").fetchall()
+            orders = [HandlerOrder(**orjson.loads(data)) for (data,) in rows]
+            letters, retries = (
+                dict(connection.execute(f"SELECT handler, count(*) FROM {table} GROUP BY handler").fetchall())  # noqa: S608
+                for table in ("handler_dead_letters", "dead_letter_retries")
+            )
+            return {
+                each: HandlerRequests(orders_of(orders, each), letters.get(each, 0), retries.get(each, 0))
+                for each in handlers
+            }
+
+        return await self._read(look)
+
+    async def put_order(self, order: HandlerOrder) -> None:
+        """Ask something of a handler."""
+        data = orjson.dumps(asdict(order))
+        await self._write(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (order.id, order.handler, data)
+            )
+        )
+
+    async def remove_order(self, order: HandlerOrder, *, progress: bool = True) -> None:
+        """Forget an order, and its progress."""
+
+        def remove(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM orders WHERE id = ?", (order.id,))
+            if progress:
+                forget_place(connection, order.place)
+
+        await self._write(remove)
+
+    async def forget_handler(self, handler: str) -> None:
+        """Forget everything about a handler."""
+
+        def forget(connection: sqlite3.Connection) -> None:
+            for (order_id,) in connection.execute(
+                "SELECT id FROM orders WHERE handler = ?", (handler,)
+            ).fetchall():
+                forget_place(connection, f"{handler}/{order_id}")
+            forget_place(connection, handler)
+            for table in ("orders", "handler_dead_letters", "dead_letter_retries"):
+                connection.execute(f"DELETE FROM {table} WHERE handler = ?", (handler,))  # noqa: S608 - three known names
+
+        await self._write(forget)

@@ -17,7 +17,15 @@ from consumer.errors import CommitRefused, StoreForeign
 from consumer.ports import ChannelState, Commit, HandlerDeadLetter, ParkedRun, SavedPlace, Tenure
 from consumer.stores.encoding import HISTORY_KEPT, encode_parked
 
-__all__ = ["apply_commit", "apply_place", "holder_of", "now_ms", "put_channels"]
+__all__ = [
+    "apply_commit",
+    "apply_place",
+    "forget_place",
+    "holder_of",
+    "now_ms",
+    "put_channels",
+    "settle_letters",
+]
 
 
 def now_ms() -> int:
@@ -138,13 +146,7 @@ def apply_place(
     connection.execute(
         "INSERT OR REPLACE INTO places VALUES (?, ?, ?)", (handler, place.revision, place.data)
     )
-    connection.executemany(
-        "INSERT OR REPLACE INTO handler_dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (d.handler, d.event_id, d.offset, d.tracker_id, d.type, d.attempts, d.error, d.at_ms, d.data)
-            for d in dead_letters
-        ],
-    )
+    _keep_letters(connection, dead_letters)
     connection.executemany(
         "DELETE FROM parked WHERE handler = ? AND run = ?",
         [(handler, tracker_id or "") for tracker_id, row in parked.items() if row is None],
@@ -155,5 +157,33 @@ def apply_place(
             (handler, tracker_id or "", row.first, encode_parked(row))
             for tracker_id, row in parked.items()
             if row is not None
+        ],
+    )
+
+
+def forget_place(connection: sqlite3.Connection, handler: str) -> None:
+    """Remove a place with its parked runs."""
+    connection.execute("DELETE FROM places WHERE handler = ?", (handler,))
+    connection.execute("DELETE FROM parked WHERE handler = ?", (handler,))
+
+
+def settle_letters(
+    connection: sqlite3.Connection, handler: str, gone: Sequence[str], back: Sequence[HandlerDeadLetter]
+) -> None:
+    """Remove dead letters, or keep them as they are now; neither is to be delivered again."""
+    ids = [(handler, event_id) for event_id in (*gone, *(letter.event_id for letter in back))]
+    connection.executemany("DELETE FROM dead_letter_retries WHERE handler = ? AND event_id = ?", ids)
+    connection.executemany(
+        "DELETE FROM handler_dead_letters WHERE handler = ? AND event_id = ?", ids[: len(gone)]
+    )
+    _keep_letters(connection, back)
+
+
+def _keep_letters(connection: sqlite3.Connection, letters: Sequence[HandlerDeadLetter]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO handler_dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (d.handler, d.event_id, d.offset, d.tracker_id, d.type, d.attempts, d.error, d.at_ms, d.data)
+            for d in letters
         ],
     )

@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from consumer.ports import JournalEntry
+from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import MetricName, Metrics
 
 __all__ = ["DeliveryTelemetry"]
@@ -30,12 +31,14 @@ class _Children:
     offset: Gauge
     lag: Gauge
     parked: Gauge
+    stopped: Gauge
 
 
 class DeliveryTelemetry:
     """Implements ``DeliveryEvents``."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, health: Health | None = None) -> None:
+        self._health = health
         self._log = structlog.get_logger()
         self._metrics = metrics
         self._known: dict[str, _Children] = {}
@@ -55,6 +58,7 @@ class DeliveryTelemetry:
                 offset=gauge(MetricName.HANDLER_OFFSET, handler),
                 lag=gauge(MetricName.HANDLER_LAG, handler),
                 parked=gauge(MetricName.HANDLER_PARKED, handler),
+                stopped=gauge(MetricName.HANDLER_STOPPED, handler),
             )
         return known
 
@@ -144,6 +148,35 @@ class DeliveryTelemetry:
         """An event of a wanted type was left out."""
         self._of(handler).filtered.inc()
         self._log.debug("filtered", handler=handler, type=type_, why=why)
+
+    def paused(self, handler: str) -> None:
+        """Somebody paused it."""
+        self._of(handler).stopped.set(1)
+        self._log.warning("handler_paused", handler=handler)
+
+    def halted(self, handler: str, dead_letters: int, limit: int) -> None:
+        """It has as many dead letters as it may have."""
+        self._of(handler).stopped.set(1)
+        what = f"Handler {handler} has stopped at {dead_letters} dead letters (handlers.{handler}.dead_letter_limit = {limit}): "
+        what += "retry or discard them (`cadence-consumer dead-letters`)"
+        if self._health is not None:
+            self._health.handler_halted(handler, what)
+        self._log.error("handler_halted", handler=handler, dead_letters=dead_letters, limit=limit)
+
+    def resumed(self, handler: str) -> None:
+        """A pause or a halt is over."""
+        self._of(handler).stopped.set(0)
+        if self._health is not None:
+            self._health.handler_goes_on(handler)
+        self._log.info("handler_resumed", handler=handler)
+
+    def replay_began(self, handler: str, order_id: str, after: int, through: int) -> None:
+        """Events are delivered again."""
+        self._log.info("replay_began", handler=handler, id=order_id, after=after, through=through)
+
+    def replay_ended(self, handler: str, order_id: str, offset: int, *, cancelled: bool) -> None:
+        """A replay is done, or was taken back."""
+        self._log.info("replay_ended", handler=handler, id=order_id, offset=offset, cancelled=cancelled)
 
     def interrupted(self, handler: str, entry: JournalEntry) -> None:
         """A call was cancelled by the stop."""

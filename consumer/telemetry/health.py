@@ -90,6 +90,7 @@ class _Facts:
     authentication: _Trouble | None = None
     store: _Trouble | None = None
     bad_input: dict[str, str] = field(default_factory=dict)
+    halted: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
     stopping: bool = False
 
@@ -140,6 +141,7 @@ class Health:
         commits.trouble = commits.handed_over_ms = commits.waiting_ms = None
         commits.held = 0
         self._facts.bad_input.clear()
+        self._facts.halted.clear()
 
     # -------------------------------------------------------- facts: session
 
@@ -228,6 +230,14 @@ class Health:
         """``channel`` is past the position that had failed."""
         self._facts.bad_input.pop(channel, None)
 
+    def handler_halted(self, handler: str, what: str) -> None:
+        """A handler makes no more attempts until a person acts; ``what`` is a sentence."""
+        self._facts.halted[handler] = what
+
+    def handler_goes_on(self, handler: str) -> None:
+        """A handler makes attempts again."""
+        self._facts.halted.pop(handler, None)
+
     def stopped(self, what: str, action: str) -> None:
         """The service gave up until a person does ``action``."""
         self._facts.stopped = f"{what} {action}".strip()
@@ -283,6 +293,7 @@ class Health:
         reasons += [
             f"Channel {channel} is stuck: {what}" for channel, what in sorted(facts.bad_input.items())
         ]
+        reasons += [what for _, what in sorted(facts.halted.items())]
         return reasons
 
     def _stalled_reasons(self, now_ms: int) -> list[str]:

@@ -46,6 +46,7 @@ class MetricName(StrEnum):
     HANDLER_FILTERED = "cadence_handler_filtered_total"
     HANDLER_LAG = "cadence_handler_lag_events"
     HANDLER_PARKED = "cadence_handler_parked_runs"
+    HANDLER_STOPPED = "cadence_handler_stopped"
     HANDLER_OFFSET = "cadence_handler_offset"
     HANDLER_SECONDS = "cadence_handler_seconds"
     RETENTION_HEADROOM_SECONDS = "cadence_retention_headroom_seconds"
@@ -134,6 +135,9 @@ CATALOGUE: dict[MetricName, Declared] = {
     MetricName.HANDLER_LAG: Declared("gauge", "Journal entries past the handler's offset.", ("handler",)),
     MetricName.HANDLER_PARKED: Declared(
         "gauge", "Runs whose next event waits for another attempt of the handler.", ("handler",)
+    ),
+    MetricName.HANDLER_STOPPED: Declared(
+        "gauge", "1 while the handler is paused or halted by its dead-letter limit, else 0.", ("handler",)
     ),
     MetricName.HANDLER_OFFSET: Declared(
         "gauge",

@@ -56,12 +56,12 @@ async def test_a_commit_that_would_fail_half_way_writes_nothing(store, plain):
 
 async def test_a_place_that_would_be_written_half_way_is_not_written(store, plain):
     tenure = await store.acquire("one", LEASE_MS)
-    plain.set(store._dead_order, "not a sorted set")
+    plain.set(store._dead_order + "h", "not a sorted set")
     letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         await store.save_place(tenure, "h", SavedPlace(1, b"a"), [letter])
     assert await store.place("h") is None
-    plain.delete(store._dead_order)
+    plain.delete(store._dead_order + "h")
     assert not plain.exists(store._dead)
 
 

@@ -12,6 +12,8 @@ from consumer.ports import (
     Commit,
     Epoch,
     HandlerDeadLetter,
+    HandlerOrder,
+    HandlerRequests,
     IngestDeadLetter,
     JournalRecord,
     ParkedRun,
@@ -420,3 +422,68 @@ async def test_a_task_that_somebody_adds_replaces_none(store, tenure):
     done.tasks = {"repair/1": None}
     await store.commit(done)
     assert await store.tasks() == {}
+
+
+def letter_of(number, handler="h", **facts):
+    return HandlerDeadLetter(
+        handler, f"id{number}", number, "run1", "run.updated", 1, "boom", 1_000 - number, b"{}", **facts
+    )
+
+
+async def test_dead_letters_are_asked_for_again_and_settled(store, tenure):
+    letters = [letter_of(number) for number in range(1, 5)]
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"), letters)
+    await store.save_place(tenure, "other", SavedPlace(1, b"a"), [letter_of(9, "other")])
+    await store.retry_dead_letters("h", ["id3", "id1", "id2", "nobody"])
+    assert (await store.requests(["h", "none"])) == {
+        "h": HandlerRequests((), 4, 3),
+        "none": HandlerRequests(),
+    }
+    assert await store.retries("h", 2) == letters[:2], "in journal order"
+    again = replace(letters[2], error="still", attempts=2)
+    await store.settle_dead_letters("h", ["id1"], [again])
+    assert await store.retries("h", 10) == [letters[1]]
+    assert await store.handler_dead_letters("h", 10) == [letters[3], again, letters[1]], (
+        "oldest first by time"
+    )
+    assert await store.handler_dead_letters(None, 2) == [again, letters[1]]
+    await store.settle_dead_letters("h", ["id2", "id3", "id4"])
+    assert (await store.requests(["h"]))["h"] == HandlerRequests()
+    assert await store.handler_dead_letters(None, 10) == [letter_of(9, "other")]
+
+
+async def test_orders_are_kept_until_they_are_removed_with_their_progress(store, tenure):
+    pause = HandlerOrder("b", "h", "pause", 2)
+    replay = HandlerOrder("a", "h", "replay", 1, 3, 9)
+    for order in (pause, replay, pause, HandlerOrder("c", "other", "pause", 1)):
+        await store.put_order(order)
+    assert (await store.requests(["h"]))["h"].orders == (replay, pause)
+    await store.save_place(
+        tenure, replay.place, SavedPlace(1, b"a"), [letter_of(1)], {"r": ParkedRun("r", 4)}
+    )
+    assert [each.event_id for each in await store.handler_dead_letters("h", 10)] == ["id1"]
+    await store.remove_order(replay, progress=False)
+    assert await store.place(replay.place) is not None
+    await store.remove_order(replay)
+    assert (await store.requests(["h"]))["h"].orders == (pause,)
+    assert await store.place(replay.place) is None
+    assert await store.parked(replay.place) == []
+    assert len(await store.handler_dead_letters("h", 10)) == 1
+
+
+async def test_a_forgotten_handler_leaves_nothing_and_a_running_one_is_refused(store, tenure):
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"), [letter_of(1)], {"r": ParkedRun("r", 4)})
+    replay = HandlerOrder("a", "h", "replay", 1, 3, 9)
+    await store.put_order(replay)
+    await store.save_place(tenure, replay.place, SavedPlace(1, b"a"))
+    await store.save_place(tenure, "other", SavedPlace(1, b"b"), [letter_of(2, "other")])
+    await store.retry_dead_letters("h", ["id1"])
+    await store.forget_handler("h")
+    assert set(await store.places()) == {"other"}
+    assert await store.parked("h") == []
+    assert (await store.requests(["h"]))["h"] == HandlerRequests()
+    assert await store.handler_dead_letters("h", 10) == []
+    assert len(await store.handler_dead_letters("other", 10)) == 1
+    with pytest.raises(CommitRefused):
+        await store.save_place(tenure, "h", SavedPlace(2, b"a"))
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"))

@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from consumer.errors import CommitRefused, StoreUnavailable
-from consumer.ports import Commit, HandlerDeadLetter, JournalEntry, ParkedRun, SavedPlace, Tenure
+from consumer.ports import (
+    Commit,
+    HandlerDeadLetter,
+    HandlerOrder,
+    HandlerRequests,
+    JournalEntry,
+    ParkedRun,
+    SavedPlace,
+    Tenure,
+)
 
 
 class MemoryStore:
@@ -17,6 +26,8 @@ class MemoryStore:
         self.letters: list[HandlerDeadLetter] = []
         self.rows: dict[tuple[str, str | None], ParkedRun] = {}
         self.saves: list[tuple[str, SavedPlace, tuple[HandlerDeadLetter, ...]]] = []
+        self.marked: set[tuple[str, str]] = set()
+        self.orders: dict[str, HandlerOrder] = {}
         self.row_saves: list[tuple[int, dict[str | None, ParkedRun | None]]] = []
         self.save_times: list[float] = []
         self.unavailable = False
@@ -119,3 +130,45 @@ class MemoryStore:
 
     async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
         return [letter for letter in self.letters if handler in (None, letter.handler)][-limit:]
+
+    async def retry_dead_letters(self, handler: str, event_ids: Sequence[str]) -> None:
+        self.marked |= {(handler, each) for each in event_ids}
+
+    async def retries(self, handler: str, limit: int) -> list[HandlerDeadLetter]:
+        self._check()
+        wanted = [one for one in self.letters if (one.handler, one.event_id) in self.marked]
+        return sorted((one for one in wanted if one.handler == handler), key=lambda one: one.offset)[:limit]
+
+    async def settle_dead_letters(
+        self, handler: str, gone: Sequence[str], back: Sequence[HandlerDeadLetter] = ()
+    ) -> None:
+        self._check()
+        ids = {*gone, *(one.event_id for one in back)}
+        self.letters = [one for one in self.letters if one.handler != handler or one.event_id not in ids]
+        self.letters += back
+        self.marked -= {(handler, each) for each in ids}
+
+    async def requests(self, handlers: Sequence[str]) -> dict[str, HandlerRequests]:
+        self._check()
+        return {
+            each: HandlerRequests(
+                tuple(order for order in self.orders.values() if order.handler == each),
+                sum(one.handler == each for one in self.letters),
+                sum(whose == each for whose, _ in self.marked),
+            )
+            for each in handlers
+        }
+
+    async def put_order(self, order: HandlerOrder) -> None:
+        self.orders[order.id] = order
+
+    async def remove_order(self, order: HandlerOrder, *, progress: bool = True) -> None:
+        self._check()
+        self.orders.pop(order.id, None)
+        if not progress:
+            return
+        self.saved.pop(order.place, None)
+        self.rows = {key: row for key, row in self.rows.items() if key[0] != order.place}
+
+    async def forget_handler(self, handler: str) -> None:
+        self.saved.pop(handler, None)

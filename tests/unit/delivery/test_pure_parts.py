@@ -29,7 +29,15 @@ POLICY = RetryPolicy(max_attempts=3, on_failure="dead_letter")
 
 
 def delivery(offset: int, run: str | None = "a", attempts: int = 0) -> Delivery:
-    return Delivery(JournalEntry(offset, f"e{offset}", "run.updated", run, b"{}"), attempts)
+    return Delivery(JournalEntry(offset, f"e{offset}", "run.updated", run, b"{}"), Nowhere(), attempts)
+
+
+class Nowhere:
+    replayed = cancelled = False
+
+    def settled(self, delivery, dead_letter=None): ...
+
+    def parked(self, row, offsets): ...
 
 
 def offsets(deliveries):
@@ -209,6 +217,23 @@ def test_the_window_leaves_no_room_when_it_is_full():
     assert place.room == 0
     place.settled(1)
     assert place.room == 3
+
+
+def test_a_call_takes_either_replayed_events_or_others():
+    class Replayed(Nowhere):
+        replayed = True
+
+    lanes = Lanes()
+    for offset, run in ((1, "a"), (2, "b"), (3, "c")):
+        lanes.add(delivery(offset, run))
+    for offset, run in ((4, "a"), (5, "d")):
+        lanes.add(Delivery(JournalEntry(offset, f"e{offset}", "run.updated", run, b"{}"), Replayed()))
+    taken = []
+    while batch := lanes.take(0, 10):
+        taken.append(offsets(batch))
+        for one in batch:
+            lanes.settled(one)
+    assert taken == [[1, 2, 3], [4, 5]]
 
 
 def test_a_parked_run_lets_the_offset_go_on_and_its_row_stands_for_everything_unsettled():

@@ -41,7 +41,7 @@ class Observer:
     def __getattr__(self, name: str) -> Callable[..., None]:
         if name.startswith("_"):
             raise AttributeError(name)
-        return lambda *facts: self.seen.append(
+        return lambda *facts, **named: self.seen.append(
             (name, *(fact.id if isinstance(fact, JournalEntry) else fact for fact in facts))
         )
 

@@ -1,0 +1,192 @@
+"""Commands that ask something of handlers: what they write into the store, and that a running service carries it out."""
+
+import asyncio
+import json
+
+import pytest
+
+from consumer.app import open_store
+from consumer.delivery.place import Place
+from consumer.ports import Commit, HandlerDeadLetter, JournalRecord, SavedPlace
+from consumer.settings import load_settings
+from consumer.stores.sqlite import SqliteStore
+from tests.unit.cli.conftest import ORG, OTHER_RUN, RUN_ID, STORY
+from tests.unit.delivery.world import Log, World, loaded, until
+
+
+def letter(number, handler="notify", at_ms=1_700_000_000_000):
+    each = STORY[number - 1]
+    return HandlerDeadLetter(
+        handler,
+        each.id,
+        number,
+        each.tracker_id,
+        each.type,
+        10,
+        "ValueError: no",
+        at_ms + number,
+        each.to_json(),
+    )
+
+
+@pytest.fixture
+def environ(tmp_path, environ):
+    """A store of one's own, with five events, the handler past them all, and dead letters for four."""
+
+    async def fill():
+        store = SqliteStore(tmp_path / "own.db")
+        await store.open()
+        tenure = await store.acquire("pod-1/17", 1)
+        journal = [JournalRecord(each.id, each.type, each.tracker_id, each.to_json()) for each in STORY]
+        await store.commit(Commit(tenure.token, 1, ORG, journal=journal))
+        letters = [letter(1), letter(2), letter(3)]
+        await store.save_place(tenure, "notify", SavedPlace(1, Place(5).snapshot()), letters)
+        await store.save_place(tenure, "other", SavedPlace(1, Place(5).snapshot()), [letter(5, "other")])
+        await store.release(tenure)
+        await store.aclose()
+
+    asyncio.run(fill())
+    return {**environ, "CADENCE_STORE__URL": f"sqlite:///{tmp_path / 'own.db'}"}
+
+
+@pytest.fixture
+def look(environ):
+    """Ask the store: ``look(lambda store: store.…)``."""
+
+    def ask(question):
+        async def do():
+            async with open_store(load_settings(None, environ, connects=False)) as store:
+                return await question(store)
+
+        return asyncio.run(do())
+
+    return ask
+
+
+def letter_ids(look, handler=None):
+    return [each.event_id for each in look(lambda store: store.handler_dead_letters(handler, 100))]
+
+
+def test_dead_letters_are_listed_by_handler_type_run_and_time(lines):
+    def ids(*arguments):
+        return [line["id"] for line in lines("dead-letters", "list", *arguments)]
+
+    assert ids("--handler", "other") == ["event-5"]
+    assert ids("--type", "run.*") == ["event-1", "event-3", "event-5"]
+    assert ids("--type", "step.*") == ["event-2"]
+    assert ids("--run", OTHER_RUN[:15]) == ["event-3"]
+    assert ids("--since", "2023-11-14T22:13:20.003Z") == ["event-3", "event-5"]
+    assert ids("--since", "1h") == []
+
+
+def test_a_dead_letter_is_shown_with_its_event(call):
+    result = call("dead-letters", "show", "event-2")
+    assert result.exit_code == 0
+    assert "handler: notify" in result.stdout
+    assert '"step_title": "First Touch"' in result.stdout
+    assert call("dead-letters", "show", "event-4").exit_code == 1
+
+
+def test_letters_are_asked_for_again_by_id_or_filter(call, look):
+    assert call("dead-letters", "retry").exit_code == 2
+    assert call("dead-letters", "retry", "nobody").stderr.startswith("no handler has a dead letter nobody")
+    result = call("dead-letters", "retry", "event-2", "event-5")
+    assert result.stderr.splitlines() == [
+        "notify: 1 dead letter to be delivered again",
+        "other: 1 dead letter to be delivered again",
+    ]
+    call("dead-letters", "retry", "--handler", "notify", "--type", "run.*")
+    assert [each.event_id for each in look(lambda store: store.retries("notify", 9))] == [
+        "event-1",
+        "event-2",
+        "event-3",
+    ]
+
+
+def test_letters_are_thrown_away_only_with_yes(call, look):
+    result = call("dead-letters", "discard", "--handler", "notify", "--run", RUN_ID)
+    assert result.stderr.splitlines() == [
+        "notify: 2 dead letters would be thrown away",
+        "nothing was changed; --yes does it",
+    ]
+    assert len(letter_ids(look)) == 4
+    call("dead-letters", "discard", "--handler", "notify", "--run", RUN_ID, "--yes")
+    assert letter_ids(look) == ["event-3", "event-5"]
+
+
+def test_a_handler_is_paused_listed_so_and_resumed(call, lines, look):
+    assert call("handlers", "pause", "nobody").exit_code == 1
+    assert call("handlers", "pause", "notify").exit_code == 0
+    (shown,) = [line for line in lines("handlers", "list") if line["name"] == "notify" and "orders" in line]
+    assert (shown["orders"], shown["dead_letters"], shown["parked"]) == (["paused"], 3, 0)
+    assert "paused" in call("handlers", "list").stdout
+    assert call("handlers", "resume", "notify").stderr == "notify goes on\n"
+    assert call("handlers", "resume", "notify").stderr == "notify was not paused\n"
+    assert look(lambda store: store.requests(["notify"]))["notify"].orders == ()
+
+
+def test_a_handler_is_forgotten_only_with_yes(call, look):
+    result = call("handlers", "forget", "notify")
+    assert result.stderr.splitlines() == [
+        "notify: its place at offset 5, 0 parked runs, 0 orders, 3 dead letters",
+        "nothing was changed; --yes does it",
+    ]
+    assert call("handlers", "forget", "notify", "--yes").exit_code == 0
+    assert look(lambda store: store.place("notify")) is None
+    assert letter_ids(look) == ["event-5"]
+
+
+def test_a_replay_needs_a_handler_and_a_beginning(call):
+    assert call("replay", "--from-offset", "1").exit_code == 2
+    assert call("replay", "--handler", "notify").exit_code == 2
+    assert call("replay", "--handler", "nobody", "--from-offset", "1").exit_code == 1
+    assert call("replay", "--handler", "notify", "--checkpoint", "none").stderr.startswith(
+        "there is no checkpoint none"
+    )
+
+
+def test_a_dry_run_counts_what_the_handler_would_get_and_shows_the_first(lines, look):
+    *shown, count = lines("replay", "--handler", "notify", "--from", "2026-01-31T09:30:03Z", "--dry-run")
+    assert [(line["offset"], line["type"]) for line in shown] == [
+        (3, "run.enrolled"),
+        (5, "run.ended.finished"),
+    ]
+    assert (count["after"], count["through"], count["events"]) == (2, 5, 2)
+    assert look(lambda store: store.requests(["notify"]))["notify"].orders == ()
+
+
+def test_a_replay_is_written_into_the_store_and_can_be_taken_back(call, look):
+    result = call(
+        "replay", "--handler", "notify", "--from-offset", "2", "--to", "2026-01-31T09:30:04Z", "--no-wait"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "offsets 2 to 3 are delivered again" in result.stderr
+    assert "no replica is running" in result.stderr
+    (order,) = look(lambda store: store.requests(["notify"]))["notify"].orders
+    assert (order.kind, order.after, order.through) == ("replay", 1, 3)
+    assert call("replay", "--handler", "notify", "--cancel").stderr == "notify: 1 replay taken back\n"
+    assert look(lambda store: store.requests(["notify"]))["notify"].orders == ()
+
+
+async def test_a_running_dispatcher_carries_out_what_the_command_asks_and_the_command_shows_its_end(environ):
+    log = Log()
+    async with open_store(load_settings(None, environ, connects=False), read_only=False) as store:
+        world = World(store, await store.acquire("pod-2/1", 60_000))
+        async with world.delivering(loaded(log, "notify")):
+            process = await asyncio.create_subprocess_exec(
+                *_python("replay", "--handler", "notify", "--from-offset", "2", "--json"),
+                env=environ, stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            out, _ = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == 0
+            assert json.loads(out.splitlines()[-1])["done"] is True
+            assert log.ids.count("event-1") == 0
+            assert sorted(log.ids) == ["event-2", "event-3", "event-4", "event-5"]
+            await store.retry_dead_letters("notify", ["event-1"])
+            await until(lambda: "event-1" in log.ids, 20)
+
+
+def _python(*arguments):
+    import sys
+
+    return sys.executable, "-m", "consumer", *arguments
