@@ -36,6 +36,7 @@ from consumer.plugin import (
     handler,
 )
 from consumer.records import ActionCadenceStepTracker, ActionCadenceTracker
+from consumer.vocabulary import EventPattern, EventType
 
 __all__ = [
     "ActionCadenceStepTracker",
@@ -51,6 +52,8 @@ __all__ = [
     "ChangeAssignee",
     "Context",
     "ErrorDetail",
+    "EventPattern",
+    "EventType",
     "Failed",
     "FunctionHandler",
     "Handler",

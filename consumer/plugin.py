@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from consumer.acting import Actions, Performer, client_of
 from consumer.events import LifecycleEvent
+from consumer.records import Record
+from consumer.vocabulary import EventPattern
 
 if TYPE_CHECKING:  # a third of a second of imports that `--help` need not pay
     from aiohttp import ClientSession
@@ -124,6 +127,22 @@ class Failed(Exception):
 # ---------------------------------------------------------------- what a handler is given
 
 
+class Memory(Protocol):
+    """What :class:`Context` asks of the store."""
+
+    async def latest(self, record_id: str) -> Record | None:
+        """What is known of a record now."""
+        ...
+
+    async def was_done(self, handler: str, key: str) -> bool:
+        """Whether the handler has marked ``key``."""
+        ...
+
+    async def mark_done(self, handler: str, key: str) -> None:
+        """Mark ``key``."""
+        ...
+
+
 class Context:
     """What an attempt knows and may use; a new one for every attempt.
 
@@ -136,6 +155,7 @@ class Context:
         event_id: of the event, None for batches and for ``open``.
         performer: what :attr:`actions` are sent with; None where there is no org to send them to.
         dry_run: whether nothing is to be changed anywhere.
+        memory: what :meth:`latest` and :meth:`once` ask; None where there is no store.
         allow_actions_on_replay: whether :attr:`actions` may be used although the event is delivered again by a replay.
     """
 
@@ -146,6 +166,7 @@ class Context:
         "_event_id",
         "_http",
         "_log",
+        "_memory",
         "_performer",
         "attempt",
         "dry_run",
@@ -165,6 +186,7 @@ class Context:
         performer: Performer | None = None,
         dry_run: bool = False,
         allow_actions_on_replay: bool = False,
+        memory: Memory | None = None,
     ) -> None:
         self.handler = handler
         self.attempt = attempt
@@ -176,6 +198,7 @@ class Context:
         self.dry_run = dry_run
         self._performer = performer
         self._allow_actions_on_replay = allow_actions_on_replay
+        self._memory = memory
         self._actions: Actions | None = None
 
     @property
@@ -217,6 +240,52 @@ class Context:
             self._actions = Actions(self._performer, self.log, client=client_of(self.handler))
         return self._actions
 
+    async def latest(self, record_id: str) -> Record | None:
+        """What is known of a run or a step as of the last commit, which may be newer than the event; asks the store, not Salesforce.
+
+        Args:
+            record_id: 15 or 18 characters, or the record's URL.
+
+        Returns:
+            An ``ActionCadenceTracker`` or ``ActionCadenceStepTracker``, sparse where unknown; None when the record is unknown or deleted.
+
+        Raises:
+            ValueError: ``record_id`` is none.
+            RuntimeError: there is no store here.
+        """
+        return await self._remembered().latest(record_id)
+
+    @asynccontextmanager
+    async def once(self, key: str) -> AsyncIterator[bool]:
+        """Do something once for this handler, however often the event is delivered.
+
+        Such as::
+
+            async with ctx.once(f"mail/{event.id}") as first:
+                if first:
+                    await send(...)
+
+        ``key`` is recorded after the block has succeeded: an exception records nothing, and a crash inside the block repeats it. Keys are
+        remembered for 30 days, the newest million of them. Of two calls at once with one key both may be the first. In a dry run
+        everything is the first time and nothing is recorded.
+
+        Args:
+            key: what is done; of this handler alone.
+
+        Raises:
+            RuntimeError: there is no store here.
+        """
+        memory = self._remembered()
+        first = self.dry_run or not await memory.was_done(self.handler, key)
+        yield first
+        if first and not self.dry_run:
+            await memory.mark_done(self.handler, key)
+
+    def _remembered(self) -> Memory:
+        if self._memory is None:
+            raise RuntimeError("ctx.latest and ctx.once: there is no store here")
+        return self._memory
+
 
 # ---------------------------------------------------------------- what a handler is
 
@@ -231,11 +300,11 @@ class _Plugin:
     """What both classes of handlers share.
 
     Attributes:
-        on: the event types it wants, exact or as patterns (``run.ended.*``); the settings may say otherwise.
+        on: the event types it wants, exact or as patterns (``run.ended.*``), which mypy checks; the settings may say otherwise.
         Settings: a pydantic model of ``handlers.<name>.settings``, validated before anything starts.
     """
 
-    on: Sequence[str] = ("*",)
+    on: EventPattern | Sequence[EventPattern] = ("*",)
     Settings: ClassVar[type[BaseModel]] = NoSettings
 
     async def open(self, settings: Any, ctx: Context) -> None:
@@ -307,13 +376,19 @@ class FunctionHandler(Handler):
         function: what was decorated.
         on: the event types it wants.
         name: for people.
+        when: the predicate; None takes every event that ``on`` selects.
     """
 
     def __init__(
-        self, function: Callable[[LifecycleEvent, Context], Awaitable[None]], on: Sequence[str], name: str
+        self,
+        function: Callable[[LifecycleEvent, Context], Awaitable[None]],
+        on: Sequence[EventPattern],
+        name: str,
+        when: Callable[[LifecycleEvent], bool] | None = None,
     ) -> None:
         self.function = function
         self.on = tuple(on)
+        self.when = when
         self.name = name
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -325,13 +400,20 @@ class FunctionHandler(Handler):
     def __repr__(self) -> str:
         return f"<handler {self.name} on {', '.join(self.on)}>"
 
+    def wants(self, event: LifecycleEvent) -> bool:
+        """Ask the predicate."""
+        return self.when is None or self.when(event)
+
     async def handle(self, event: LifecycleEvent, ctx: Context) -> None:
         """Call the function."""
         await self.function(event, ctx)
 
 
 def handler(
-    *, on: str | Sequence[str] = "*", name: str | None = None
+    *,
+    on: EventPattern | Sequence[EventPattern] = "*",
+    when: Callable[[LifecycleEvent], bool] | None = None,
+    name: str | None = None,
 ) -> Callable[[Callable[[LifecycleEvent, Context], Awaitable[None]]], FunctionHandler]:
     """Make a handler of ``async def f(event, ctx)``.
 
@@ -339,12 +421,16 @@ def handler(
     type) is reported when the settings enable it, together with all other problems.
 
     Args:
-        on: the event types it wants, exact or as patterns: ``"run.*"``, ``["run.ended.*", "step.failed"]``.
+        on: the event types it wants, exact or as patterns: ``"run.*"``, ``["run.ended.*", "step.failed"]``; mypy checks them.
+        when: a predicate, to be given only some of these, as in ``when=lambda event: event.owner_id == ME``; quick, waits for nothing.
         name: for people; the function's name by default.
     """
-    patterns = (on,) if isinstance(on, str) else tuple(on)
+    # What a type checker lets pass may still be a wrong word, which loading reports.
+    patterns: tuple[EventPattern, ...] = (on,) if isinstance(on, str) else tuple(on)
 
     def decorate(function: Callable[[LifecycleEvent, Context], Awaitable[None]]) -> FunctionHandler:
-        return FunctionHandler(function, patterns, name or str(getattr(function, "__name__", "handler")))
+        return FunctionHandler(
+            function, patterns, name or str(getattr(function, "__name__", "handler")), when
+        )
 
     return decorate

@@ -624,8 +624,16 @@ class PlaceStore(Protocol):
         """
         ...
 
+    async def was_done(self, handler: str, key: str, since_ms: int) -> bool:
+        """Whether a handler has marked ``key`` at or after these wall milliseconds."""
+        ...
+
+    async def mark_done(self, handler: str, key: str, at_ms: int, since_ms: int) -> None:
+        """Mark ``key`` for a handler, as of ``at_ms``; what was marked before ``since_ms`` goes, and all but the newest million."""
+        ...
+
     async def forget_handler(self, handler: str) -> None:
-        """Remove its place, parked runs, orders and dead letters. Where it is running, its next save is refused."""
+        """Remove its place, parked runs, orders, marks and dead letters. Where it is running, its next save is refused."""
         ...
 
 

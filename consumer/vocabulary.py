@@ -7,9 +7,9 @@ about runs, ``run.ended.*`` every ending. A pattern that matches no type is an e
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal
 
-__all__ = ["ALL_TYPES", "RUN_TYPES", "STEP_TYPES", "SYSTEM_TYPES", "expand"]
+__all__ = ["ALL_TYPES", "RUN_TYPES", "STEP_TYPES", "SYSTEM_TYPES", "EventPattern", "EventType", "expand"]
 
 RUN_ENROLLED: Final = "run.enrolled"
 RUN_STARTED: Final = "run.started"
@@ -59,6 +59,78 @@ SYSTEM_GAP: Final = "system.gap"
 SYSTEM_OVERFLOW: Final = "system.overflow"
 SYSTEM_REPAIRED: Final = "system.repaired"
 SYSTEM_SNAPSHOT: Final = "system.snapshot"
+
+
+EventType = Literal[
+    "run.enrolled",
+    "run.started",
+    "run.advanced",
+    "run.waiting",
+    "run.paused",
+    "run.resumed",
+    "run.resume_changed",
+    "run.resume_due",
+    "run.ended.finished",
+    "run.ended.exited",
+    "run.ended.removed",
+    "run.ended.converted",
+    "run.ended.chained",
+    "run.ended.other",
+    "run.failed",
+    "run.recovered",
+    "run.reassigned",
+    "run.disposition_set",
+    "run.attributed",
+    "run.deleted",
+    "run.restored",
+    "run.updated",
+    "step.created",
+    "step.activated",
+    "step.in_progress",
+    "step.scheduled",
+    "step.queued",
+    "step.paused",
+    "step.resumed",
+    "step.action_taken",
+    "step.due_changed",
+    "step.start_changed",
+    "step.ended.completed",
+    "step.ended.skipped",
+    "step.ended.exited",
+    "step.ended.cancelled",
+    "step.failed",
+    "step.recovered",
+    "step.overdue",
+    "step.deleted",
+    "step.restored",
+    "step.updated",
+    "system.gap",
+    "system.overflow",
+    "system.repaired",
+    "system.snapshot",
+]
+"""Every event type, for type checkers."""
+
+EventPattern = (
+    EventType
+    | Literal[
+        "*",
+        "run.*",
+        "run.ended.*",
+        "step.*",
+        "step.ended.*",
+        "system.*",
+        "*.ended.*",
+        "*.failed",
+        "*.recovered",
+        "*.paused",
+        "*.resumed",
+        "*.deleted",
+        "*.restored",
+        "*.updated",
+    ]
+)
+"""What ``on`` may say in code, so that mypy finds a typing error. Settings take any pattern that selects a type."""
 
 
 def _family(prefix: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ PIPELINE = "tests/unit/ingest/test_pipeline.py"
 POSITIONS = "tests/unit/ingest/test_positions.py"
 SEQUENCER = "tests/unit/ingest/test_sequencer.py"
 REQUESTS = "tests/unit/delivery/test_requests.py"
+PLUGIN = "tests/unit/delivery/test_plugin_api.py"
 STATE = "tests/properties/test_state.py"
 LIFECYCLE = "tests/unit/core/test_lifecycle.py"
 RECORDS = "tests/unit/ingest/test_records.py"
@@ -179,6 +180,11 @@ MUTANTS = (
            "if lane.waiting[0].source.replayed is not replayed:", "if False:", "tests/unit/delivery/test_pure_parts.py"),
     Mutant("a replay ends at its last offset", "consumer/delivery/feed.py",
            "[entry for entry in entries if entry.offset <= self._through]", "entries", REQUESTS),
+    # ---- plugin API
+    Mutant("once is recorded after the block has succeeded", "consumer/plugin.py",
+           "        yield first\n        if first and not self.dry_run:\n            await memory.mark_done(self.handler, key)\n",
+           "        if first and not self.dry_run:\n            await memory.mark_done(self.handler, key)\n        yield first\n", PLUGIN),
+    Mutant("a predicate narrows what a handler gets", "consumer/delivery/admission.py", "and not self._wants(event)", "and False", PLUGIN),
     # ---- timers
     Mutant("a timer fires when everything up to then has been delivered", "consumer/ingest/due.py",
            "        if empty:\n", "        if True:\n", "tests/unit/ingest/test_timers.py"),

@@ -12,7 +12,7 @@ from consumer.delivery.lanes import Delivery
 from consumer.delivery.loading import LoadedHandler
 from consumer.delivery.retry import Outcome, outcomes
 from consumer.events import LifecycleEvent
-from consumer.plugin import BatchHandler, Context
+from consumer.plugin import BatchHandler, Context, Memory
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -39,16 +39,22 @@ class Caller:
         loaded: the handler.
         http: makes or returns the HTTP session that all handlers share.
         performer: what their actions are sent with.
+        memory: what ``ctx.latest`` and ``ctx.once`` ask.
     """
 
     def __init__(
-        self, loaded: LoadedHandler, http: Callable[[], ClientSession], performer: Performer | None = None
+        self,
+        loaded: LoadedHandler,
+        http: Callable[[], ClientSession],
+        performer: Performer | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._loaded = loaded
         self._handler = loaded.handler
         self._timeout_ms = loaded.spec.timeout
         self._http = http
         self._performer = performer
+        self._memory = memory
         self._log = structlog.get_logger("handler")
 
     async def open(self) -> None:
@@ -59,7 +65,11 @@ class Caller:
             Exception: whatever it raised.
         """
         context = Context(
-            handler=self._loaded.name, log=self._log, http=self._http, performer=self._performer
+            handler=self._loaded.name,
+            log=self._log,
+            http=self._http,
+            performer=self._performer,
+            memory=self._memory,
         )
         await _within(self._timeout_ms, self._handler.open(self._loaded.settings, context))
 
@@ -93,6 +103,7 @@ class Caller:
             replayed=deliveries[0].source.replayed,
             event_id=events[0].id if alone else None,
             performer=self._performer,
+            memory=self._memory,
             allow_actions_on_replay=self._loaded.spec.allow_actions_on_replay,
         )
         error: BaseException | None = None

@@ -46,6 +46,8 @@ class LoadedHandler:
     @property
     def selective(self) -> bool:
         """Whether the handler has a predicate of its own."""
+        if isinstance(self.handler, FunctionHandler):
+            return self.handler.when is not None
         return not getattr(type(self.handler).wants, "takes_everything", False)
 
     @property

@@ -26,6 +26,7 @@ from consumer.delivery.calling import Caller
 from consumer.delivery.feed import Feed
 from consumer.delivery.lanes import Delivery, Lanes, Source, Standstill
 from consumer.delivery.loading import LoadedHandler
+from consumer.delivery.memory import MemoryStore, StoreMemory
 from consumer.delivery.observer import DeliveryEvents
 from consumer.delivery.pace import Pace
 from consumer.delivery.patience import patiently, wait_for
@@ -77,7 +78,7 @@ BREATH = 50
 """Calls in a row after which a worker lets others have a turn: a handler that awaits nothing would keep the event loop to itself."""
 
 
-class DeliveryStore(JournalStore, PlaceStore, Protocol):
+class DeliveryStore(JournalStore, PlaceStore, MemoryStore, Protocol):
     """What delivery needs of the store."""
 
 
@@ -120,7 +121,7 @@ class Subscription:
         self._random = random
         self._observer = observer
         self._decode = decode
-        self._caller = Caller(loaded, http, performer)
+        self._caller = Caller(loaded, http, performer, StoreMemory(store, clock))
         self._admission = Admission(loaded, clock.wall_ms)
         self._policy = RetryPolicy(spec.max_attempts, spec.on_failure)
         self._pace = Pace(spec.rate) if spec.rate is not None else None

@@ -12,6 +12,7 @@ from consumer.ports import ChannelState, HandlerOrder, ParkedRun
 
 __all__ = [
     "HISTORY_KEPT",
+    "ONCE_MOST",
     "decode_channels",
     "decode_parked",
     "encode_channels",
@@ -21,6 +22,9 @@ __all__ = [
 
 HISTORY_KEPT: Final = 20_000
 """Past positions that are kept over all channels: a week of two channels at one a minute each."""
+
+ONCE_MOST: Final = 1_000_000
+"""Marks of ``ctx.once`` that are kept, the newest: in Redis of each handler, in SQLite of all together."""
 
 
 def encode_channels(channels: Mapping[str, ChannelState]) -> bytes:

@@ -45,6 +45,7 @@ from consumer.ports import (
 from consumer.stores.appended import Appended
 from consumer.stores.encoding import (
     HISTORY_KEPT,
+    ONCE_MOST,
     decode_channels,
     decode_parked,
     encode_channels,
@@ -104,6 +105,7 @@ class RedisStore:
         self._dead = f"{tag}dead:handlers"
         self._dead_order = f"{tag}dead:handlers:order:"
         self._dead_retry = f"{tag}dead:handlers:retry:"
+        self._once = f"{tag}once:"
         self._orders = f"{tag}orders"
         self._commit = self._script("commit")
         self._lease_script = self._script("lease")
@@ -511,6 +513,19 @@ class RedisStore:
             self._forget_place(pipeline, order.place)
         await self._call(pipeline.execute())
 
+    async def was_done(self, handler: str, key: str, since_ms: int) -> bool:
+        """Whether it is marked."""
+        at_ms = await self._call(self._redis.zscore(self._once + handler, key))
+        return at_ms is not None and at_ms >= since_ms
+
+    async def mark_done(self, handler: str, key: str, at_ms: int, since_ms: int) -> None:
+        """Mark it, and forget old ones."""
+        name = self._once + handler
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.zadd(name, {key: at_ms}).zremrangebyscore(name, "-inf", f"({since_ms}")
+        pipeline.zremrangebyrank(name, 0, -ONCE_MOST - 1)
+        await self._call(pipeline.execute())
+
     async def forget_handler(self, handler: str) -> None:
         """Forget everything about a handler."""
         orders = (await self.requests([handler]))[handler].orders
@@ -522,7 +537,7 @@ class RedisStore:
             pipeline.hdel(self._orders, order.id)
         if letters:
             pipeline.hdel(self._dead, *letters)
-        pipeline.delete(self._dead_order + handler, self._dead_retry + handler)
+        pipeline.delete(self._dead_order + handler, self._dead_retry + handler, self._once + handler)
         await self._call(pipeline.execute())
 
     def _forget_place(self, pipeline: Any, name: str) -> None:

@@ -41,6 +41,8 @@ SCHEMA: Final = (
         " data BLOB NOT NULL, PRIMARY KEY (handler, event_id))"
     ),
     "CREATE TABLE IF NOT EXISTS dead_letter_retries (handler TEXT NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (handler, event_id))",
+    "CREATE TABLE IF NOT EXISTS once (handler TEXT NOT NULL, key TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (handler, key))",
+    "CREATE INDEX IF NOT EXISTS once_at ON once (handler, at_ms)",
     "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, handler TEXT NOT NULL, data BLOB NOT NULL)",
     (
         "CREATE TABLE IF NOT EXISTS positions (seq INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, position TEXT NOT NULL,"

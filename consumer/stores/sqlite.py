@@ -42,7 +42,7 @@ from consumer.ports import (
     Tenure,
 )
 from consumer.stores.appended import Appended
-from consumer.stores.encoding import decode_channels, decode_parked, encode_channels, orders_of
+from consumer.stores.encoding import ONCE_MOST, decode_channels, decode_parked, encode_channels, orders_of
 from consumer.stores.schema import FORMAT, SCHEMA
 from consumer.stores.transactions import (
     apply_commit,
@@ -592,6 +592,30 @@ class SqliteStore:
 
         await self._write(remove)
 
+    async def was_done(self, handler: str, key: str, since_ms: int) -> bool:
+        """Whether it is marked."""
+        return await self._read(
+            lambda connection: (
+                connection.execute(
+                    "SELECT 1 FROM once WHERE handler = ? AND key = ? AND at_ms >= ?",
+                    (handler, key, since_ms),
+                ).fetchone()
+                is not None
+            )
+        )
+
+    async def mark_done(self, handler: str, key: str, at_ms: int, since_ms: int) -> None:
+        """Mark it, and forget old ones."""
+
+        def mark(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO once VALUES (?, ?, ?)", (handler, key, at_ms))
+            connection.execute("DELETE FROM once WHERE handler = ? AND at_ms < ?", (handler, since_ms))
+            connection.execute(
+                "DELETE FROM once WHERE rowid <= (SELECT max(rowid) FROM once) - ?", (ONCE_MOST,)
+            )
+
+        await self._write(mark)
+
     async def forget_handler(self, handler: str) -> None:
         """Forget everything about a handler."""
 
@@ -601,7 +625,7 @@ class SqliteStore:
             ).fetchall():
                 forget_place(connection, f"{handler}/{order_id}")
             forget_place(connection, handler)
-            for table in ("orders", "handler_dead_letters", "dead_letter_retries"):
-                connection.execute(f"DELETE FROM {table} WHERE handler = ?", (handler,))  # noqa: S608 - three known names
+            for table in ("orders", "handler_dead_letters", "dead_letter_retries", "once"):
+                connection.execute(f"DELETE FROM {table} WHERE handler = ?", (handler,))  # noqa: S608 - known names
 
         await self._write(forget)

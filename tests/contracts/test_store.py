@@ -487,3 +487,16 @@ async def test_a_forgotten_handler_leaves_nothing_and_a_running_one_is_refused(s
     with pytest.raises(CommitRefused):
         await store.save_place(tenure, "h", SavedPlace(2, b"a"))
     await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+
+
+async def test_what_a_handler_has_done_is_remembered_for_it_alone_and_for_a_time(store):
+    assert not await store.was_done("h", "k", 0)
+    await store.mark_done("h", "k", 100, 0)
+    await store.mark_done("h", "k2", 200, 0)
+    assert await store.was_done("h", "k", 100)
+    assert not await store.was_done("h", "k", 101)
+    assert not await store.was_done("other", "k", 0)
+    await store.mark_done("h", "k3", 300, 150)
+    assert [await store.was_done("h", key, 0) for key in ("k", "k2", "k3")] == [False, True, True]
+    await store.forget_handler("h")
+    assert not await store.was_done("h", "k3", 0)

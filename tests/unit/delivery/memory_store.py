@@ -28,6 +28,8 @@ class MemoryStore:
         self.saves: list[tuple[str, SavedPlace, tuple[HandlerDeadLetter, ...]]] = []
         self.marked: set[tuple[str, str]] = set()
         self.orders: dict[str, HandlerOrder] = {}
+        self.known: dict[str, bytes] = {}
+        self.marks: dict[tuple[str, str], int] = {}
         self.row_saves: list[tuple[int, dict[str | None, ParkedRun | None]]] = []
         self.save_times: list[float] = []
         self.unavailable = False
@@ -172,3 +174,14 @@ class MemoryStore:
 
     async def forget_handler(self, handler: str) -> None:
         self.saved.pop(handler, None)
+
+    async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
+        return {each: self.known[each] for each in record_ids if each in self.known}
+
+    async def was_done(self, handler: str, key: str, since_ms: int) -> bool:
+        self._check()
+        return self.marks.get((handler, key), -1) >= since_ms
+
+    async def mark_done(self, handler: str, key: str, at_ms: int, since_ms: int) -> None:
+        self._check()
+        self.marks[handler, key] = at_ms

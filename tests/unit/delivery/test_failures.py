@@ -333,6 +333,27 @@ async def test_a_poison_event_fails_alone_and_each_other_is_tried_again_at_most_
     assert all(len(call) == 1 for call in sink.calls[1:])
 
 
+@pytest.mark.parametrize("blamed", [False, True])
+async def test_of_five_hundred_with_one_poison_499_are_delivered_and_one_is_a_dead_letter(world, blamed):
+    def act(events):
+        if any(event.id == "e250" for event in events):
+            if blamed:
+                sink.done += [event.id for event in events if event.id != "e250"]
+                raise Failed({"e250": "poison"})
+            raise ValueError("poison")
+
+    sink = Batches(act)
+    sink.batch_wait = 50
+    await world.publish(*(record(n, f"run-{n % 100}") for n in range(500)))
+    async with world.delivering(loaded(sink)):
+        await world.settled_through(500)
+    assert len(sink.calls[0]) == 500
+    assert sorted(sink.done) == sorted(f"e{n}" for n in range(500) if n != 250)
+    assert [letter.event_id for letter in world.store.letters] == ["e250"]
+    tried = [id_ for call in sink.calls for id_ in call]
+    assert all(tried.count(f"e{n}") == (1 if blamed else 2) for n in range(500) if n != 250)
+
+
 async def test_failing_in_company_is_never_the_last_attempt(world):
     def act(events):
         if any(event.id == "e1" for event in events):
