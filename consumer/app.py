@@ -49,6 +49,7 @@ from consumer.telemetry.events import IngestTelemetry, TenureTelemetry
 from consumer.telemetry.health import COMMIT_MARGIN_MS, Health
 from consumer.telemetry.logging import Redactor, configure_logging
 from consumer.telemetry.metrics import Metrics
+from consumer.telemetry.retention import RetentionTelemetry
 from consumer.telemetry.watchdogs import LoopWatch, RetentionWatch
 from consumer.web.server import WebServer
 
@@ -166,6 +167,7 @@ async def make_service(
         ingest_events=ingest_events,
         session_events=session_events or ingest_events,
         delivery_events=DeliveryTelemetry(metrics, health),
+        retention_events=RetentionTelemetry(metrics, health),
         performer=_performer(settings, rest, clock),
         fetches=rest,
     )
@@ -263,6 +265,9 @@ def _options(settings: Settings, backoff: Backoff) -> ServiceOptions:
         lease_ms=settings.lease.ttl,
         renew_ms=settings.lease.renew,
         grace_ms=settings.shutdown.grace,
+        journal_max_age_ms=settings.journal.max_age,
+        journal_max_bytes=settings.journal.max_bytes,
+        handler_names=tuple(settings.handlers_to_run()),
         ingest=IngestOptions(
             channels=settings.channels,
             start=settings.replay.start,

@@ -41,8 +41,10 @@ __all__ = [
     "Session",
     "SessionEnded",
     "SessionOpened",
+    "SizeStore",
     "Source",
     "Store",
+    "StoreSize",
     "Tenure",
 ]
 
@@ -661,7 +663,40 @@ class SecretStore(Protocol):
         ...
 
 
-class Store(LeaseStore, IngestStore, CheckpointStore, JournalStore, PlaceStore, SecretStore, Protocol):
+@dataclass(frozen=True, slots=True)
+class StoreSize:
+    """How large a store is, about.
+
+    Attributes:
+        bytes: of all of it, in the unit of ``limit``: memory of the Redis server, bytes of the SQLite file.
+        journal_bytes: of the journal alone, an estimate.
+        limit: at which it takes no more; None when there is none that it knows.
+    """
+
+    bytes: int
+    journal_bytes: int
+    limit: int | None = None
+
+
+class SizeStore(Protocol):
+    """Keeping it small."""
+
+    async def size(self) -> StoreSize:
+        """How large it is now; cheap, however large it is."""
+        ...
+
+    async def trim(self, tenure: Tenure, through: int) -> None:
+        """Remove the journal's entries at or below ``through``; offsets go on from where they were.
+
+        Raises:
+            CommitRefused: the tenure is over; nothing was removed.
+        """
+        ...
+
+
+class Store(
+    LeaseStore, IngestStore, CheckpointStore, JournalStore, PlaceStore, SizeStore, SecretStore, Protocol
+):
     """Everything at once: what ``consumer.stores`` implements and the conformance suite tests."""
 
     @property

@@ -22,6 +22,7 @@ from consumer.clock import Clock
 from consumer.delivery.dispatcher import Dispatcher
 from consumer.delivery.loading import LoadedHandler
 from consumer.delivery.observer import DeliveryEvents
+from consumer.delivery.retention import Retention, RetentionEvents
 from consumer.errors import CommitRefused, StoreUnavailable
 from consumer.ingest.committer import Committer
 from consumer.ingest.inbox import Inbox, InboxClosed
@@ -87,6 +88,9 @@ class ServiceOptions:
         renew_ms: ``lease.renew``.
         grace_ms: ``shutdown.grace``.
         ingest: of the ingest half.
+        journal_max_age_ms: ``journal.max_age``.
+        journal_max_bytes: ``journal.max_bytes``; None sets no limit.
+        handler_names: all that are configured, also those that do not run; the journal is kept for them.
         backoff: of the supervisor; its defaults when None.
     """
 
@@ -96,6 +100,9 @@ class ServiceOptions:
     grace_ms: int
     ingest: IngestOptions
     backoff: Backoff | None = None
+    journal_max_age_ms: int = 30 * 86_400_000
+    journal_max_bytes: int | None = None
+    handler_names: tuple[str, ...] = ()
 
 
 class Service:
@@ -117,6 +124,7 @@ class Service:
         delivery_events: told what happens in delivery.
         performer: what handlers' actions are sent with; None lets them do nothing.
         fetches: where reconcile tasks fetch from; None leaves what the stream loses as it is.
+        retention_events: told how large journal and store are; None keeps everything.
     """
 
     def __init__(
@@ -137,6 +145,7 @@ class Service:
         delivery_events: DeliveryEvents,
         performer: Performer | None = None,
         fetches: Fetches | None = None,
+        retention_events: RetentionEvents | None = None,
     ) -> None:
         self._store = store
         self._source = source
@@ -153,6 +162,7 @@ class Service:
         self._delivery_events = delivery_events
         self._performer = performer
         self._fetches = fetches
+        self._retention_events = retention_events
         self._stop = asyncio.Event()
         self._stop_by_ms = 0
 
@@ -289,13 +299,28 @@ class Service:
             mending = None
             if ingest.reconciler is not None:
                 mending = tasks.create_task(ingest.reconciler.run(), name="reconcile")
+            trimming = tasks.create_task(self._trim(tenure), name="retention")
             await self._stop.wait()
+            trimming.cancel()
             if mending is not None:
                 mending.cancel()
             clean = await self._stop_in_order(polling, ingest, ingesting, dispatcher)
             delivering.cancel()
             renewing.cancel()
         return clean
+
+    async def _trim(self, tenure: Tenure) -> None:
+        if self._retention_events is not None:
+            retention = Retention(
+                self._store,
+                tenure,
+                self._options.handler_names,
+                clock=self._clock,
+                events=self._retention_events,
+                max_age_ms=self._options.journal_max_age_ms,
+                max_bytes=self._options.journal_max_bytes,
+            )
+            await retention.run()
 
     async def _prepare(self, ingest: Ingest) -> None:
         while True:

@@ -20,6 +20,7 @@ POSITIONS = "tests/unit/ingest/test_positions.py"
 SEQUENCER = "tests/unit/ingest/test_sequencer.py"
 REQUESTS = "tests/unit/delivery/test_requests.py"
 PLUGIN = "tests/unit/delivery/test_plugin_api.py"
+RETENTION = "tests/unit/delivery/test_retention.py"
 STATE = "tests/properties/test_state.py"
 LIFECYCLE = "tests/unit/core/test_lifecycle.py"
 RECORDS = "tests/unit/ingest/test_records.py"
@@ -180,6 +181,16 @@ MUTANTS = (
            "if lane.waiting[0].source.replayed is not replayed:", "if False:", "tests/unit/delivery/test_pure_parts.py"),
     Mutant("a replay ends at its last offset", "consumer/delivery/feed.py",
            "[entry for entry in entries if entry.offset <= self._through]", "entries", REQUESTS),
+    # ---- retention
+    Mutant("retention takes nothing from under a handler", "consumer/delivery/retention.py",
+           "allowed = min(through, floor.offset - 1)", "allowed = through", RETENTION),
+    Mutant("retention takes nothing from under a parked run", "consumer/delivery/retention.py",
+           "parked=await self._store.parked(name)", "parked=[]", RETENTION),
+    Mutant("retention takes nothing from under a replay", "consumer/delivery/retention.py",
+           'if order.kind == "replay"', "if False", RETENTION),
+    Mutant("only the holder of the lease trims (SQLite)", SQLITE, "if lease is None or lease[0] != tenure.token:", "if False:", STORES),
+    Mutant("only the holder of the lease trims (Redis)", "consumer/stores/lua/trim.lua",
+           "if lease[1] ~= ARGV[1] then return {0, lease[2] or ''} end", "", STORES),
     # ---- plugin API
     Mutant("once is recorded after the block has succeeded", "consumer/plugin.py",
            "        yield first\n        if first and not self.dry_run:\n            await memory.mark_done(self.handler, key)\n",

@@ -24,6 +24,7 @@ __all__ = [
     "ActionsSettings",
     "CommitSettings",
     "HttpSettings",
+    "JournalSettings",
     "LeaseSettings",
     "LogSettings",
     "OrderingSettings",
@@ -200,6 +201,23 @@ class StateSettings(Section):
     )
 
 
+class JournalSettings(Section):
+    """``journal``: how much of it is kept. What a handler still needs is kept whatever these say."""
+
+    max_age: Milliseconds = Field(
+        default=30 * 86_400_000,
+        ge=60_000,
+        description="Age of an event at which the journal lets go of it; default 30d. What a configured handler, a parked run or a replay "
+        "still needs is kept all the same.",
+    )
+    max_bytes: int = Field(
+        default=1_073_741_824,
+        ge=1_000_000,
+        description="Bytes that the journal may take, about; default 1073741824 (1 GiB, some 700,000 events). When a handler needs more it "
+        "is kept and the service is not ready.",
+    )
+
+
 class CommitSettings(Section):
     """``commit``: how much goes into one transaction; whichever limit comes first."""
 
@@ -319,6 +337,7 @@ class Settings(BaseSettings):
     ordering: OrderingSettings = Field(default_factory=OrderingSettings)
     repair: RepairSettings = Field(default_factory=RepairSettings)
     state: StateSettings = Field(default_factory=StateSettings)
+    journal: JournalSettings = Field(default_factory=JournalSettings)
     commit: CommitSettings = Field(default_factory=CommitSettings)
     handlers: dict[HandlerName, HandlerSpec] = Field(
         default_factory=dict,

@@ -40,6 +40,7 @@ from consumer.ports import (
     ParkedRun,
     PastPosition,
     SavedPlace,
+    StoreSize,
     Tenure,
 )
 from consumer.stores.appended import Appended
@@ -60,6 +61,8 @@ FORMAT: Final = 1
 
 _TIMEOUT_S: Final = 5.0
 _OLDEST: Final = (7, 0)
+_TRIMMED: Final = 1_000
+"""Journal entries removed at a time."""
 _PIPELINED: Final = 500
 """Commands sent at a time."""
 
@@ -111,6 +114,7 @@ class RedisStore:
         self._lease_script = self._script("lease")
         self._place_script = self._script("place")
         self._move = self._script("move")
+        self._trim = self._script("trim")
         self._appended = Appended()
 
     def _script(self, name: str) -> Any:
@@ -372,6 +376,30 @@ class RedisStore:
             for found in await self._call(pipeline.execute()):
                 entries += [_entry(found_id, fields) for found_id, fields in found]
         return entries
+
+    async def size(self) -> StoreSize:
+        """Memory of the server, and of the journal."""
+        info = await self._call(self._redis.info("memory"))
+        journal = await self._call(self._redis.memory_usage(self._journal, samples=5))
+        return StoreSize(int(info["used_memory"]), int(journal or 0), int(info.get("maxmemory", 0)) or None)
+
+    async def trim(self, tenure: Tenure, through: int) -> None:
+        """Remove the front of the journal, a thousand entries at a time."""
+        while True:
+            entries = await self._call(
+                self._redis.xrange(self._journal, min="-", max=f"{through}-0", count=_TRIMMED)
+            )
+            last = _offset(entries[-1][0]) if len(entries) == _TRIMMED else through
+            runs = sorted({fields[b"r"] for _, fields in entries} - {b""})
+            answer = await self._call(
+                self._trim(
+                    keys=[self._lease, self._journal], args=[tenure.token, last, self._runs, len(runs), *runs]
+                )
+            )
+            if answer[0] != 1:
+                raise CommitRefused(0, answer[1].decode() or None)
+            if last == through:
+                return
 
     # ------------------------------------------------------------ places
 

@@ -39,6 +39,7 @@ from consumer.ports import (
     ParkedRun,
     PastPosition,
     SavedPlace,
+    StoreSize,
     Tenure,
 )
 from consumer.stores.appended import Appended
@@ -60,6 +61,8 @@ T = TypeVar("T")
 
 
 _BUSY_MS: Final = 5_000
+_TRIMMED: Final = 1_000
+"""Journal entries removed in one transaction."""
 _PARAMETERS: Final = 500
 """Ids per query; SQLite allows 32,766 parameters, older builds 999."""
 
@@ -463,6 +466,37 @@ class SqliteStore:
             return [JournalEntry(*row) for row in rows]
 
         return await self._read(look)
+
+    async def size(self) -> StoreSize:
+        """Bytes of the file in use, and of the journal as its newest entries suggest."""
+
+        def look(connection: sqlite3.Connection) -> StoreSize:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            first, last = connection.execute("SELECT min(offset), max(offset) FROM journal").fetchone()
+            (each,) = connection.execute(
+                "SELECT avg(length(data) + length(id) + 64) FROM (SELECT id, data FROM journal ORDER BY offset DESC LIMIT 1000)"
+            ).fetchone()
+            journal = 0 if first is None else int((last - first + 1) * each)
+            return StoreSize((pages - unused) * page, journal)
+
+        return await self._read(look)
+
+    async def trim(self, tenure: Tenure, through: int) -> None:
+        """Remove the front of the journal; the file keeps its size and uses the room again."""
+
+        def remove(connection: sqlite3.Connection) -> int:
+            lease = connection.execute("SELECT token FROM lease WHERE id = 1").fetchone()
+            if lease is None or lease[0] != tenure.token:
+                raise CommitRefused(0, holder_of(connection))
+            return connection.execute(
+                "DELETE FROM journal WHERE offset IN (SELECT offset FROM journal WHERE offset <= ? ORDER BY offset LIMIT ?)",
+                (through, _TRIMMED),
+            ).rowcount
+
+        while await self._write(remove) == _TRIMMED:
+            pass
 
     # ------------------------------------------------------------ places
 

@@ -91,6 +91,7 @@ class _Facts:
     store: _Trouble | None = None
     bad_input: dict[str, str] = field(default_factory=dict)
     halted: dict[str, str] = field(default_factory=dict)
+    journal: str | None = None
     stopped: str | None = None
     stopping: bool = False
 
@@ -142,6 +143,7 @@ class Health:
         commits.held = 0
         self._facts.bad_input.clear()
         self._facts.halted.clear()
+        self._facts.journal = None
 
     # -------------------------------------------------------- facts: session
 
@@ -238,6 +240,14 @@ class Health:
         """A handler makes attempts again."""
         self._facts.halted.pop(handler, None)
 
+    def journal_held(self, what: str) -> None:
+        """The journal cannot be kept within its limit; ``what`` is a sentence."""
+        self._facts.journal = what
+
+    def journal_free(self) -> None:
+        """The journal is within its limit."""
+        self._facts.journal = None
+
     def stopped(self, what: str, action: str) -> None:
         """The service gave up until a person does ``action``."""
         self._facts.stopped = f"{what} {action}".strip()
@@ -294,6 +304,8 @@ class Health:
             f"Channel {channel} is stuck: {what}" for channel, what in sorted(facts.bad_input.items())
         ]
         reasons += [what for _, what in sorted(facts.halted.items())]
+        if facts.journal is not None:
+            reasons.append(facts.journal)
         return reasons
 
     def _stalled_reasons(self, now_ms: int) -> list[str]:

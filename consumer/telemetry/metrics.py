@@ -33,6 +33,13 @@ class MetricName(StrEnum):
     COMMIT_FAILURES = "cadence_commit_failures_total"
     COMMIT_SECONDS = "cadence_commit_seconds"
     JOURNAL_EVENTS = "cadence_journal_events_total"
+    JOURNAL_ENTRIES = "cadence_journal_entries"
+    JOURNAL_BYTES = "cadence_journal_bytes"
+    JOURNAL_OVER_BYTES = "cadence_journal_over_bytes"
+    JOURNAL_TRIMMED = "cadence_journal_trimmed_total"
+    STORE_BYTES = "cadence_store_bytes"
+    STORE_GROWTH = "cadence_store_growth_bytes_per_day"
+    STORE_FULL_SECONDS = "cadence_store_full_seconds"
     LAG_SECONDS = "cadence_lag_seconds"
     BUFFER_HELD = "cadence_buffer_held"
     SINCE_LAST_POLL_SECONDS = "cadence_since_last_poll_seconds"
@@ -105,6 +112,19 @@ CATALOGUE: dict[MetricName, Declared] = {
     MetricName.COMMIT_FAILURES: Declared("counter", "Commits that the store refused or could not take."),
     MetricName.COMMIT_SECONDS: Declared("histogram", "Duration of a commit in seconds.", (), _SHORT),
     MetricName.JOURNAL_EVENTS: Declared("counter", "Lifecycle events written to the journal.", ("type",)),
+    MetricName.JOURNAL_ENTRIES: Declared("gauge", "Entries in the journal, holes included."),
+    MetricName.JOURNAL_BYTES: Declared("gauge", "Bytes of the journal, an estimate."),
+    MetricName.JOURNAL_OVER_BYTES: Declared(
+        "gauge", "Bytes beyond journal.max_bytes that are kept because a handler needs them."
+    ),
+    MetricName.JOURNAL_TRIMMED: Declared("counter", "Journal entries that retention removed."),
+    MetricName.STORE_BYTES: Declared("gauge", "Bytes of the SQLite file, or memory of the Redis server."),
+    MetricName.STORE_GROWTH: Declared(
+        "gauge", "Bytes a day that the store grows by, from the last day; NaN before it is known."
+    ),
+    MetricName.STORE_FULL_SECONDS: Declared(
+        "gauge", "Seconds until the store reaches its limit at this pace; +Inf when never or unknown."
+    ),
     MetricName.LAG_SECONDS: Declared(
         "gauge", "Seconds between Salesforce's commit of the newest journaled change and its commit here."
     ),

@@ -500,3 +500,24 @@ async def test_what_a_handler_has_done_is_remembered_for_it_alone_and_for_a_time
     assert [await store.was_done("h", key, 0) for key in ("k", "k2", "k3")] == [False, True, True]
     await store.forget_handler("h")
     assert not await store.was_done("h", "k3", 0)
+
+
+async def test_the_front_of_the_journal_is_removed_with_what_names_it(store, tenure):
+    await store.commit(commit_of(tenure, 1, events=2_500))
+    before = await store.size()
+    assert before.journal_bytes > 2_500 * 5
+    assert before.bytes >= before.journal_bytes
+    await store.trim(tenure, 2_300)
+    assert await store.bounds() == (2_301, 2_500)
+    assert [entry.offset for entry in await store.of_run("run1")] == list(range(2_302, 2_501, 2))
+    assert (await store.size()).journal_bytes < before.journal_bytes
+    await store.trim(tenure, 2_300)
+    await store.trim(tenure, 9_999)
+    assert await store.bounds() == (2_501, 2_500)
+    await store.commit(commit_of(tenure, 2, events=1))
+    assert [entry.offset for entry in await store.read(0, 10)] == [2_501]
+    await store.release(tenure)
+    await store.acquire("two", LEASE_MS)
+    with pytest.raises(CommitRefused):
+        await store.trim(tenure, 2_501)
+    assert await store.bounds() == (2_501, 2_501)

@@ -15,6 +15,7 @@ from consumer.ports import (
     JournalEntry,
     ParkedRun,
     SavedPlace,
+    StoreSize,
     Tenure,
 )
 
@@ -30,6 +31,7 @@ class MemoryStore:
         self.orders: dict[str, HandlerOrder] = {}
         self.known: dict[str, bytes] = {}
         self.marks: dict[tuple[str, str], int] = {}
+        self.limit: int | None = None
         self.row_saves: list[tuple[int, dict[str | None, ParkedRun | None]]] = []
         self.save_times: list[float] = []
         self.unavailable = False
@@ -185,3 +187,13 @@ class MemoryStore:
     async def mark_done(self, handler: str, key: str, at_ms: int, since_ms: int) -> None:
         self._check()
         self.marks[handler, key] = at_ms
+
+    async def size(self) -> StoreSize:
+        self._check()
+        return StoreSize(1_000_000 + 100 * len(self.entries), 100 * len(self.entries), self.limit)
+
+    async def trim(self, tenure: Tenure, through: int) -> None:
+        self._check()
+        if tenure.token != self._token:
+            raise CommitRefused(0, None)
+        self.remove_through(through)
