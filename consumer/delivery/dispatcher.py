@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from consumer.acting import Performer
 
-__all__ = ["Dispatcher"]
+__all__ = ["Dispatcher", "SharedHttp"]
 
 REPORT_MS = 1_000
 """How often places and lags are told to the observer, and what people ask for is read."""
@@ -63,7 +63,7 @@ class Dispatcher:
         self._store = store
         self._clock = clock
         self._observer = observer
-        self._http = _SharedHttp()
+        self._http = SharedHttp()
         decode = _Decoder().decode if len(handlers) > 1 else _decode
         self._subscriptions = [
             Subscription(
@@ -168,7 +168,7 @@ def _decode(entry: JournalEntry) -> LifecycleEvent:
     return LifecycleEvent.from_journal(entry.data)
 
 
-class _SharedHttp:
+class SharedHttp:
     """The HTTP session of all handlers, made when one asks for it."""
 
     def __init__(self) -> None:
@@ -176,6 +176,11 @@ class _SharedHttp:
         self._closed = False
 
     def session(self) -> ClientSession:
+        """The session.
+
+        Raises:
+            RuntimeError: it is closed for good.
+        """
         if self._closed:
             raise RuntimeError(
                 "the service has stopped and closed ctx.http; finish requests before the handler returns"
@@ -189,6 +194,7 @@ class _SharedHttp:
         return self._session
 
     async def aclose(self) -> None:
+        """Close it for good."""
         self._closed = True
         if self._session is not None:
             await self._session.close()

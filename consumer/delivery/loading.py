@@ -20,7 +20,7 @@ from consumer.errors import Problem, SettingsError
 from consumer.plugin import BatchHandler, FunctionHandler, Handler
 from consumer.vocabulary import ALL_TYPES, expand
 
-__all__ = ["LoadedHandler", "load_handlers"]
+__all__ = ["LoadedHandler", "load_handler", "load_handlers"]
 
 CONCURRENCY = 8
 
@@ -79,10 +79,27 @@ def load_handlers(specs: Mapping[str, HandlerSpec]) -> list[LoadedHandler]:
     return loaded
 
 
+def load_handler(
+    name: str, spec: HandlerSpec, value: object | None = None
+) -> tuple[LoadedHandler | None, list[Problem]]:
+    """Load one handler, or say everything that stands in the way.
+
+    Args:
+        name: in the settings.
+        spec: its section.
+        value: the handler itself, where it is at hand; None to look up what ``use`` names.
+    """
+    problems: list[Problem] = []
+    return _Loading(name, spec, problems, value).load(), problems
+
+
 class _Loading:
     """One handler being loaded; what is wrong goes into ``problems``."""
 
-    def __init__(self, name: str, spec: HandlerSpec, problems: list[Problem]) -> None:
+    def __init__(
+        self, name: str, spec: HandlerSpec, problems: list[Problem], value: object | None = None
+    ) -> None:
+        self._value = value
         self._name = name
         self._spec = spec
         self._problems = problems
@@ -107,7 +124,7 @@ class _Loading:
     def _handler(self) -> Handler | BatchHandler | None:
         use = self._spec.use
         try:
-            value = resolve(use)
+            value = resolve(use) if self._value is None else self._value
         except NotFound as problem:
             self._problem("use", str(problem))
             return None

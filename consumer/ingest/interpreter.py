@@ -247,7 +247,8 @@ class Interpreter:
             state, events = interpret_row(row, record, run, batch.org, origin)
             if state is None:
                 continue
-            self._set_timers(record, state, batch)
+            had = timers.timers_of(record) if record is not None else {}
+            self._set_timers(had, state, batch)
             self._keep(state, batch)
             batch.compared += bool(events)
             for event in events:

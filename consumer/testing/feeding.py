@@ -1,0 +1,244 @@
+"""One handler, fed as the service feeds it, with time that does not have to pass.
+
+Loading, filters, order within a run, the call with its context and time limit, retries, back-off and dead letters are the service's own
+modules. What is left out is what a test of a handler does not want to wait for or set up: the store, parallel calls, and the waits, which
+are added up in :attr:`Report.waited` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from consumer.clock import to_ms
+from consumer.delivery.admission import Admission
+from consumer.delivery.calling import Caller
+from consumer.delivery.dispatcher import SharedHttp
+from consumer.delivery.lanes import Delivery, Lanes
+from consumer.delivery.loading import LoadedHandler, load_handler
+from consumer.delivery.retry import Again, Block, DeadLetter, Done, Outcome, RetryPolicy, Skip, Success
+from consumer.delivery.spec import HandlerSpec
+from consumer.errors import SettingsError
+from consumer.events import LifecycleEvent
+from consumer.plugin import BatchHandler
+from consumer.ports import HandlerDeadLetter, JournalEntry, ParkedRun
+from consumer.testing.memory import FedMemory
+from consumer.testing.recording import RecordedActions
+
+__all__ = ["Attempt", "Feed", "Report"]
+
+MEDIAN_CHANCE = 0.5
+"""Where the service draws lots for the jitter of a back-off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One event in one call of the handler.
+
+    Attributes:
+        event: the event.
+        number: which attempt with it this was, from 1.
+        error: what went wrong, one line; None when nothing did.
+    """
+
+    event: LifecycleEvent
+    number: int
+    error: str | None
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of feeding.
+
+    Attributes:
+        delivered: the events that the handler was done with, in the order in which it was.
+        attempts: every event of every call, in order.
+        dead_letters: event and reason, for events put aside.
+        skipped: event and reason, for events given up (``on_failure = "skip"``).
+        blocked: event and reason, for events that the handler would try for ever (``on_failure = "block"``), which hold their run back.
+        left_out: event and why (``type``, ``origin``, ``own_change``, ``max_age``, ``predicate``), for events that the handler never saw.
+        waited: how long the service would have waited between attempts.
+        lives: how often the handler was opened: 1, and one for every kill.
+    """
+
+    delivered: list[LifecycleEvent] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    dead_letters: list[tuple[LifecycleEvent, str]] = field(default_factory=list)
+    skipped: list[tuple[LifecycleEvent, str]] = field(default_factory=list)
+    blocked: list[tuple[LifecycleEvent, str]] = field(default_factory=list)
+    left_out: list[tuple[LifecycleEvent, str]] = field(default_factory=list)
+    waited: timedelta = timedelta()
+    lives: int = 0
+
+    @property
+    def types(self) -> list[str]:
+        """The types of the delivered events, in order."""
+        return [event.type for event in self.delivered]
+
+
+class Feed:
+    """Feeds one handler.
+
+    Args:
+        handler: a class, what ``@handler`` made, or text as in the setting ``use``.
+        name: the handler's name in the settings.
+        section: the rest of its section ``handlers.<name>``: ``settings={…}``, ``max_attempts=3``, ``on=[…]`` ….
+
+    Attributes:
+        actions: what the handler did by ``ctx.actions``, and how that is to fail.
+        memory: what ``ctx.latest`` and ``ctx.once`` ask.
+
+    Raises:
+        SettingsError: what the service would say at its start, with every problem.
+    """
+
+    def __init__(self, handler: Any, *, name: str = "tested", **section: Any) -> None:
+        self._given = handler
+        self._name = name
+        self._spec = HandlerSpec(use=handler if isinstance(handler, str) else "tests:given", **section)
+        self.actions = RecordedActions()
+        self.memory = FedMemory()
+        self._load()  # so that a wrong setting shows where it is written
+
+    def _load(self) -> LoadedHandler:
+        """The handler as a process that has just started has it."""
+        given = None if isinstance(self._given, str) else self._given
+        loaded, problems = load_handler(self._name, self._spec, given)
+        if loaded is None:
+            raise SettingsError(problems)
+        return loaded
+
+    async def deliver(self, events: Iterable[LifecycleEvent], *, kills: Sequence[int] = ()) -> Report:
+        """Open the handler, deliver the events in journal order, try again what fails, close it.
+
+        Args:
+            events: of any number of runs; they are given in this order, and those of a run wait for each other. For ``max_age`` it is
+                the time of the last one.
+            kills: numbers of calls, from 1 and counted through, after which the process is killed before anything is acknowledged: the
+                handler is not closed, a new one is opened, and every event is delivered again. The worst case of *at least once*.
+
+        Raises:
+            Exception: what the handler's ``open`` or ``close`` raised.
+        """
+        return await self._feed(list(events), kills=frozenset(kills), replayed=False)
+
+    async def replay(self, events: Iterable[LifecycleEvent]) -> Report:
+        """Deliver the events as ``cadence-consumer replay`` does: with ``ctx.replayed``, and without ``ctx.actions`` unless allowed.
+
+        Raises:
+            Exception: what the handler's ``open`` or ``close`` raised.
+        """
+        return await self._feed(list(events), kills=frozenset(), replayed=True)
+
+    async def _feed(self, events: list[LifecycleEvent], *, kills: frozenset[int], replayed: bool) -> Report:
+        report = Report()
+        calls = 0
+        self.memory.learn(events)
+        while True:
+            life = _Life(self._load(), self.actions, self.memory, events, report, calls, replayed=replayed)
+            end = await life.live(kills)
+            if end == "done":
+                return report
+            calls = life.calls
+            report.delivered.clear()
+            for given_up in (report.dead_letters, report.skipped, report.blocked, report.left_out):
+                given_up.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Where the events come from: a test, which keeps no place."""
+
+    replayed: bool
+    cancelled: bool = False
+
+    def settled(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
+        """Nobody asks."""
+
+    def parked(self, row: ParkedRun, offsets: Sequence[int]) -> None:
+        """Nobody asks."""
+
+
+class _Life:
+    """One process: from opening the handler to closing it, or to its death."""
+
+    def __init__(
+        self,
+        loaded: LoadedHandler,
+        actions: RecordedActions,
+        memory: FedMemory,
+        events: Sequence[LifecycleEvent],
+        report: Report,
+        calls: int,
+        *,
+        replayed: bool,
+    ) -> None:
+        self.calls = calls
+        self._loaded = loaded
+        self._report = report
+        self._policy = RetryPolicy(loaded.spec.max_attempts, loaded.spec.on_failure)
+        self._http = SharedHttp()
+        self._caller = Caller(loaded, self._http.session, actions, memory)
+        self._limit = loaded.handler.batch_max if isinstance(loaded.handler, BatchHandler) else 1
+        self._lanes = Lanes()
+        self._now_ms = 0
+        wall_ms = to_ms(events[-1].time) if events else 0
+        admission = Admission(loaded, lambda: wall_ms)
+        source = _Given(replayed=replayed)
+        for offset, event in enumerate(events, 1):
+            wanted = event.type in loaded.types
+            why = admission.refusal(event, replayed=replayed) if wanted else "type"
+            if why is not None:
+                report.left_out.append((event, why))
+                continue
+            entry = JournalEntry(offset, event.id, event.type, event.tracker_id, event.to_json())
+            self._lanes.add(Delivery(entry, source, event=event))
+
+    async def live(self, kills: frozenset[int]) -> Literal["done", "killed"]:
+        self._report.lives += 1
+        try:
+            await self._caller.open()
+            while deliveries := self._next():
+                events = [each.event for each in deliveries if each.event is not None]
+                results = await self._caller.call(deliveries, events)
+                self.calls += 1
+                for delivery, event, outcome in zip(deliveries, events, results, strict=True):
+                    error = None if isinstance(outcome, Success) else outcome.error
+                    self._report.attempts.append(Attempt(event, delivery.attempts, error))
+                if self.calls in kills:
+                    return "killed"
+                for delivery, event, outcome in zip(deliveries, events, results, strict=True):
+                    self._follow(delivery, event, outcome)
+            await self._caller.close()
+        finally:
+            await self._http.aclose()
+        return "done"
+
+    def _next(self) -> list[Delivery]:
+        """What is to be tried next, after a wait if need be; empty at the end."""
+        taken = self._lanes.take(self._now_ms, self._limit)
+        due_ms = self._lanes.next_due_ms()
+        if taken or due_ms is None:
+            return taken
+        self._report.waited += timedelta(milliseconds=due_ms - self._now_ms)
+        self._now_ms = due_ms
+        return self._lanes.take(self._now_ms, self._limit)
+
+    def _follow(self, delivery: Delivery, event: LifecycleEvent, outcome: Outcome) -> None:
+        report, lanes = self._report, self._lanes
+        match self._policy.decide(delivery.attempts, outcome, MEDIAN_CHANCE):
+            case Again(after_ms):
+                lanes.again(delivery, self._now_ms + after_ms)
+                return
+            case Block():
+                report.blocked.append((event, "" if isinstance(outcome, Success) else outcome.error))
+                return  # never given back: its run stands still
+            case DeadLetter(reason):
+                report.dead_letters.append((event, reason))
+            case Skip(reason):
+                report.skipped.append((event, reason))
+            case Done():
+                report.delivered.append(event)
+        lanes.settled(delivery)
