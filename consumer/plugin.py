@@ -8,7 +8,8 @@ A handler is one async function, or a class when it has settings or holds someth
 
 Decorating makes a value and registers nothing: the settings name it (``use = "module:notify"``), or an entry point of the group
 ``cadence_consumer.handlers`` does. To raise nothing is to be done with an event. :class:`Retry` and every other exception mean *again,
-later*; :class:`Reject` means *never again*: the event becomes a dead letter at once. A handler sees each event at least once, so it
+later*; :class:`Reject` means *never again*: the event becomes a dead letter at once; :class:`Disable` stops the
+handler. A handler sees each event at least once, so it
 should be able to see one twice: ``event.id`` is the same every time.
 """
 
@@ -36,6 +37,7 @@ __all__ = [
     "ActionsRefused",
     "BatchHandler",
     "Context",
+    "Disable",
     "Failed",
     "FunctionHandler",
     "Handler",
@@ -76,6 +78,21 @@ class Reject(Exception):
 
     Args:
         reason: why it can never succeed, for people, one line.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Disable(Exception):
+    """Stop this handler: no event can succeed until a person has changed something.
+
+    The handler gets no more events, and this one is neither lost nor a dead letter: it and all that follow wait in the journal, and the
+    handler goes on with them after the next start. Other handlers are not concerned.
+
+    Args:
+        reason: what is to be changed, for people, one line.
     """
 
     def __init__(self, reason: str) -> None:
@@ -341,6 +358,7 @@ class Handler(_Plugin, ABC):
         Raises:
             Retry: again, later. Any other exception says the same.
             Reject: never again.
+            Disable: no event can succeed; stop.
         """
 
 

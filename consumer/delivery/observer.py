@@ -70,6 +70,12 @@ class DeliveryEvents(Protocol):
         """All attempts failed and ``on_failure = skip`` goes on without the event."""
         ...
 
+    def disabled(
+        self, handler: str, entry: JournalEntry, error: str, exception: BaseException | None
+    ) -> None:
+        """It asked to be stopped: it gets no more events until the next start, and keeps its place."""
+        ...
+
     def filtered(self, handler: str, type_: str, why: str) -> None:
         """An event of a wanted type was left out: ``origin``, ``own_change``, ``max_age`` or ``predicate``."""
         ...

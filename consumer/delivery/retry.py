@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from consumer.plugin import Failed, Reject, Retry
+from consumer.plugin import Disable, Failed, Reject, Retry
 
 __all__ = [
     "Again",
     "Block",
     "DeadLetter",
     "Decision",
+    "Disabling",
     "Done",
     "Failure",
     "InCompany",
@@ -25,6 +26,7 @@ __all__ = [
     "Rejection",
     "RetryPolicy",
     "Skip",
+    "Stop",
     "Success",
     "back_off",
     "one_line",
@@ -87,7 +89,20 @@ class Rejection:
     cause: BaseException | None = field(default=None, compare=False)
 
 
-Outcome = Success | Failure | InCompany | Rejection
+@dataclass(frozen=True, slots=True)
+class Disabling:
+    """The handler says that no event can succeed.
+
+    Attributes:
+        error: one line.
+        cause: what was raised.
+    """
+
+    error: str
+    cause: BaseException | None = field(default=None, compare=False)
+
+
+Outcome = Success | Failure | InCompany | Rejection | Disabling
 
 
 def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outcome]:
@@ -107,8 +122,8 @@ def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outc
             ]
         # Believing "the rest succeeded" would lose the event that was meant.
         error = ValueError(f"Failed names an event that is not in the batch: {min(unknown)}")
-    if len(event_ids) == 1:
-        return [_of_one(error)]
+    if len(event_ids) == 1 or isinstance(error, Disable):
+        return [_of_one(error)] * len(event_ids)
     asked = error.after_ms if isinstance(error, Retry) else None
     return [InCompany(one_line(error), asked, error)] * len(event_ids)
 
@@ -116,6 +131,8 @@ def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outc
 def _of_one(why: str | BaseException) -> Outcome:
     if isinstance(why, Reject):
         return Rejection(one_line(why), why)
+    if isinstance(why, Disable):
+        return Disabling(one_line(why), why)
     asked = why.after_ms if isinstance(why, Retry) else None
     return Failure(one_line(why), asked, None if isinstance(why, str) else why)
 
@@ -123,7 +140,7 @@ def _of_one(why: str | BaseException) -> Outcome:
 def one_line(why: str | BaseException) -> str:
     """The first line of a sentence or an exception, with the exception's type where it is not a word of the plugin API."""
     text = str(why).strip().partition("\n")[0][:LONGEST_LINE]
-    if isinstance(why, str | Retry | Reject):
+    if isinstance(why, str | Retry | Reject | Disable):
         return text or "no reason given"
     return f"{type(why).__name__}: {text}" if text else type(why).__name__
 
@@ -164,7 +181,14 @@ class Skip:
     reason: str
 
 
-Decision = Done | Again | Block | DeadLetter | Skip
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Give the handler no more events; this one stays unsettled."""
+
+    reason: str
+
+
+Decision = Done | Again | Block | DeadLetter | Skip | Stop
 
 
 def back_off(attempt: int, chance: float, *, base_ms: int, cap_ms: int) -> int:
@@ -209,6 +233,8 @@ class RetryPolicy:
                 return Done()
             case Rejection(error):
                 return DeadLetter(error)
+            case Disabling(error):
+                return Stop(error)
             case InCompany(after_ms=asked):
                 return Again(self._wait(attempt, asked, chance))
             case Failure(error, asked):

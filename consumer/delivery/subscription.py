@@ -36,12 +36,14 @@ from consumer.delivery.retry import (
     Again,
     Block,
     DeadLetter,
+    Disabling,
     Done,
     Failure,
     InCompany,
     Rejection,
     RetryPolicy,
     Skip,
+    Stop,
     Success,
     back_off,
     one_line,
@@ -149,6 +151,7 @@ class Subscription:
         self._tasks: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._opened = False
+        self._disabled = False
         self._stopping = asyncio.Event()
         self._grace_ends_ms = 0
         self._hungry = asyncio.Event()
@@ -386,7 +389,7 @@ class Subscription:
     # ------------------------------------------------------------ working
 
     def _employ(self) -> None:
-        if self._tasks is None or self._stopping.is_set() or self._paused or self._halted:
+        if self._tasks is None or self._stopping.is_set() or self._paused or self._halted or self._disabled:
             return
         for _ in range(min(self.lanes.ready, self._concurrency - len(self._workers))):
             worker = self._tasks.create_task(self._work())
@@ -404,7 +407,7 @@ class Subscription:
     async def _work_until_idle(self, task: asyncio.Task[Any]) -> None:
         for calls in count(1):
             # A handler that swallows the cancellation of its call must not keep its worker going.
-            if self._stopping.is_set() or task.cancelling() or self._paused or self._halted:
+            if self._stopping.is_set() or task.cancelling() or self._paused or self._halted or self._disabled:
                 return
             if self._pace is not None and (delay_ms := self._pace.delay_ms(self._clock.monotonic_ms())):
                 await wait_for(self._stopping, delay_ms)
@@ -476,7 +479,9 @@ class Subscription:
         delivery.event = event
         return event
 
-    def _decide(self, delivery: Delivery, outcome: Failure | InCompany | Rejection, now_ms: int) -> None:
+    def _decide(
+        self, delivery: Delivery, outcome: Failure | InCompany | Rejection | Disabling, now_ms: int
+    ) -> None:
         entry, attempts, observer = delivery.entry, delivery.attempts, self._observer
         match self._policy.decide(attempts, outcome, self._random()):
             case Again(after_ms):
@@ -496,6 +501,11 @@ class Subscription:
                 self._letters += 1
                 observer.dead_lettered(self.name, entry, attempts, reason, outcome.cause)
                 self._settle(delivery, self._dead_letter(delivery, reason))
+            case Stop(reason):
+                # Never given back to its lane: the event is unsettled, as one that was under way in a crash is.
+                if not self._disabled:
+                    observer.disabled(self.name, entry, reason, outcome.cause)
+                self._disabled = True
             case Done():
                 self._settle(delivery)
 

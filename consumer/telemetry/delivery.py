@@ -144,6 +144,14 @@ class DeliveryTelemetry:
             "handler_skipped", **_facts(handler, entry), attempts=attempts, error=error, **_trace(exception)
         )
 
+    def disabled(
+        self, handler: str, entry: JournalEntry, error: str, exception: BaseException | None
+    ) -> None:
+        """It asked to be stopped."""
+        del exception  # what the handler says is for people, and says it all
+        self._of(handler).failed.inc()
+        self._log.error("handler_disabled", **_facts(handler, entry), error=error)
+
     def filtered(self, handler: str, type_: str, why: str) -> None:
         """An event of a wanted type was left out."""
         self._of(handler).filtered.inc()

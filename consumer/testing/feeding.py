@@ -18,7 +18,7 @@ from consumer.delivery.calling import Caller
 from consumer.delivery.dispatcher import SharedHttp
 from consumer.delivery.lanes import Delivery, Lanes
 from consumer.delivery.loading import LoadedHandler, load_handler
-from consumer.delivery.retry import Again, Block, DeadLetter, Done, Outcome, RetryPolicy, Skip, Success
+from consumer.delivery.retry import Again, Block, DeadLetter, Done, Outcome, RetryPolicy, Skip, Stop, Success
 from consumer.delivery.spec import HandlerSpec
 from consumer.errors import SettingsError
 from consumer.events import LifecycleEvent
@@ -59,6 +59,7 @@ class Report:
         skipped: event and reason, for events given up (``on_failure = "skip"``).
         blocked: event and reason, for events that the handler would try for ever (``on_failure = "block"``), which hold their run back.
         left_out: event and why (``type``, ``origin``, ``own_change``, ``max_age``, ``predicate``), for events that the handler never saw.
+        disabled: why the handler asked to be stopped (:class:`~consumer.plugin.Disable`), which ends the feeding; None when it did not.
         waited: how long the service would have waited between attempts.
         lives: how often the handler was opened: 1, and one for every kill.
     """
@@ -69,6 +70,7 @@ class Report:
     skipped: list[tuple[LifecycleEvent, str]] = field(default_factory=list)
     blocked: list[tuple[LifecycleEvent, str]] = field(default_factory=list)
     left_out: list[tuple[LifecycleEvent, str]] = field(default_factory=list)
+    disabled: str | None = None
     waited: timedelta = timedelta()
     lives: int = 0
 
@@ -142,6 +144,7 @@ class Feed:
             if end == "done":
                 return report
             calls = life.calls
+            report.disabled = None
             report.delivered.clear()
             for given_up in (report.dead_letters, report.skipped, report.blocked, report.left_out):
                 given_up.clear()
@@ -200,7 +203,7 @@ class _Life:
         self._report.lives += 1
         try:
             await self._caller.open()
-            while deliveries := self._next():
+            while self._report.disabled is None and (deliveries := self._next()):
                 events = [each.event for each in deliveries if each.event is not None]
                 results = await self._caller.call(deliveries, events)
                 self.calls += 1
@@ -237,6 +240,9 @@ class _Life:
                 return  # never given back: its run stands still
             case DeadLetter(reason):
                 report.dead_letters.append((event, reason))
+            case Stop(reason):
+                report.disabled = reason
+                return
             case Skip(reason):
                 report.skipped.append((event, reason))
             case Done():

@@ -96,7 +96,7 @@ async def test_the_example_of_the_readme_does_the_same(tmp_path, monkeypatch):
     (source,) = [
         block
         for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-        if "ctx.actions" in block
+        if "ctx.actions" in block and "# test_" not in block
     ]
     (tmp_path / "readme_example.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)

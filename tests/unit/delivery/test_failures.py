@@ -10,7 +10,7 @@ import pytest
 
 from consumer.clock import SystemClock
 from consumer.delivery.place import Place
-from consumer.plugin import Failed, Reject, Retry
+from consumer.plugin import Disable, Failed, Reject, Retry
 from tests.unit.delivery.world import Batches, Log, loaded, record, until
 
 pytestmark = pytest.mark.looptime
@@ -437,3 +437,37 @@ async def test_a_batch_waits_for_company_no_longer_than_batch_wait(world):
     assert times[0] == (2, pytest.approx(began + 2, abs=0.05))
     assert times[1][0] == 10
     assert times[1][1] - times[0][1] < 1, "a full batch does not wait"
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_disable_stops_the_handler_alone_and_its_events_come_after_the_next_start(world, batch):
+    gone, seen, others = [True], [], Log()
+
+    async def handle(event, ctx):
+        if gone and event.id == "e1":
+            raise Disable("the receiver is gone")
+        seen.append(event.id)
+
+    class Gone(Batches):
+        async def handle_batch(self, events, ctx):
+            for event in events:
+                await handle(event, ctx)
+
+    def mine():
+        return loaded(Gone() if batch else handle, name="mine", concurrency=1)
+
+    await world.publish(*(record(n, run=f"run-{n}") for n in range(4)))
+    async with world.delivering(mine(), loaded(others, name="other")):
+        await world.settled_through(4, "other")
+        await until(lambda: world.observer.count("disabled"))
+        await world.publish(record(4, run="run-0"))
+        await world.settled_through(5, "other")
+        await asyncio.sleep(60)  # virtual: no retry is waiting
+    assert world.observer.count("disabled") == 1
+    assert world.observer.of("disabled")[0][:3] == ("mine", "e0" if batch else "e1", "the receiver is gone")
+    assert seen == ["e0"]
+    assert world.store.letters == []
+    gone.clear()
+    async with world.delivering(mine()):
+        await world.settled_through(5, "mine")
+    assert seen == ["e0", *(["e0"] if batch else []), "e1", "e2", "e3", "e4"]

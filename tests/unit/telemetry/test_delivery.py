@@ -119,3 +119,9 @@ def test_trouble_with_opening_closing_and_stopping_is_told(world):
         ("filtered", "debug"),
     ]
     assert 'cadence_handler_filtered_total{handler="h"} 1.0' in world.text()
+
+
+def test_a_handler_that_asks_to_be_stopped_is_an_error_without_traceback(world):
+    with capture_logs() as lines:
+        world.events.disabled("h", ENTRY, "gone", ValueError("gone"))
+    assert lines == [{"event": "handler_disabled", "log_level": "error", **FACTS, "error": "gone"}]

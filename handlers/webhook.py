@@ -1,0 +1,224 @@
+"""Each lifecycle event as a signed HTTP POST.
+
+The body is a CloudEvent in structured mode (``application/cloudevents+json``, version 1.0): ``type`` is ``cadence.`` and the event's type,
+``subject`` the run, ``source`` the org, ``data`` the lifecycle event. It is signed as `Standard Webhooks <https://www.standardwebhooks.com>`_
+says, with ``webhook-id``, ``webhook-timestamp`` and ``webhook-signature``; the id is the event's, the same in every attempt, so that a
+receiver that remembers ids shows every effect once. While a secret is being replaced both sign.
+
+What the receiver answers decides:
+
+=================================  ==============================================================================
+2xx                                done
+410                                the receiver is gone for good: the handler stops, its events wait for a person
+429, 503 (with ``Retry-After``)    again, not before the receiver said
+408, 425, other 5xx, no answer     again, with back-off
+3xx                                a dead letter: redirects are not followed, for the body is meant for this address
+other 4xx                          a dead letter: the same body would be refused again
+=================================  ==============================================================================
+
+::
+
+    [handlers.crm]
+    use = "webhook"
+    on = ["run.ended.*"]
+    settings.url = "https://crm.example/hooks/cadence"
+    settings.secrets = ["whsec_…"]
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated
+
+import orjson
+from aiohttp import ClientError, ClientTimeout
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    field_validator,
+)
+
+from consumer import Context, Disable, Handler, LifecycleEvent, Reject, Retry
+
+__all__ = ["Webhook"]
+
+LONGEST_ASKED_S = 86_400.0
+"""A receiver that asks for more than a day is asked again after a day."""
+SHORTEST_SECRET = 24
+LONGEST_SECRET = 64
+"""Bytes of a secret, as Standard Webhooks demands."""
+OWN_HEADERS = frozenset(
+    {"content-type", "content-length", "host", "webhook-id", "webhook-timestamp", "webhook-signature"}
+)
+AGAIN = frozenset({408, 425, 429})
+
+
+def _listed(value: object) -> object:
+    """Several secrets as one text, separated by blanks or commas, which is how they come from the environment."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _secret(given: SecretStr) -> SecretStr:
+    key = _key(given)
+    if not SHORTEST_SECRET <= len(key) <= LONGEST_SECRET:
+        raise ValueError(
+            f"must be {SHORTEST_SECRET} to {LONGEST_SECRET} bytes, not {len(key)}; make one with: openssl rand -base64 32"
+        )
+    return given
+
+
+def _key(secret: SecretStr) -> bytes:
+    text = secret.get_secret_value().removeprefix("whsec_")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("must be base64, with or without whsec_ before it") from None
+
+
+class Webhook(Handler):
+    """Posts each event to a URL."""
+
+    class Settings(BaseModel):
+        """Where to, and how it is signed."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        url: HttpUrl = Field(description="Where to post.")
+        secrets: Annotated[
+            tuple[Annotated[SecretStr, AfterValidator(_secret)], ...], BeforeValidator(_listed)
+        ] = Field(
+            min_length=1,
+            description="Standard Webhooks secrets (`whsec_` and base64 of 24 to 64 bytes). All of them sign: to replace one, "
+            "add the new one, teach it to the receiver, take the old one out.",
+        )
+        headers: dict[str, SecretStr] = Field(
+            default_factory=dict, description="Further headers, such as `Authorization`; never logged."
+        )
+        timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+            default=15.0,
+            description="Seconds until an answer must be there; default 15. Less than `handlers.<name>.timeout`, which cuts in else.",
+        )
+        source: str = Field(
+            default="/cadence-consumer",
+            min_length=1,
+            description="The CloudEvents `source` where an event does not tell its org.",
+        )
+
+        @field_validator("headers")
+        @classmethod
+        def _not_ours(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+            for name, value in headers.items():
+                if name.lower() in OWN_HEADERS:
+                    raise ValueError(f"{name} is set by the handler itself")
+                if any(character in name + value.get_secret_value() for character in "\r\n\0"):
+                    raise ValueError("names and values of headers hold no line breaks")
+            return headers
+
+    on = ("*",)
+
+    async def open(self, settings: Settings, ctx: Context) -> None:
+        """Keep the settings; connections are made when there is something to send."""
+        del ctx
+        self._url = str(settings.url)
+        self._keys = [_key(secret) for secret in settings.secrets]
+        self._headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+        self._timeout = ClientTimeout(total=settings.timeout)
+        self._source = settings.source
+
+    async def handle(self, event: LifecycleEvent, ctx: Context) -> None:
+        """Post the event and do what the answer says."""
+        body = _cloud_event(event, self._source)
+        headers = {
+            **self._headers,
+            "Content-Type": "application/cloudevents+json; charset=utf-8",
+            **self._signed(event.id, body),
+        }
+        try:
+            async with ctx.http.post(
+                self._url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+            ) as answer:
+                status, asked = answer.status, answer.headers.get("Retry-After")
+        except TimeoutError:
+            raise Retry(reason=f"no answer within {self._timeout.total:g} s") from None
+        except ClientError as error:
+            # Its text may hold the address, and the address a token.
+            raise Retry(reason=f"the receiver could not be reached: {type(error).__name__}") from None
+        _judge(status, asked)
+
+    def _signed(self, event_id: str, body: bytes) -> dict[str, str]:
+        timestamp = str(int(time.time()))
+        # The signed text is "id.timestamp.body", so an id must not hold a dot; a deterministic digest of ours does not.
+        message_id = _message_id(event_id)
+        content = f"{message_id}.{timestamp}.".encode() + body
+        signatures = (
+            base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode() for key in self._keys
+        )
+        return {
+            "webhook-id": message_id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+        }
+
+
+def _message_id(event_id: str) -> str:
+    """Of an event, the same in every attempt: Standard Webhooks wants it short and without dots, and event ids are neither."""
+    return f"msg_{hashlib.sha256(event_id.encode()).hexdigest()[:40]}"
+
+
+def _cloud_event(event: LifecycleEvent, source: str) -> bytes:
+    org = event.id.partition("/")[0]
+    attributes = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": f"/salesforce/{org}" if org.startswith("00D") else source,
+        "type": f"cadence.{event.type}",
+        "time": event.time.astimezone(UTC).isoformat(),
+        "datacontenttype": "application/json",
+    }
+    if event.tracker_id is not None:
+        attributes["subject"] = event.tracker_id
+    return orjson.dumps({**attributes, "data": orjson.Fragment(event.to_json())})
+
+
+def _judge(status: int, asked: str | None) -> None:
+    if 200 <= status < 300:
+        return
+    if status == 410:
+        raise Disable(
+            "the receiver answered 410 Gone: it wants no more events; change settings.url or disable this handler, then restart"
+        )
+    if status in AGAIN or status >= 500:
+        after = _seconds(asked) if status in {429, 503} else None
+        raise Retry(after=after, reason=f"the receiver answered {status}")
+    if 300 <= status < 400:
+        raise Reject(
+            f"the receiver answered {status}, and redirects are not followed; set settings.url to where it is now"
+        )
+    raise Reject(f"the receiver answered {status}")
+
+
+def _seconds(asked: str | None) -> float | None:
+    """``Retry-After``: seconds or an HTTP date; None where it says nothing usable."""
+    if asked is None:
+        return None
+    text = asked.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_ASKED_S)
+    try:
+        instant = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return min(max(0.0, (instant - datetime.now(UTC)).total_seconds()), LONGEST_ASKED_S)
