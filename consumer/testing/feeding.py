@@ -22,7 +22,7 @@ from consumer.delivery.retry import Again, Block, DeadLetter, Done, Outcome, Ret
 from consumer.delivery.spec import HandlerSpec
 from consumer.errors import SettingsError
 from consumer.events import LifecycleEvent
-from consumer.plugin import BatchHandler
+from consumer.plugin import BatchHandler, Handler
 from consumer.ports import HandlerDeadLetter, JournalEntry, ParkedRun
 from consumer.testing.memory import FedMemory
 from consumer.testing.recording import RecordedActions
@@ -91,6 +91,7 @@ class Feed:
     Attributes:
         actions: what the handler did by ``ctx.actions``, and how that is to fail.
         memory: what ``ctx.latest`` and ``ctx.once`` ask.
+        killed: the handlers whose process was killed, never closed, as it is then; a test that minds their open connections closes them.
 
     Raises:
         SettingsError: what the service would say at its start, with every problem.
@@ -102,6 +103,7 @@ class Feed:
         self._spec = HandlerSpec(use=handler if isinstance(handler, str) else "tests:given", **section)
         self.actions = RecordedActions()
         self.memory = FedMemory()
+        self.killed: list[Handler | BatchHandler] = []
         self._load()  # so that a wrong setting shows where it is written
 
     def _load(self) -> LoadedHandler:
@@ -139,10 +141,12 @@ class Feed:
         calls = 0
         self.memory.learn(events)
         while True:
-            life = _Life(self._load(), self.actions, self.memory, events, report, calls, replayed=replayed)
+            loaded = self._load()
+            life = _Life(loaded, self.actions, self.memory, events, report, calls, replayed=replayed)
             end = await life.live(kills)
             if end == "done":
                 return report
+            self.killed.append(loaded.handler)
             calls = life.calls
             report.disabled = None
             report.delivered.clear()

@@ -1,0 +1,148 @@
+"""Lifecycle events in a Redis stream, each of them once.
+
+An entry has the fields ``id``, ``type``, ``key`` (the run, empty for system events) and ``event`` (the event's JSON). The stream is cut
+to about ``maxlen`` entries. With ``partitions`` there are several streams, ``name:0``, ``name:1`` …; all events of one run are in the
+same, in order, so that one reader per stream keeps the order.
+
+A handler gets events at least once; the stream shows them once. The ids of the entries added in the last ``remember_hours`` stand in a
+sorted set beside each stream (``{name}:ids``), and one script looks an id up, appends the entry and notes the id, all or nothing. What
+comes again within that time - after a crash, a lost answer, a replay - is found there and not appended. A stream that somebody empties
+does not get old events back by a replay unless the set is deleted too.
+
+::
+
+    [handlers.feed]
+    use = "redis_stream"
+    settings.url = "redis://cache:6379/1"
+    settings.stream = "cadences"
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry as NoRetry
+from redis.backoff import NoBackoff
+
+from consumer import BatchHandler, Context, LifecycleEvent
+
+__all__ = ["RedisStream"]
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+SOCKET_TIMEOUT_S = 10.0
+HOUR_MS = 3_600_000
+
+# KEYS: the stream, the ids. ARGV: maxlen, milliseconds to remember, then id, type, key, event of each.
+# What can fail is looked at before the first write: a script that fails half-way does not roll back.
+APPEND = """#!lua
+for at, kind in ipairs({'stream', 'zset'}) do
+  local found = redis.call('TYPE', KEYS[at]).ok
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[at] .. ' is a ' .. found .. ' and not a ' .. kind)
+  end
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[2])
+local added = 0
+for at = 3, #ARGV, 4 do
+  if redis.call('ZADD', KEYS[2], 'NX', now, ARGV[at]) == 1 then
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*',
+      'id', ARGV[at], 'type', ARGV[at + 1], 'key', ARGV[at + 2], 'event', ARGV[at + 3])
+    added = added + 1
+  end
+end
+return added
+"""
+
+
+def _address(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(SCHEMES):
+        raise ValueError(f"must begin with {', '.join(SCHEMES)}")
+    return url
+
+
+class RedisStream(BatchHandler):
+    """Appends each event to a Redis stream once."""
+
+    class Settings(BaseModel):
+        """Which stream, how long, and for how long repeats are known."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        url: Annotated[SecretStr, AfterValidator(_address)] = Field(
+            description="The Redis, such as `rediss://user:password@cache:6379/1`; may be another than `store.url`. Redis 7 or Valkey."
+        )
+        stream: str = Field(
+            default="cadence-events", min_length=1, description="Name of the stream; default cadence-events."
+        )
+        partitions: int = Field(
+            default=1,
+            ge=1,
+            le=1_000,
+            description="How many streams; a run's events are all in one of them. Changing it moves runs to other streams.",
+        )
+        maxlen: int = Field(
+            default=1_000_000,
+            ge=1,
+            description="About how many entries each stream keeps, the newest; default a million.",
+        )
+        remember_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+            default=168.0,
+            description="For how long an event that comes again is recognised; default 168, a week. Costs about 200 bytes per event.",
+        )
+
+    on = ("*",)
+
+    async def open(self, settings: Settings, ctx: Context) -> None:
+        """Connect."""
+        del ctx
+        self._settings = settings
+        self._remember_ms = int(settings.remember_hours * HOUR_MS)
+        # The service repeats what failed, later and visibly; the client must not do it unseen.
+        self._redis: Redis = Redis.from_url(
+            settings.url.get_secret_value(),
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_connect_timeout=SOCKET_TIMEOUT_S,
+            retry=NoRetry(NoBackoff(), 0),
+        )
+        self._append = self._redis.register_script(APPEND)
+        try:
+            await self._redis.ping()
+        except BaseException:
+            await self._redis.aclose()
+            raise
+
+    async def handle_batch(self, events: Sequence[LifecycleEvent], ctx: Context) -> None:
+        """Append those that the streams have not seen."""
+        by_stream: defaultdict[str, list[LifecycleEvent]] = defaultdict(list)
+        for event in events:
+            by_stream[self._stream_of(event.tracker_id)].append(event)
+        for stream, mine in by_stream.items():
+            arguments: list[str | bytes | int] = [self._settings.maxlen, self._remember_ms]
+            for event in mine:
+                arguments += (event.id, event.type, event.tracker_id or "", event.to_json())
+            added = await self._append(keys=[stream, _ids_of(stream)], args=arguments)
+            if added < len(mine):
+                ctx.log.info("already in the stream", stream=stream, events=len(mine) - added)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._redis.aclose()
+
+    def _stream_of(self, tracker_id: str | None) -> str:
+        if self._settings.partitions == 1:
+            return self._settings.stream
+        # Not hash(): it differs between processes.
+        number = zlib.crc32((tracker_id or "").encode()) % self._settings.partitions
+        return f"{self._settings.stream}:{number}"
+
+
+def _ids_of(stream: str) -> str:
+    """In the stream's slot of a Redis Cluster, whose slot is that of what stands in braces."""
+    return f"{stream}:ids" if "{" in stream else f"{{{stream}}}:ids"
