@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types contracts tests chaos storm model mutants format lock clean check-python
+.PHONY: help demo test lint types contracts tests chaos storm model mutants replay format lock clean check-python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,6 +64,10 @@ storm: $(VENV)/.dev
 # 100,000 random schedules of the protocol, beside a model that predicts every answer of the store; in the suite 5,000.
 model: $(VENV)/.dev
 	$(BIN)/python -m tests.model --rounds 50000 --jobs 2
+
+# A million journal events replayed into a counting handler: the rate, and whether memory stays flat.
+replay: $(VENV)/.dev
+	$(BIN)/python -m tests.replaying --events 1000000
 
 # Takes each rule of the protocol out and shows the test that goes red.
 mutants: $(VENV)/.dev

@@ -249,7 +249,8 @@ class Context:
                 alone, it makes the event a dead letter.
             RuntimeError: there is no org to act in.
         """
-        if self.dry_run or (self.replayed and not self._allow_actions_on_replay):
+        recorded = getattr(self._performer, "records", False)  # sends nothing
+        if not recorded and (self.dry_run or (self.replayed and not self._allow_actions_on_replay)):
             raise ActionsRefused(self.handler, dry_run=self.dry_run)
         if self._performer is None:
             raise RuntimeError("ctx.actions: there is no Salesforce org to act in here")

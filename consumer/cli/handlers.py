@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from consumer.cli import handler_orders
+from consumer.cli import handler_orders, trying
 from consumer.cli.options import Config, Json, read_settings, settings_and_store
 from consumer.cli.output import json_line, say, table
 
@@ -27,6 +27,7 @@ def _group() -> None:
 app.command("pause")(handler_orders.pause)
 app.command("resume")(handler_orders.resume)
 app.command("forget")(handler_orders.forget)
+app.command("test")(trying.try_)
 
 
 @app.command("list")

@@ -190,3 +190,36 @@ def _python(*arguments):
     import sys
 
     return sys.executable, "-m", "consumer", *arguments
+
+
+TRIED = """
+from consumer import RemoveTarget, handler
+
+@handler(on="run.*")
+async def one(event, ctx):
+    assert ctx.dry_run
+    if event.type == "run.ended.finished":
+        raise KeyError("finished")
+    async with ctx.once(event.id), ctx.http.post("http://crm.test/hook", json={"run": event.tracker_id}) as answer:
+        answer.raise_for_status()
+    [result] = await ctx.actions.remove([RemoveTarget(tracker_id=event.tracker_id)])
+    assert result.succeeded
+"""
+
+
+def test_a_handler_is_tried_with_events_of_the_journal_and_nothing_is_sent_or_moved(
+    process, environ, look, tmp_path
+):
+    (tmp_path / "tried_handler.py").write_text(TRIED)
+    more = {**environ, "CADENCE_HANDLERS__NOTIFY__USE": "tried_handler:one", "PYTHONPATH": str(tmp_path)}
+    result = process("handlers", "test", "notify", **more)
+    assert result.returncode == 1, "one call failed"
+    shown = result.stdout.splitlines()
+    assert shown[0] == f"1  run.enrolled  {RUN_ID}  done"
+    assert shown[1] == f'    POST http://crm.test/hook {{"run": "{RUN_ID}"}}'
+    assert RUN_ID in shown[2]
+    assert shown[-1] == f"5  run.ended.finished  {RUN_ID}  failed: KeyError: 'finished'"
+    result = process("handlers", "test", "notify", "-n", "1", "--from-offset", "2", "--json", **more)
+    assert [json.loads(line)["offset"] for line in result.stdout.splitlines()] == [3]
+    assert look(lambda store: store.place("notify")).revision == 1
+    assert len(letter_ids(look, "notify")) == 3
