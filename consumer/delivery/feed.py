@@ -135,6 +135,11 @@ class Feed:
             await self._desk.hungry(place)
             entries = await self._patiently(self._store.read, after, min(READ, place.room))
             if not entries:
+                if (
+                    self._through is not None
+                    and (await self._patiently(self._store.bounds))[0] > self._through
+                ):
+                    return  # retention has removed the rest
                 await self._patiently(self._store.wait, after, WAIT_MS)
                 continue
             if entries[0].offset > after + 1:

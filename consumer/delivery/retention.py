@@ -128,15 +128,15 @@ class Retention:
         self._growth = Growth()
 
     async def run(self) -> None:
-        """Look every minute, for ever.
+        """Look every minute, for ever; the first time after a minute, when every handler has had its first place.
 
         Raises:
             CommitRefused: the tenure is over.
         """
         while True:
+            await asyncio.sleep(EVERY_MS / 1000)
             with suppress(StoreUnavailable):  # ingest and delivery meet the same and tell
                 await self.look()
-            await asyncio.sleep(EVERY_MS / 1000)
 
     async def look(self) -> None:
         """Measure, and remove what may go.

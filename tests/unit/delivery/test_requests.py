@@ -286,3 +286,12 @@ async def test_a_batch_holds_either_replayed_events_or_others(world):
     for call, replayed in zip(sink.calls, sink.flags, strict=True):
         assert all((int(id_[1:]) < 60) is replayed for id_ in call)
     assert {True, False} == set(sink.flags)
+
+
+async def test_a_replay_of_what_retention_has_removed_ends(world):
+    await world.publish(*(record(n, "run") for n in range(10)))
+    async with world.delivering(loaded(Log())):
+        await world.settled_through(10)
+        world.store.remove_through(10)
+        await world.store.put_order(replay(2, 10))
+        await until(lambda: not world.store.orders, 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -111,3 +112,16 @@ def test_growth_is_measured_over_a_day_and_tells_when_the_store_is_full():
     growth.add(36 * HOUR, 1_500)
     assert growth.per_day() == -500
     assert growth.full_in_s(4_000) is None
+
+
+@pytest.mark.looptime
+async def test_it_looks_every_minute_and_waits_out_a_store_that_is_down(world):
+    await at(world, "h", 5_000)
+    world.store.unavailable = True
+    running = asyncio.create_task(retention(world, "h").run())
+    await asyncio.sleep(100)
+    assert world.store.entries[0].offset == 1
+    world.store.unavailable = False
+    await asyncio.sleep(61)
+    assert world.store.entries[0].offset > 1
+    running.cancel()
