@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types contracts tests chaos storm model mutants replay format lock clean check-python
+.PHONY: bench help demo test lint types contracts tests chaos storm model mutants replay format lock clean check-python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,6 +60,10 @@ chaos: $(VENV)/.dev
 # Half an hour of connection faults on the service with a real Redis; in the suite a minute, in CI five.
 storm: $(VENV)/.dev
 	$(BIN)/python -m tests.storm --minutes 30
+
+# Measures the service beside what one would take instead, and writes the table into the README; about ten minutes.
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks
 
 # 100,000 random schedules of the protocol, beside a model that predicts every answer of the store; in the suite 5,000.
 model: $(VENV)/.dev

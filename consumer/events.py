@@ -225,10 +225,13 @@ class LifecycleEvent(_Frozen):
         return event
 
     def __getattr__(self, name: str) -> Any:
-        if name in _TYPED_LATER and self._untyped and name in self._untyped:
-            # The untyped value stays: copies share it.
-            self.__dict__[name] = typed = _TYPED_LATER[name](self.__dict__["entity"], self._untyped[name])
-            return typed
+        later = _TYPED_LATER.get(name)
+        if later is not None:
+            untyped = (self.__pydantic_private__ or {}).get("_untyped") or {}
+            if name in untyped:
+                # The untyped value stays: copies share it.
+                self.__dict__[name] = typed = later(self.__dict__["entity"], untyped[name])
+                return typed
         # The base has one for private attributes; type checkers are not told of it, lest every misspelling be allowed.
         return super().__getattr__(name)  # type: ignore[misc]
 

@@ -9,7 +9,8 @@ be bounded. A change is held until it is the lowest held *and*
 
 and, when ``strict`` is off because milliseconds matter more than a channel that breaks its documented order, also
 
-(d) on one channel, as soon as its transaction is complete up to it (1..n seen);
+(d) on one channel, as soon as its transaction is complete up to it (1..n seen), or something greater has arrived: a channel that keeps its
+    documented order has nothing smaller to bring then, and the missing numbers are another entity's;
 (e) on several, as soon as every other one has delivered a greater key.
 
 Time with answered polls is what the caller says it is: it stands still while no session is up, so a change is not released merely because
@@ -119,7 +120,10 @@ class Sequencer(Generic[T]):
             return True
         if self._strict:
             return False
-        return self._is_complete(lowest.key) if len(self._greatest) == 1 else self._others_passed(lowest)
+        if len(self._greatest) > 1:
+            return self._others_passed(lowest)
+        greatest = self._greatest.get(lowest.channel)
+        return self._is_complete(lowest.key) or (greatest is not None and greatest > lowest.key)
 
     def _others_passed(self, lowest: Held[T]) -> bool:
         return all(

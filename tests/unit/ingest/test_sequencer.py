@@ -94,6 +94,15 @@ def test_strict_off_waits_out_a_hole_in_the_sequence_numbers():
     assert sequencer.pop(now_ms=1_000, answered_ms=1_000) == [3]
 
 
+def test_strict_off_takes_a_greater_change_as_the_end_of_a_hole():
+    sequencer = make(strict=False)
+    sequencer.push((0, 7, 1), A, "first", now_ms=0, answered_ms=0)
+    sequencer.push((0, 7, 3), A, "after a hole", now_ms=0, answered_ms=0)
+    assert sequencer.pop(now_ms=1, answered_ms=1) == ["first"]
+    sequencer.push((0, 8, 2), A, "of the next transaction", now_ms=2, answered_ms=2)
+    assert sequencer.pop(now_ms=2, answered_ms=2) == ["after a hole"]
+
+
 def test_strict_off_keeps_the_parts_of_a_merged_event_together():
     sequencer = make(strict=False)
     for name in "abc":
