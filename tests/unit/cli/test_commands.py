@@ -84,7 +84,7 @@ def test_check_reports_settings_and_handlers_in_one_attempt(process):
         'salesforce.instance_url: is needed for auth = "access_token"; set it, or CADENCE_SALESFORCE__INSTANCE_URL',
     ]
     assert said[2] == (
-        "handlers.crm.use: no handler is called 'lgo'; did you mean 'log'? There are: jsonl, log, redis_stream, remove_bounced, webhook. "
+        "handlers.crm.use: no handler is called 'lgo'; did you mean 'log'? There are: jsonl, log, postgres, redis_stream, remove_bounced, webhook. "
         "Your own: 'module:attribute'"
     )
     assert (

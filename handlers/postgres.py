@@ -1,0 +1,214 @@
+"""Lifecycle events and current records in PostgreSQL, every event's effect exactly once.
+
+Two tables in a schema of their own: ``events`` has a row per event, ``records`` the current state of every run and step. A batch is one
+transaction: its events are inserted, those whose id stands there already are left out, and only the new ones touch ``records``. The id
+is the deterministic one of the event, so a crash on either side, a lost answer or a replay has no effect twice; the transaction that
+holds the effect also holds what makes it unrepeatable. It takes no memory that runs out: ids stay as long as the rows.
+
+``records`` shows what is newest. An event that is late, or older than what a record shows already (a dead letter that was tried again),
+adds only fields that nothing has written yet. Deleted records stay, marked ``deleted``.
+
+Tables are made, and later migrated, when the handler opens; the version stands in ``meta``. Needs the extra: ``pip install
+'cadence-consumer[postgres]'``.
+
+::
+
+    [handlers.warehouse]
+    use = "postgres"
+    settings.dsn = "postgresql://cadence:…@db/warehouse"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from consumer import BatchHandler, Context, LifecycleEvent, Reject
+
+try:
+    import asyncpg
+except ImportError as missing:
+    raise ImportError("asyncpg is not installed; pip install 'cadence-consumer[postgres]'") from missing
+
+__all__ = ["Postgres"]
+
+TIMEOUT_S = 20.0
+LOCK = 0x_CADE_0001
+"""Of the advisory lock under which tables are made: replicas may open at once."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE {schema}.events (
+        id text PRIMARY KEY,
+        ordinal bigint GENERATED ALWAYS AS IDENTITY,
+        type text NOT NULL,
+        time timestamptz NOT NULL,
+        tracker_id text,
+        record_id text,
+        event jsonb NOT NULL,
+        inserted_at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE INDEX events_tracker_id ON {schema}.events (tracker_id, ordinal);
+    CREATE INDEX events_type ON {schema}.events (type, time);
+    CREATE TABLE {schema}.records (
+        record_id text PRIMARY KEY,
+        entity text NOT NULL,
+        tracker_id text,
+        state text GENERATED ALWAYS AS (fields ->> 'State') STORED,
+        fields jsonb NOT NULL,
+        deleted boolean NOT NULL,
+        time timestamptz NOT NULL,
+        commit_number bigint NOT NULL,
+        sequence_number bigint NOT NULL,
+        event_id text NOT NULL
+    );
+    CREATE INDEX records_tracker_id ON {schema}.records (tracker_id);
+    """,
+)
+"""What makes version n+1 of version n."""
+
+INSERT = """
+    INSERT INTO {schema}.events (id, type, time, tracker_id, record_id, event)
+    SELECT id, type, time, tracker_id, record_id, event::jsonb
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
+        WITH ORDINALITY AS given (id, type, time, tracker_id, record_id, event, place)
+    ORDER BY place
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+"""
+
+# $10: the event is late. Rows are compared member by member: commit time, then commit number, which restarts when an org is migrated.
+UPSERT = """
+    INSERT INTO {schema}.records AS known
+        (record_id, entity, tracker_id, fields, deleted, time, commit_number, sequence_number, event_id)
+    VALUES ($1, $2, $3, $4::text::jsonb, $5, $6, $7, $8, $9)
+    ON CONFLICT (record_id) DO UPDATE SET
+        (tracker_id, fields, deleted, time, commit_number, sequence_number, event_id) = (
+            SELECT coalesce(known.tracker_id, excluded.tracker_id),
+                CASE WHEN older THEN excluded.fields || known.fields ELSE known.fields || excluded.fields END,
+                CASE WHEN older THEN known.deleted ELSE excluded.deleted END,
+                CASE WHEN older THEN known.time ELSE excluded.time END,
+                CASE WHEN older THEN known.commit_number ELSE excluded.commit_number END,
+                CASE WHEN older THEN known.sequence_number ELSE excluded.sequence_number END,
+                CASE WHEN older THEN known.event_id ELSE excluded.event_id END
+            FROM (SELECT $10::boolean OR (excluded.time, excluded.commit_number, excluded.sequence_number)
+                < (known.time, known.commit_number, known.sequence_number)) AS compared (older)
+        )
+"""
+
+
+def _address(dsn: SecretStr) -> SecretStr:
+    if not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must begin with postgresql://")
+    return dsn
+
+
+class Postgres(BatchHandler):
+    """Writes each event and what it makes of its record, once."""
+
+    class Settings(BaseModel):
+        """Which database, and where in it."""
+
+        model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+        dsn: Annotated[SecretStr, AfterValidator(_address)] = Field(
+            description="The database, as postgresql://user:password@host:port/name?sslmode=require."
+        )
+        db_schema: str = Field(
+            default="cadence",
+            alias="schema",
+            pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+            description="The schema that holds the tables; made if need be.",
+        )
+
+    on = ("*",)
+
+    async def open(self, settings: Settings, ctx: Context) -> None:
+        """Connect; make or migrate the tables.
+
+        Raises:
+            RuntimeError: the tables are of a newer version.
+        """
+        schema = settings.db_schema
+        self._insert, self._upsert = INSERT.format(schema=schema), UPSERT.format(schema=schema)
+        self._pool: Any = await asyncpg.create_pool(  # type: ignore[no-untyped-call]
+            settings.dsn.get_secret_value(),
+            min_size=1,
+            max_size=4,
+            timeout=TIMEOUT_S,
+            command_timeout=TIMEOUT_S,
+        )
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await _migrate(connection, schema, ctx)
+        except BaseException:
+            self._pool.terminate()
+            raise
+
+    async def handle_batch(self, events: Sequence[LifecycleEvent], ctx: Context) -> None:
+        """Write the events in one transaction."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                new = await self._write(connection, events)
+        except asyncpg.DataError as error:
+            if len(events) > 1:
+                raise  # one by one, it shows which
+            raise Reject(f"PostgreSQL cannot hold this event: {error}") from error
+        if new < len(events):
+            ctx.log.info("already in the table", events=len(events) - new)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._pool.close()
+
+    async def _write(self, connection: Any, events: Sequence[LifecycleEvent]) -> int:
+        """Insert, and let those that were not there touch their records; how many were not."""
+        columns = zip(
+            *((e.id, e.type, e.time, e.tracker_id, e.record_id, e.to_json().decode()) for e in events),
+            strict=True,
+        )
+        new = {row["id"] for row in await connection.fetch(self._insert, *map(list, columns))}
+        rows = [_row(event) for event in events if event.id in new and event.record_id is not None]
+        if rows:
+            await connection.executemany(self._upsert, rows)
+        return len(new)
+
+
+def _row(event: LifecycleEvent) -> tuple[Any, ...]:
+    written = event.after.model_dump(mode="json", by_alias=True, exclude_unset=True) if event.after else {}
+    transaction = event.transaction
+    return (
+        event.record_id,
+        event.entity or "",
+        event.tracker_id,
+        orjson.dumps(written).decode(),
+        event.type.endswith(".deleted"),
+        event.time,
+        transaction.commit_number if transaction is not None else 0,
+        transaction.sequence_number if transaction is not None else 0,
+        event.id,
+        event.late,
+    )
+
+
+async def _migrate(connection: Any, schema: str, ctx: Context) -> None:
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    # IF NOT EXISTS asks for the right to create even where there is nothing to create.
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
+        await connection.execute(f"CREATE SCHEMA {schema}")
+    if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.meta") is None:
+        await connection.execute(f"CREATE TABLE {schema}.meta (version integer NOT NULL)")
+        await connection.execute(f"INSERT INTO {schema}.meta VALUES (0)")  # noqa: S608 - a checked name
+    version = await connection.fetchval(f"SELECT version FROM {schema}.meta")  # noqa: S608 - a checked name
+    if version > len(MIGRATIONS):
+        raise RuntimeError(
+            f"the tables in schema {schema} are of version {version}, and this release knows {len(MIGRATIONS)}; "
+            "run the newer release, or name another settings.schema"
+        )
+    for number in range(version, len(MIGRATIONS)):
+        await connection.execute(MIGRATIONS[number].format(schema=schema))
+        await connection.execute(f"UPDATE {schema}.meta SET version = $1", number + 1)  # noqa: S608 - a checked name
+        ctx.log.info("tables made", schema=schema, version=number + 1)
