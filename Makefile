@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: bench help demo test lint types contracts tests chaos storm model mutants replay format lock clean check-python
+.PHONY: bench sink-kills help demo test lint types contracts tests chaos storm model mutants replay format lock clean check-python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,6 +64,10 @@ storm: $(VENV)/.dev
 # Measures the service beside what one would take instead, and writes the table into the README; about ten minutes.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
+
+# Twenty kills with sinks behind and a flapping receiver; in the suite five.
+sink-kills: $(VENV)/.dev
+	SINK_KILLS=20 $(BIN)/pytest -q -s tests/acceptance/test_kill_sinks.py
 
 # 100,000 random schedules of the protocol, beside a model that predicts every answer of the store; in the suite 5,000.
 model: $(VENV)/.dev
