@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.benchmarks import latency, running, stream, throughput
 
 README = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- bench: written by `make bench` -->\n", "<!-- /bench -->"
+BEGIN, END = "<!-- measured by `make bench` -->\n", "<!-- /measured -->"
 NAMES = {
     "aiosfstream": "bare `aiosfstream` loop: receives, counts, keeps nothing",
     "cometd": "bare npm `cometd` client: the same",
