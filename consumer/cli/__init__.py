@@ -23,6 +23,7 @@ from consumer.cli import (
     dead_letters,
     demo,
     handlers,
+    repair,
     replay,
     run,
     sandbox,
@@ -63,6 +64,7 @@ app.command("check")(check.check)
 app.command("tail")(tail.tail)
 app.command("timeline")(timeline.timeline)
 app.command("replay")(replay.replay)
+app.command("repair")(repair.repair)
 app.add_typer(state.app, name="state")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(handlers.app, name="handlers")

@@ -1,6 +1,7 @@
 """What Salesforce loses or forgets is mended: the service on a simulated org that swallows, blurs and forgets events."""
 
 import asyncio
+import json
 import signal
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from consumer.sandbox import (
 from consumer.sandbox.schema import rest_value
 from consumer.state import RecordState
 from tests.acceptance.connection import Link, connected
+from tests.acceptance.service_process import ServiceProcess
 
 pytestmark = pytest.mark.long
 
@@ -214,3 +216,25 @@ async def test_a_task_that_is_killed_again_and_again_goes_on_at_its_page(tmp_pat
         journal = await ends_well(link)
     paused = [event["record_id"] for event in journal if event["type"] == "run.paused"]
     assert sorted(paused) == sorted(runs)
+
+
+async def test_somebody_can_have_everything_since_a_time_mended(tmp_path: Path) -> None:
+    clock = OrgClock(speed=SPEED)
+    made = SandboxOptions(clock=clock, cometd=CometdOptions(poll_timeout_ms=500))
+    async with connected(tmp_path, options=made, **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:
+        known = link.sandbox.world.enrol()
+        await link.caught_up()
+        link.sandbox.weather.cause("suppress", times=100)
+        link.sandbox.world.pause(known)
+        link.sandbox.weather.calm()
+        await asyncio.sleep(150 / SPEED)  # what is younger than two minutes is left to the stream
+        command = ServiceProcess(link.service._environment, tmp_path, "repair", "--since", "1h", "--json")
+        async with command:
+            assert await command.ended(30) == 0, command.errors()
+        reports = [json.loads(line) for line in command.out.read_text().splitlines()]
+        assert {(report["entity"], report["changed"]) for report in reports} == {
+            (TRACKER, 1),
+            (STEP_TRACKER, 1),
+        }
+        await agree(link)
+        await ends_well(link)

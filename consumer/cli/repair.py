@@ -1,0 +1,123 @@
+"""``repair``: have Salesforce asked for everything that changed since a time, and mend what is known.
+
+The wish stands in the store, so it survives the process that carries it out; whoever holds the lease reads both objects page by page beside
+the stream. What was not known becomes lifecycle events with ``origin`` ``repair``; what was known changes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.failures import ExitCode, fail
+from consumer.cli.options import Config, Json, instant_ms, read_settings
+from consumer.cli.output import json_line, say
+
+if TYPE_CHECKING:
+    from consumer.ports import Store
+    from consumer.tasks import Task
+
+__all__ = ["repair"]
+
+LOOK_S = 0.5
+READ = 1_000
+
+
+def repair(
+    since: Annotated[
+        str,
+        typer.Option("--since", metavar="TIME", help="Changed since then: ISO 8601, or 2h for so long ago."),
+    ],
+    wait: Annotated[bool, typer.Option(help="Stay and show the progress; it goes on without you.")] = True,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Read over REST what changed since a time, beside the running service, and mend what is known.
+
+    Example: cadence-consumer repair --since 6h
+    """
+    import asyncio
+
+    asyncio.run(_repair(config, instant_ms(since, "--since"), wait=wait, json=json))
+
+
+async def _repair(config: Path | None, since_ms: int, *, wait: bool, json: bool) -> None:
+    from consumer.app import open_store
+    from consumer.clock import SystemClock, iso
+    from consumer.records import ENTITIES
+    from consumer.tasks import of_window
+
+    now_ms = SystemClock().wall_ms()
+    if since_ms > now_ms:
+        raise fail("--since lies in the future", ExitCode.USAGE)
+    async with open_store(read_settings(config), read_only=False) as store:
+        tasks = [of_window("repair", iso(now_ms), entity, since_ms, 0) for entity in ENTITIES]
+        _, last = await store.bounds()
+        for task in tasks:
+            await store.add_task(task.id, task.encode())
+        if (await store.lease()).holder is None:
+            say("nobody holds the lease: it begins when the service runs")
+        if not wait:
+            return
+        await _follow(store, tasks)
+        for report in await _reports(store, {task.id for task in tasks}, last):
+            if json:
+                json_line(report)
+            else:
+                say(
+                    f"{report['entity']}: {report['fetched']} rows read, {report['changed']} said something new, "
+                    f"{report['events']} events"
+                )
+
+
+async def _follow(store: Store, tasks: list[Task]) -> None:
+    """Until all of them are done."""
+    import asyncio
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from consumer.tasks import Task
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]} rows"))
+    with Progress(
+        *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True
+    ) as bar:
+        shown = {task.id: bar.add_task(task.entity, total=1_000, rows=0) for task in tasks}
+        while True:
+            left = await store.tasks()
+            for task in tasks:
+                if task.id in left:
+                    known = Task.decode(left[task.id])
+                    bar.update(shown[task.id], completed=_done_of(known), rows=known.fetched)
+                else:
+                    bar.update(shown[task.id], completed=1_000)
+            if not left.keys() & shown.keys():
+                return
+            await asyncio.sleep(LOOK_S)
+
+
+def _done_of(task: Task) -> int:
+    """Thousandths of its window; rows are not spread evenly, but nothing else is known of what is to come."""
+    if task.after is None or task.until_ms is None or task.since_ms is None or task.until_ms <= task.since_ms:
+        return 0
+    return int((task.after[0] - task.since_ms) / (task.until_ms - task.since_ms) * 1_000)
+
+
+async def _reports(store: Store, wanted: set[str], after: int) -> list[dict[str, Any]]:
+    """What the service journaled about them."""
+    from consumer import vocabulary as v
+    from consumer.events import LifecycleEvent
+
+    found = []
+    while entries := await store.read(after, READ):
+        after = entries[-1].offset
+        for entry in entries:
+            ours = any(f"/{task_id}/" in entry.id for task_id in wanted)
+            if entry.type == v.SYSTEM_REPAIRED and ours:
+                event = LifecycleEvent.from_journal(entry.data)
+                found.append(dict((event.after.model_extra if event.after is not None else None) or {}))
+    return found
