@@ -89,7 +89,8 @@ class Disable(Exception):
     """Stop this handler: no event can succeed until a person has changed something.
 
     The handler gets no more events, and this one is neither lost nor a dead letter: it and all that follow wait in the journal, and the
-    handler goes on with them after the next start. Other handlers are not concerned.
+    handler goes on with them when it is paused and resumed, or after the next start. Until then the service is not ready. Other
+    handlers are not concerned.
 
     Args:
         reason: what is to be changed, for people, one line.

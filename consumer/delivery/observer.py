@@ -70,10 +70,8 @@ class DeliveryEvents(Protocol):
         """All attempts failed and ``on_failure = skip`` goes on without the event."""
         ...
 
-    def disabled(
-        self, handler: str, entry: JournalEntry, error: str, exception: BaseException | None
-    ) -> None:
-        """It asked to be stopped: it gets no more events until the next start, and keeps its place."""
+    def disabled(self, handler: str, entry: JournalEntry, error: str) -> None:
+        """It asked to be stopped: it gets no more events until it is paused and resumed, or started again."""
         ...
 
     def filtered(self, handler: str, type_: str, why: str) -> None:

@@ -288,6 +288,9 @@ class Subscription:
         paused = any(order.kind == "pause" for order in requests.orders)
         if paused != self._paused:
             self._paused = paused
+            self._disabled &= (
+                paused  # to pause and resume a handler that asked to be stopped is to let it try again
+            )
             self._tell_whether_it_runs()
         if self._halted and self._letters < self._most_letters:
             self._halted = False
@@ -309,13 +312,17 @@ class Subscription:
         self._hungry.set()
         self._employ()
 
+    @property
+    def _held_up(self) -> bool:
+        return self._paused or self._halted or self._disabled
+
     def _halt(self) -> None:
         if not self._halted:
             self._halted = True
             self._tell_whether_it_runs()
 
     def _tell_whether_it_runs(self) -> None:
-        if not self._halted:
+        if not self._halted and not self._disabled:
             self._observer.resumed(self.name)
         if self._paused:
             self._observer.paused(self.name)
@@ -389,7 +396,7 @@ class Subscription:
     # ------------------------------------------------------------ working
 
     def _employ(self) -> None:
-        if self._tasks is None or self._stopping.is_set() or self._paused or self._halted or self._disabled:
+        if self._tasks is None or self._stopping.is_set() or self._held_up:
             return
         for _ in range(min(self.lanes.ready, self._concurrency - len(self._workers))):
             worker = self._tasks.create_task(self._work())
@@ -407,7 +414,7 @@ class Subscription:
     async def _work_until_idle(self, task: asyncio.Task[Any]) -> None:
         for calls in count(1):
             # A handler that swallows the cancellation of its call must not keep its worker going.
-            if self._stopping.is_set() or task.cancelling() or self._paused or self._halted or self._disabled:
+            if self._stopping.is_set() or task.cancelling() or self._held_up:
                 return
             if self._pace is not None and (delay_ms := self._pace.delay_ms(self._clock.monotonic_ms())):
                 await wait_for(self._stopping, delay_ms)
@@ -502,10 +509,10 @@ class Subscription:
                 observer.dead_lettered(self.name, entry, attempts, reason, outcome.cause)
                 self._settle(delivery, self._dead_letter(delivery, reason))
             case Stop(reason):
-                # Never given back to its lane: the event is unsettled, as one that was under way in a crash is.
                 if not self._disabled:
-                    observer.disabled(self.name, entry, reason, outcome.cause)
-                self._disabled = True
+                    self._disabled = True
+                    observer.disabled(self.name, entry, reason)
+                self._park(delivery, reason, now_ms + HALTED_MS)
             case Done():
                 self._settle(delivery)
 

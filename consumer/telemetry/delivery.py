@@ -144,12 +144,12 @@ class DeliveryTelemetry:
             "handler_skipped", **_facts(handler, entry), attempts=attempts, error=error, **_trace(exception)
         )
 
-    def disabled(
-        self, handler: str, entry: JournalEntry, error: str, exception: BaseException | None
-    ) -> None:
+    def disabled(self, handler: str, entry: JournalEntry, error: str) -> None:
         """It asked to be stopped."""
-        del exception  # what the handler says is for people, and says it all
         self._of(handler).failed.inc()
+        self._of(handler).stopped.set(1)
+        if self._health is not None:
+            self._health.handler_halted(handler, f"Handler {handler} has asked to be stopped: {error}")
         self._log.error("handler_disabled", **_facts(handler, entry), error=error)
 
     def filtered(self, handler: str, type_: str, why: str) -> None:

@@ -157,7 +157,9 @@ CATALOGUE: dict[MetricName, Declared] = {
         "gauge", "Runs whose next event waits for another attempt of the handler.", ("handler",)
     ),
     MetricName.HANDLER_STOPPED: Declared(
-        "gauge", "1 while the handler is paused or halted by its dead-letter limit, else 0.", ("handler",)
+        "gauge",
+        "1 while the handler is paused, halted by its dead-letter limit or has asked to be stopped, else 0.",
+        ("handler",),
     ),
     MetricName.HANDLER_OFFSET: Declared(
         "gauge",

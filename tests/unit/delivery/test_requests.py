@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from consumer.plugin import Reject
+from consumer.plugin import Disable, Reject
 from consumer.ports import HandlerOrder
 from tests.unit.delivery.world import Batches, Log, loaded, record, until
 
@@ -295,3 +295,25 @@ async def test_a_replay_of_what_retention_has_removed_ends(world):
         world.store.remove_through(10)
         await world.store.put_order(replay(2, 10))
         await until(lambda: not world.store.orders, 60)
+
+
+async def test_a_handler_that_asked_to_be_stopped_tries_again_after_a_pause(world):
+    gone, log = [True], Log()
+
+    async def handle(event, ctx):
+        if gone:
+            raise Disable("the receiver is gone")
+        log.note(event)
+
+    await world.publish(*(record(n) for n in range(3)))
+    async with world.delivering(loaded(handle)):
+        await until(lambda: world.observer.count("disabled"))
+        await asyncio.sleep(600)
+        assert log.ids == []
+        gone.clear()
+        await world.store.put_order(pause())
+        await until(lambda: world.observer.count("paused"))
+        await world.store.remove_order(pause())
+        await world.settled_through(3)
+    assert log.ids == ["e0", "e1", "e2"]
+    assert world.store.letters == []

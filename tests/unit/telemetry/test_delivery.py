@@ -123,5 +123,5 @@ def test_trouble_with_opening_closing_and_stopping_is_told(world):
 
 def test_a_handler_that_asks_to_be_stopped_is_an_error_without_traceback(world):
     with capture_logs() as lines:
-        world.events.disabled("h", ENTRY, "gone", ValueError("gone"))
+        world.events.disabled("h", ENTRY, "gone")
     assert lines == [{"event": "handler_disabled", "log_level": "error", **FACTS, "error": "gone"}]
