@@ -241,6 +241,8 @@ def _settings(sandbox: Sandbox, folder: Path) -> Settings:
                 "client_secret": known.client_secret,
             },
             "store": {"url": f"sqlite:///{folder / 'demo.db'}"},
+            # The world lives before the first session is open, and its beginning is part of the story.
+            "replay": {"start": "earliest"},
         }
     )
 
