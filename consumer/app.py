@@ -7,6 +7,7 @@ plain arguments and know nothing of settings.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -112,6 +113,7 @@ async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
         async with make_service(
             settings, store, handlers, metrics, health, tenure_events, clock, redactor, backoff=backoff
         ) as service:
+            _collect_less_often()
             retention = RetentionWatch(store, metrics, clock, settings.channels)
             async with LoopWatch(metrics), retention:
                 with _signals(service):
@@ -223,6 +225,17 @@ async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, Sales
 
 
 # ---------------------------------------------------------------- pieces
+
+
+def _collect_less_often() -> None:
+    """Tell the cyclic garbage collector what kind of heap this is.
+
+    Thousands of record states live long and hold no cycles; looking through them again and again, as the default thresholds make it do,
+    costs an eighth of all processor time. What was loaded until now stays for ever and is not looked at any more.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _performer(settings: Settings, rest: RestClient, clock: Clock) -> SalesforceActions:
