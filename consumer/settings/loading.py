@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,7 +16,7 @@ from consumer.errors import Problem, SettingsError
 from consumer.settings.model import Settings
 from consumer.settings.problems import in_our_words
 from consumer.settings.salesforce import salesforce_problems
-from consumer.settings.sources import Layer, merged, read_environment, read_file
+from consumer.settings.sources import CONTAINER_VARIABLE, Layer, merged, read_environment, read_file
 
 __all__ = ["load_settings"]
 
@@ -40,12 +41,25 @@ def load_settings(config: Path | None, environ: Mapping[str, str], *, connects: 
         settings = Settings(**values)
     except ValidationError as error:
         problems += [in_our_words(detail, environment.names) for detail in error.errors(include_url=False)]
+    if environ.get(CONTAINER_VARIABLE) and not _names_store(values):
+        problems.append(Problem("store.url", _NO_DEFAULT_STORE))
     if connects:
         section = values.get("salesforce", {})
         problems += salesforce_problems(section if isinstance(section, Mapping) else {})
     if problems or settings is None:
         raise SettingsError(_one_per_setting(problems))
     return settings
+
+
+_NO_DEFAULT_STORE = (
+    "is needed in a container, whose own disk would lose the replay positions; set it, or CADENCE_STORE__URL, "
+    "to a redis:// server, or to sqlite://// and a file on a mounted volume"
+)
+
+
+def _names_store(values: Mapping[str, Any]) -> bool:
+    store = values.get("store", {})
+    return not isinstance(store, Mapping) or "url" in store
 
 
 def _one_per_setting(problems: list[Problem]) -> list[Problem]:

@@ -33,10 +33,13 @@ from consumer.settings.schema import (
 )
 from consumer.settings.values import may_come_from_file
 
-__all__ = ["CONFIG_VARIABLE", "Layer", "merged", "read_environment", "read_file"]
+__all__ = ["CONFIG_VARIABLE", "CONTAINER_VARIABLE", "Layer", "merged", "read_environment", "read_file"]
 
 CONFIG_VARIABLE = "CADENCE_CONFIG"
 """Names the file where no ``--config`` does."""
+
+CONTAINER_VARIABLE = "CADENCE_CONTAINER"
+"""Set by the image, not a setting: what is not mounted is lost with the container, so ``store.url`` has no default."""
 
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$"
@@ -96,7 +99,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
     """Every ``CADENCE_<SECTION>__<KEY>`` in ``environ``; secret files are relative to the working directory."""
     layer = Layer()
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or not environ[name]:
+        if not name.startswith(PREFIX) or name in (CONFIG_VARIABLE, CONTAINER_VARIABLE) or not environ[name]:
             continue
         path = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
         known = field_at(path)
