@@ -25,6 +25,7 @@ class Witness:
     def __init__(self):
         self.summaries, self.letters, self.refusals, self.stuck, self.lookups = [], [], [], [], []
         self.novel = []
+        self.pending, self.mending_failed, self.unread, self.done = {}, [], [], []
 
     def received(self, channel, changes): ...
     def held(self, changes): ...
@@ -32,6 +33,19 @@ class Witness:
         self.lookups.append(why)
 
     def gap(self, change): ...
+    def reconciling(self, pending):
+        self.pending = dict(pending)
+
+    def reconcile_failing(self, task, why, again_ms):
+        self.mending_failed.append((task, again_ms))
+
+    def reconciled(self, reason, fetched, changed): ...
+    def row_unread(self, entity, record_id, why):
+        self.unread.append((record_id, why))
+
+    def task_done(self, task, report):
+        self.done.append((task, report))
+
     def undocumented(self, entity, novel):
         self.novel += [(entity, *one) for one in novel]
 
@@ -103,7 +117,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def tenure(path, rows=None, **options):
+async def tenure(path, rows=None, fetches=None, **options):
     store = SqliteStore(path)
     await store.open()
     won = await store.acquire("test", 60_000)
@@ -120,14 +134,19 @@ async def tenure(path, rows=None, **options):
         IngestOptions(CHANNELS, **options),
         clock,
         witness,
+        fetches,
     )
     await ingest.prepare()
     loop = asyncio.create_task(ingest.run())
+    mending = None if ingest.reconciler is None else asyncio.create_task(ingest.reconciler.run())
     try:
         rig = Rig(store, ingest, inbox, witness, clock)
         rig.instance = instance
         yield rig
     finally:
+        if mending is not None:
+            mending.cancel()
+            await asyncio.wait({mending})
         ingest.stop()
         await loop
         await ingest.finish()

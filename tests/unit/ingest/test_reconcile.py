@@ -1,0 +1,256 @@
+"""Reconcile tasks on the way through the real ingest, in virtual time: what is fetched when, and what it may not disturb."""
+
+import asyncio
+
+import pytest
+
+from consumer.clock import iso
+from consumer.errors import CadenceError
+from consumer.ingest.reconcile import PAGE
+from consumer.salesforce.rest import Page
+from consumer.state import RecordState
+from consumer.tasks import Task, of_window
+from tests.changes import COMMIT_MS, RUN, RUN_1, RUN_2, RUN_CHANNEL, STEP, STEP_1, USER, message
+from tests.rig import tenure
+
+pytestmark = pytest.mark.looptime
+
+FULL = {"OwnerId": USER, "TargetId": "00QWP0000001AbC2AU"}
+
+
+class Org:
+    """What REST answers with: rows by id, of which each says when it was stamped."""
+
+    def __init__(self):
+        self.rows = {}
+        self.down = False
+        self.server_ms = COMMIT_MS + 3_600_000
+        self.asked = []
+
+    def has(self, record_id, second, **fields):
+        stamp = iso(COMMIT_MS + second * 1_000)
+        self.rows[record_id] = {
+            "Id": record_id,
+            "SystemModstamp": stamp,
+            "LastModifiedDate": stamp,
+            "LastModifiedById": USER,
+            **fields,
+        }
+
+    async def rows_as_of_now(self, entity, ids, fields):
+        self.asked.append(tuple(ids))
+        if self.down:
+            raise CadenceError("REST does not answer")
+        return {one: self.rows[one] for one in ids if one in self.rows}, self.server_ms
+
+    async def page(self, soql):
+        self.asked.append(soql)
+        if self.down:
+            raise CadenceError("REST does not answer")
+        of_runs = f"FROM {RUN} " in soql
+        after = soql.partition("AND Id > '")[2].partition("'")[0]
+        found = sorted(
+            one for one in self.rows if one.startswith("0qB" if of_runs else "8HF") and one > after
+        )
+        return Page([{**self.rows[one], "IsDeleted": False} for one in found[:PAGE]], self.server_ms)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cadence.db"
+
+
+def gap(kind, ids, commit, position=None, entity=RUN):
+    return message(kind, entity, ids, commit=commit, position=position)
+
+
+async def state_of(rig, record_id):
+    found = await rig.store.states([record_id])
+    return RecordState.decode(found[record_id]) if record_id in found else None
+
+
+async def enrolled(rig):
+    await rig.open()
+    fields = {"State": "Running", "LastModifiedDate": iso(COMMIT_MS + 1_000), **FULL}
+    await rig.answer(message("CREATE", RUN, RUN_1, fields, commit=1))
+    await rig.pass_time(1_500)
+
+
+async def test_a_gap_is_fetched_and_what_differs_is_told(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Paused", **FULL)
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
+        await rig.pass_time(3_000)
+        assert await rig.types() == [
+            "run.enrolled",
+            "run.started",
+            "system.gap",
+            "run.paused",
+            "system.repaired",
+        ]
+        journal = await rig.journal()
+        assert journal[3]["origin"] == "gap"
+        assert journal[4]["after"] == {
+            "reason": "gap",
+            "entity": RUN,
+            "fetched": 1,
+            "changed": 1,
+            "events": 1,
+        }
+        assert await rig.store.tasks() == {}
+        assert rig.witness.pending == {}
+
+
+async def test_positions_never_wait_for_rest_that_is_down_for_ten_minutes(path):
+    org = Org()
+    org.down = True
+    org.has(RUN_1, 5, State="Paused", **FULL)
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 5, position=51))
+        await rig.pass_time(2_000)
+        await rig.answer(message("CREATE", RUN, RUN_2, {"State": "Running"}, commit=6, position=61))
+        await rig.pass_time(600_000, every=2_000)
+        assert (await rig.store.channels())[RUN_CHANNEL].position == "61"
+        assert list(await rig.store.tasks()) == [f"gap/{RUN_CHANNEL}/51"]
+        assert 10 < len(rig.witness.mending_failed) < 30, "it asks again, and does not hammer"
+        assert max(wait for _, wait in rig.witness.mending_failed) == 60_000
+        assert "run.paused" not in await rig.types()
+        org.down = False
+        await rig.pass_time(62_000, every=1_000)
+        assert (await rig.types())[-2:] == ["run.paused", "system.repaired"]
+
+
+async def test_a_task_survives_the_tenure_that_began_it(path):
+    org = Org()
+    org.down = True
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
+        await rig.pass_time(2_000)
+    org.down = False
+    org.has(RUN_1, 5, State="Paused", **FULL)
+    async with tenure(path, fetches=org) as rig:
+        await rig.open()
+        await rig.pass_time(3_000)
+        assert (await rig.types())[-2:] == ["run.paused", "system.repaired"]
+
+
+async def test_a_merged_gap_is_one_task_for_all_its_records(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Paused", **FULL)
+    org.has(RUN_2, 5, State="Running", **FULL)
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_UPDATE", [RUN_1, RUN_2], 5))
+        await rig.pass_time(3_000)
+        assert (await rig.types())[2:] == [
+            "system.gap",
+            "run.paused",
+            "run.enrolled",
+            "run.started",
+            "system.repaired",
+        ]
+        assert org.asked == [(RUN_1, RUN_2)]
+
+
+async def test_a_record_that_was_deleted_meanwhile_is_told_as_deleted(path):
+    async with tenure(path, fetches=Org()) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
+        await rig.pass_time(3_000)
+        assert (await rig.types())[-2:] == ["run.deleted", "system.repaired"]
+        assert (await state_of(rig, RUN_1)).is_deleted
+
+
+async def test_a_row_that_is_too_fresh_is_asked_for_again_five_times_at_most(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Paused", **FULL)
+    org.server_ms = COMMIT_MS + 6_000
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
+        await rig.pass_time(4_000)
+        assert "run.paused" not in await rig.types()
+        org.server_ms = COMMIT_MS + 7_000
+        await rig.pass_time(2_000)
+        assert "run.paused" in await rig.types()
+        asked = len(org.asked)
+        org.server_ms = COMMIT_MS + 6_000
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 9))
+        await rig.pass_time(20_000)
+        assert len(org.asked) - asked == 6
+        assert await rig.store.tasks() == {}
+
+
+async def test_a_window_is_read_page_by_page_and_each_page_is_committed_with_the_next(path):
+    org = Org()
+    ids = sorted(f"0qBWP{number:010d}2AA" for number in range(2 * PAGE + 50))
+    for one in ids:
+        org.has(one, 60, State="Running", **FULL)
+    async with tenure(path, fetches=org) as rig:
+        await rig.open()
+        task = of_window("repair", "by hand", RUN, COMMIT_MS, 0)
+        await rig.store.add_task(task.id, task.encode())
+        await rig.pass_time(15_000)
+        assert len([one for one in org.asked if isinstance(one, str)]) == 3
+        types = await rig.types()
+        assert types.count("run.enrolled") == len(ids)
+        assert types[-1] == "system.repaired"
+        (report,) = [event["after"] for event in await rig.journal() if event["type"] == "system.repaired"]
+        assert (report["fetched"], report["changed"]) == (len(ids), len(ids))
+
+
+async def test_a_tenure_that_ends_in_the_middle_of_a_window_goes_on_at_its_page(path):
+    org = Org()
+    ids = sorted(f"0qBWP{number:010d}2AA" for number in range(3 * PAGE))
+    for one in ids:
+        org.has(one, 60, State="Running", **FULL)
+    task = of_window("repair", "by hand", RUN, COMMIT_MS, 0)
+    async with tenure(path, fetches=org) as rig:
+        await rig.open()
+        await rig.store.add_task(task.id, task.encode())
+        async with asyncio.timeout(60):
+            while not (
+                (kept := (await rig.store.tasks()).get(task.id)) and Task.decode(kept).fetched >= PAGE
+            ):
+                await rig.answer()
+                await asyncio.sleep(0.01)
+            org.down = True
+    begun = Task.decode(kept).fetched
+    assert begun < len(ids)
+    org.down, org.asked = False, []
+    async with tenure(path, fetches=org) as rig:
+        await rig.open()
+        await rig.pass_time(5_000)
+        types = await rig.types()
+        assert types.count("run.enrolled") == len(ids)
+        assert await rig.store.tasks() == {}
+
+
+async def test_a_row_that_cannot_be_read_leaves_its_record_as_it_was_and_is_told(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Paused", **FULL)
+    org.rows[RUN_1]["DaisyChainIteration"] = "many"
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
+        await rig.pass_time(3_000)
+        assert (await state_of(rig, RUN_1)).get("State") == "Running"
+        ((record_id, why),) = rig.witness.unread
+        assert record_id == RUN_1
+        assert "DaisyChainIteration" in why
+
+
+async def test_a_step_that_only_a_row_tells_of_belongs_to_its_run(path):
+    org = Org()
+    org.has(STEP_1, 5, State="Active", ActionCadenceTrackerId=RUN_1, StepType="MakeACall")
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_CREATE", STEP_1, 5, entity=STEP))
+        await rig.pass_time(3_000)
+        events = [event for event in await rig.journal() if event["type"].startswith("step.")]
+        assert [event["type"] for event in events] == ["step.created", "step.activated"]
+        assert {event["tracker_id"] for event in events} == {RUN_1}
