@@ -6,7 +6,7 @@
 Every 0.3 to 1 s something breaks: the wire is reset, cut or frozen for a moment, nobody listens, Salesforce forgets the client, disconnects
 it, refuses a handshake or a subscription, answers with some proxy's HTML or with half of its JSON, takes the token back, or signs nobody in.
 Nobody helps. In the end the journal is what an oracle computes from the org's ledger: nothing missing, nothing twice, the order kept. What
-the process occupies is measured all along; its slope after the first quarter must stay below 1 MB an hour (checked from 20 minutes on,
+the process occupies is measured all along; its slope after ten minutes must stay below 1 MB an hour (checked from 20 minutes on,
 because over less a regression says nothing).
 """
 
@@ -36,6 +36,8 @@ QUICK = {
 """With the waits of the command it would spend the storm waiting, which is wise and tests little."""
 MOST_SLOPE_MB_H = 1.0
 LONG_S = 20 * 60
+WARM_UP_S = 10 * 60
+"""Until the caches hold as many records and targets as they may."""
 WEATHER = WeatherOptions(reorder=0.05, swap=0.03, republish=0.03, duplicate=0.05, reorder_ms=(50, 200))
 PROXY_PAGES = (401, 403, 413, 429, 500, 502, 503, 504, 200)
 
@@ -67,8 +69,8 @@ class Storm:
     recovered_s: float = 0.0
 
     def slope_mb_h(self) -> float:
-        """Growth after the first quarter, by linear regression, in MB an hour."""
-        warm = [(at, size) for at, size in self.memory if at >= self.seconds / 4]
+        """Growth after the warm-up, by linear regression, in MB an hour."""
+        warm = [(at, size) for at, size in self.memory if at >= min(self.seconds / 2, WARM_UP_S)]
         slope, _ = statistics.linear_regression([at for at, _ in warm], [size for _, size in warm])
         return slope * 3_600 / 1e6
 
@@ -80,7 +82,7 @@ class Storm:
                     f"{self.seconds:.0f} s, {self.faults.total()} faults, {self.ends.total()} sessions ended, {self.sessions} opened, "
                     f"{self.events} events ({self.excused} told otherwise because late), {self.unready} times not ready, ready {self.recovered_s:.1f} s after the last fault"
                 ),
-                f"memory: {sizes[0]:.1f} MB at first, {sizes[-1]:.1f} MB at last, slope {self.slope_mb_h():+.2f} MB/h after the first quarter",
+                f"memory: {sizes[0]:.1f} MB at first, {sizes[-1]:.1f} MB at last, slope {self.slope_mb_h():+.2f} MB/h after the warm-up",
                 f"faults: {dict(self.faults.most_common())}",
                 f"ends: {dict(self.ends.most_common())}",
             )

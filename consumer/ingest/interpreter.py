@@ -433,6 +433,7 @@ class Interpreter:
                 self._cache[record_id] = None if data is None else RecordState.decode(data)
 
     def _shrink(self) -> None:
-        for cache in (self._cache, self._targets):
-            while len(cache) > self._cache_size:
+        # A target is asked for when a run of it begins, its records with every change.
+        for cache, most in ((self._cache, self._cache_size), (self._targets, self._cache_size // 4)):
+            while len(cache) > most:
                 cache.popitem(last=False)
