@@ -96,10 +96,13 @@ class TcpProxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
+        # What was accepted in this very moment has a task that has not begun, and would never close its socket if it did not.
+        await asyncio.sleep(0)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
             await asyncio.wait(set(self._tasks))
+            await asyncio.sleep(0)
         await self._server.wait_closed()
 
     @property
@@ -162,11 +165,17 @@ class TcpProxy:
         if self._refusing or len(self._connections) >= _MOST_CONNECTIONS:
             _abort(writer)
             return
+        opening = asyncio.create_task(asyncio.open_connection(*self._target, limit=_CHUNK))
         try:
-            server_reader, server_writer = await asyncio.open_connection(*self._target, limit=_CHUNK)
+            server_reader, server_writer = await asyncio.shield(opening)
         except OSError:
             _abort(writer)
             return
+        except asyncio.CancelledError:
+            # A connection that was opened as the proxy was closed is closed with it.
+            with contextlib.suppress(OSError):
+                _abort((await opening)[1])
+            raise
         connection = _Connection(self, (reader, writer), (server_reader, server_writer))
         self._connections.add(connection)
         try:
