@@ -211,6 +211,12 @@ class RecordState:
         after.high = key
         return after
 
+    def with_seen(self, identity: str, commit_ms: int) -> RecordState:
+        """The same, with one more identity."""
+        after = self._copy()
+        after.seen = {**self.seen, identity: commit_ms}
+        return after
+
     def with_fired(self, name: str, due_ms: int) -> RecordState:
         """The same, with a timer that has fired."""
         after = self._copy()

@@ -178,9 +178,14 @@ class Interpreter:
         if channel is not None and commit_ms < channel.birth_ms - BIRTH_SLACK_MS:
             batch.ignored += 1
             return
-        if change.is_gap or change.record_id == EMPTY_ID or is_wildcard(change.record_id):
+        if _is_gap(change):
             header = change.header
             if change.record_id == header.record_ids[0]:  # one event, however many records it is about
+                noted = self._cache.get(_gap_key(change)) or RecordState(header.entity, _gap_key(change))
+                if change.identity in noted.seen:
+                    batch.duplicates += 1
+                    return
+                self._keep(noted.with_seen(change.identity, commit_ms), batch)
                 name = v.SYSTEM_OVERFLOW if header.kind == "GAP_OVERFLOW" else v.SYSTEM_GAP
                 self._append(
                     batch,
@@ -331,6 +336,8 @@ class Interpreter:
         wanted = set()
         for part in parts:
             wanted.add(part.change.record_id)
+            if _is_gap(part.change):
+                wanted.add(_gap_key(part.change))
             tracker_id = part.change.body.get("ActionCadenceTrackerId")
             if isinstance(tracker_id, str):
                 wanted.add(tracker_id)
@@ -368,7 +375,7 @@ class Interpreter:
         runs = set()
         for part in parts:
             change = part.change
-            if change.is_gap or change.record_id == EMPTY_ID or is_wildcard(change.record_id):
+            if _is_gap(change):
                 continue
             if change.header.entity == RUN:
                 runs.add(change.record_id)
@@ -437,3 +444,13 @@ class Interpreter:
         for cache, most in ((self._cache, self._cache_size), (self._targets, self._cache_size // 4)):
             while len(cache) > most:
                 cache.popitem(last=False)
+
+
+def _is_gap(change: Change) -> bool:
+    """Whether it says that something happened, and not what."""
+    return change.is_gap or change.record_id == EMPTY_ID or is_wildcard(change.record_id)
+
+
+def _gap_key(change: Change) -> str:
+    """Where identities of gaps are kept: beside the record's state, which they say nothing about."""
+    return f"gap/{change.record_id}"

@@ -264,3 +264,28 @@ async def test_a_step_that_only_a_row_tells_of_belongs_to_its_run(path):
         events = [event for event in await rig.journal() if event["type"].startswith("step.")]
         assert [event["type"] for event in events] == ["step.created", "step.activated"]
         assert {event["tracker_id"] for event in events} == {RUN_1}
+
+
+@pytest.mark.parametrize("record_ids", [RUN_1, [RUN_1, RUN_2], "000000000000000AAA"])
+async def test_a_gap_that_is_delivered_again_is_journaled_and_fetched_once(path, record_ids):
+    org = Org()
+    org.has(RUN_1, 5, State="Paused", **FULL)
+    kind = "GAP_OVERFLOW" if record_ids == "000000000000000AAA" else "GAP_UPDATE"
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap(kind, record_ids, 5, position=51))
+        while not {"system.repaired", "system.overflow"} & set(await rig.types()):
+            await rig.pass_time(250)
+        asked = len(org.asked)
+        await rig.lose()
+        await rig.open(ActionCadenceTrackerChangeEvent="51")
+        await rig.answer(gap(kind, record_ids, 5, position=51))
+        await rig.pass_time(20_000)
+    async with tenure(path, fetches=org) as rig:
+        await rig.open(ActionCadenceTrackerChangeEvent="51")
+        await rig.answer(gap(kind, record_ids, 5, position=51))
+        await rig.pass_time(20_000)
+        ids = [event["id"] for event in await rig.journal()]
+        assert len(ids) == len(set(ids))
+        assert len(org.asked) == asked
+        assert rig.witness.total("duplicates") == 1
