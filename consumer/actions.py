@@ -15,6 +15,7 @@ broke and nobody knows whether Salesforce performed it; for each of the others t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 
-class ActionInput(BaseModel):
+class ActionInput(BaseModel, ABC):
     """One input of an action; a call takes many of one kind.
 
     Attributes:
@@ -63,9 +64,9 @@ class ActionInput(BaseModel):
     repeatable: ClassVar[bool] = False
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """The id that a person knows it by: the target, the run or the step."""
-        raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
         """As it is sent: Salesforce's names, without what was not given."""

@@ -43,6 +43,8 @@ LEASE_LUA = "consumer/stores/lua/lease.lua"
 PLACE_LUA = "consumer/stores/lua/place.lua"
 
 MUTANTS = (
+    Mutant("a gap that is delivered again is one gap", "consumer/ingest/interpreter.py", "if change.identity in noted.seen:",
+           "if False:", "tests/unit/ingest/test_reconcile.py"),
     # ---- tenure
     Mutant("every commit carries the token (SQLite)", TRANSACTIONS, "lease[0] != commit.token or ", "", STORES),
     Mutant("every commit carries the token (Redis)", COMMIT_LUA, "lease[1] ~= ARGV[1] or ", "", STORES),
