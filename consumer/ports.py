@@ -95,12 +95,10 @@ class Fetched:
     """A page that a reconcile task asked Salesforce for.
 
     Attributes:
-        task: id of the task.
-        page: opaque to everybody but the reconciler: what it read, and the task from there on.
+        page: opaque to everybody but the reconciler and who compares it: what was read, and the task from there on.
         received_ms: monotonic milliseconds.
     """
 
-    task: str
     page: Any
     received_ms: int
 

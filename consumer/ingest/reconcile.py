@@ -171,7 +171,7 @@ class Reconciler:
                 continue
             self._committed.discard(task.id)
             try:
-                await self._inbox.put(Fetched(task.id, page, self._clock.monotonic_ms()))
+                await self._inbox.put(Fetched(page, self._clock.monotonic_ms()))
                 while task.id not in self._committed:
                     self._changed.clear()
                     await self._changed.wait()
