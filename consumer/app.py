@@ -21,11 +21,13 @@ from pydantic import SecretStr
 
 from consumer.clock import Clock, SystemClock
 from consumer.delivery.loading import LoadedHandler, load_handlers
-from consumer.errors import StopService, StoreForeign, StoreUnavailable
+from consumer.errors import SettingsError, StopService, StoreEmpty, StoreForeign, StoreUnavailable
+from consumer.examination import OrgExamination, Tell, examine_store
+from consumer.examination.findings import Fault, failed, fine
 from consumer.ingest.options import IngestOptions
 from consumer.ingest.supervisor import Backoff, SupervisorEvents
 from consumer.lifecycle import Org
-from consumer.ports import Store
+from consumer.ports import SecretStore, Store
 from consumer.salesforce.actions import SalesforceActions
 from consumer.salesforce.auth import (
     ClientCredentials,
@@ -41,25 +43,31 @@ from consumer.salesforce.instance import InstanceName
 from consumer.salesforce.rest import RestClient
 from consumer.salesforce.rotation import KeptRefreshToken
 from consumer.salesforce.session import CometdSource
+from consumer.salesforce.streaming import Limits
 from consumer.service import Service, ServiceOptions
 from consumer.settings import AuthFlow, SalesforceSettings, Settings
+from consumer.standing import read_standing
 from consumer.stores.redis import RedisStore
 from consumer.stores.sqlite import SqliteStore
+from consumer.telemetry.allowances import AllowanceWatch
 from consumer.telemetry.delivery import DeliveryTelemetry
 from consumer.telemetry.events import IngestTelemetry, TenureTelemetry
 from consumer.telemetry.health import COMMIT_MARGIN_MS, Health
 from consumer.telemetry.logging import Redactor, configure_logging
 from consumer.telemetry.metrics import Metrics
+from consumer.telemetry.repeats import Repeats
 from consumer.telemetry.retention import RetentionTelemetry
 from consumer.telemetry.watchdogs import LoopWatch, RetentionWatch
 from consumer.web.server import WebServer
 
-__all__ = ["handlers_of", "make_service", "open_rest", "open_store", "serve"]
+__all__ = ["examine", "handlers_of", "make_service", "open_rest", "open_store", "serve"]
 
 T = TypeVar("T")
 
 EXIT_FINE, EXIT_CUT_SHORT, EXIT_UNAVAILABLE, EXIT_NOT_PERMITTED = 0, 1, 69, 77
 _STORE_AGAIN_MS = 2_000
+_PATIENCE_MS = 15_000
+"""For each answer when a person waits for it."""
 
 
 async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
@@ -95,15 +103,25 @@ async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
         host=settings.http.host,
         port=settings.http.port,
         token=_reveal(settings.http.token),
+        standing=lambda: read_standing(
+            store, settings.channels, settings.enabled_handlers(), clock.wall_ms()
+        ),
     )
     try:
         await web.start()
     except OSError as error:
-        log.error("http_unavailable", host=settings.http.host, port=settings.http.port, why=error.strerror)
+        log.error(
+            "http_unavailable",
+            host=settings.http.host,
+            port=settings.http.port,
+            why=error.strerror,
+            action="set http.host and http.port to an address of this machine that is free, or end what listens there",
+        )
         return EXIT_UNAVAILABLE
     code = EXIT_UNAVAILABLE
     try:
-        tenure_events = TenureTelemetry(metrics, health, clock)
+        repeats = Repeats()
+        tenure_events = TenureTelemetry(metrics, health, clock, repeats)
         log.info(
             "starting",
             store=store.url,
@@ -111,7 +129,16 @@ async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
             http=f"{settings.http.host}:{web.port}",
         )
         async with make_service(
-            settings, store, handlers, metrics, health, tenure_events, clock, redactor, backoff=backoff
+            settings,
+            store,
+            handlers,
+            metrics,
+            health,
+            tenure_events,
+            clock,
+            redactor,
+            backoff=backoff,
+            repeats=repeats,
         ) as service:
             _collect_less_often()
             retention = RetentionWatch(store, metrics, clock, settings.channels)
@@ -143,6 +170,7 @@ async def make_service(
     redactor: Redactor,
     session_events: SupervisorEvents | None = None,
     backoff: Backoff | None = None,
+    repeats: Repeats | None = None,
 ) -> AsyncIterator[Service]:
     """A replica on an opened store; ``session_events`` stands in for the usual telemetry of sessions."""
     tokens = TokenCache(
@@ -154,7 +182,7 @@ async def make_service(
     version = settings.salesforce.api_version
     rest = RestClient(tokens, api_version=version)
     instance = InstanceName(rest, lambda why: log.info("instance_unknown", why=why))
-    ingest_events = IngestTelemetry(metrics, health, clock, settings.channels)
+    ingest_events = IngestTelemetry(metrics, health, clock, settings.channels, repeats)
     service = Service(
         store,
         CometdSource(tokens, clock, api_version=settings.salesforce.api_version),
@@ -168,13 +196,14 @@ async def make_service(
         events=tenure_events,
         ingest_events=ingest_events,
         session_events=session_events or ingest_events,
-        delivery_events=DeliveryTelemetry(metrics, health),
+        delivery_events=DeliveryTelemetry(metrics, health, repeats),
         retention_events=RetentionTelemetry(metrics, health),
         performer=_performer(settings, rest, clock),
         fetches=rest,
     )
     try:
-        yield service
+        async with AllowanceWatch(rest, lambda: health.signed_in, metrics):
+            yield service
     finally:
         await rest.aclose()
 
@@ -222,6 +251,41 @@ async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, Sales
         )
         stack.push_async_callback(rest.aclose)
         yield rest, _performer(settings, rest, clock)
+
+
+async def examine(settings: Settings, tell: Tell, *, signs_in: bool) -> None:
+    """Look whether everything is there that the service needs; changes nothing.
+
+    Args:
+        settings: everything the service would be told.
+        tell: takes each finding as soon as it is known.
+        signs_in: whether the settings say how; without, nothing is asked of Salesforce.
+    """
+    try:
+        names = [handler.name for handler in handlers_of(settings)]
+        tell(fine("handlers", f"{', '.join(names)} can be loaded"))
+    except SettingsError as error:
+        for problem in error.problems:
+            tell(failed("handlers", str(problem), "", Fault.SETTINGS))
+    clock = SystemClock()
+    known = await examine_store(_store(settings, read_only=True), settings.channels, clock, tell)
+    if not signs_in:
+        OrgExamination.not_possible("the settings have to be right first", tell)
+        return
+    salesforce = settings.salesforce
+    tokens = TokenCache(
+        _grant(salesforce, _SecretsWhenNeeded(settings)), TokenEndpoint(clock, timeout_ms=_PATIENCE_MS)
+    )
+    rest = RestClient(tokens, api_version=salesforce.api_version, timeout_ms=_PATIENCE_MS)
+    limits = Limits(handshake_ms=_PATIENCE_MS, subscribe_ms=_PATIENCE_MS)
+    source = CometdSource(tokens, clock, api_version=salesforce.api_version, limits=limits)
+    examination = OrgExamination(
+        tokens, rest, source, clock, flow=salesforce.auth.value, api_version=salesforce.api_version
+    )
+    try:
+        await examination.run(settings.channels, known, tell)
+    finally:
+        await rest.aclose()
 
 
 # ---------------------------------------------------------------- pieces
@@ -285,6 +349,7 @@ def _options(settings: Settings, backoff: Backoff) -> ServiceOptions:
             channels=settings.channels,
             start=settings.replay.start,
             on_expired=settings.replay.on_expired,
+            spend_allocation=settings.replay.spend_allocation,
             lateness_ms=ordering.lateness,
             window=ordering.window,
             max_hold_ms=ordering.max_hold,
@@ -293,9 +358,35 @@ def _options(settings: Settings, backoff: Backoff) -> ServiceOptions:
             max_delay_ms=settings.commit.max_delay,
             hydrate=settings.state.hydrate,
             sweep_ms=settings.repair.sweep or None,
+            snapshot=settings.snapshot.mode,
+            snapshot_emit=settings.snapshot.emit,
+            retention_ms=settings.state.retention or None,
         ),
         backoff=backoff,
     )
+
+
+class _SecretsWhenNeeded:
+    """Kept refresh tokens, for who only looks: a store is written to only with a token that Salesforce has just put in place of another.
+
+    That one must not be lost, and the service finds it there; everything else about the store stays as it is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def secret(self, name: str) -> str | None:
+        """See :class:`consumer.ports.SecretStore`."""
+        try:
+            async with open_store(self._settings) as store:
+                return await store.secret(name)
+        except StoreEmpty:
+            return None
+
+    async def save_secret(self, name: str, value: str) -> None:
+        """See :class:`consumer.ports.SecretStore`."""
+        async with open_store(self._settings, read_only=False) as store:
+            await store.save_secret(name, value)
 
 
 def _ignore(_: str) -> None:
@@ -304,7 +395,7 @@ def _ignore(_: str) -> None:
 
 def _grant(
     salesforce: SalesforceSettings,
-    store: Store | None,
+    store: SecretStore | None,
     store_failing: Callable[[str], None] = _ignore,
     redactor: Redactor | None = None,
 ) -> Grant:

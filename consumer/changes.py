@@ -14,7 +14,8 @@ Source: Change Data Capture Developer Guide, "Change Event Fields" and "Change E
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, NotRequired, get_args
@@ -23,10 +24,11 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
-from consumer.clock import iso, to_ms
+from consumer.clock import iso, ms_of_iso
 from consumer.errors import BadEvent
-from consumer.ids import is_wildcard, to_18
-from consumer.records import ENTITIES, Documented
+from consumer.foreign_json import DEEPEST, is_shallow
+from consumer.ids import EMPTY_ID, is_record_id, is_wildcard, to_18
+from consumer.records import ENTITIES, FILLABLE, Documented
 
 __all__ = ["Change", "Header", "Key", "Novel", "decode", "decode_event", "position_of"]
 
@@ -38,6 +40,9 @@ Novel = tuple[str, str | None]
 
 _YEAR_9999_MS = 253_402_300_799_999
 _INT64 = 2**63 - 1
+_EXACT = 2**53
+"""Up to which every whole number is a float of its own."""
+_CANONICAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z").fullmatch
 
 
 @with_config(ConfigDict(strict=True, extra="ignore"))
@@ -107,6 +112,8 @@ class Header:
         changed: API names of the fields that this change wrote; None for "all of the body" (``CREATE`` and ``UNDELETE``).
         record_ids: the records it is about, once each, 18 characters.
         novel: what the body holds that is not documented: (field, None) for a field, (field, value) for the value of a picklist.
+        is_gap: whether it only says that something happened which the stream does not carry.
+        identity: what makes it this change of its records and no other; survives redelivery under another replay id.
     """
 
     __slots__ = (
@@ -114,6 +121,8 @@ class Header:
         "commit_ms",
         "commit_number",
         "entity",
+        "identity",
+        "is_gap",
         "kind",
         "novel",
         "origin",
@@ -132,6 +141,8 @@ class Header:
         self.commit_number = raw["commitNumber"]
         self.sequence_number = raw["sequenceNumber"]
         self.commit_ms = raw["commitTimestamp"]
+        self.is_gap = self.kind.startswith("GAP_")
+        self.identity = f"{self.transaction}/{self.commit_number}/{self.sequence_number}"
         self.user = raw.get("commitUser") or None
         self.origin = raw.get("changeOrigin") or ""
         changed = raw.get("changedFields")
@@ -151,9 +162,11 @@ class Change:
         body: field values as the event carried them, without header.
         channel: where it arrived.
         position: its replay id, as text.
+        identity: of the header.
+        is_gap: whether it says that something happened, to this record or to nobody knows which, and not what.
     """
 
-    __slots__ = ("body", "channel", "header", "position", "record_id")
+    __slots__ = ("body", "channel", "header", "identity", "is_gap", "position", "record_id")
 
     def __init__(
         self, header: Header, record_id: str, body: dict[str, Any], channel: str, position: str | None
@@ -163,17 +176,8 @@ class Change:
         self.body = body
         self.channel = channel
         self.position = position
-
-    @property
-    def is_gap(self) -> bool:
-        """Whether it only says that something happened which the stream does not carry."""
-        return self.header.kind.startswith("GAP_")
-
-    @property
-    def identity(self) -> str:
-        """What makes it this change of its record and no other; survives redelivery under another replay id."""
-        header = self.header
-        return f"{header.transaction}/{header.commit_number}/{header.sequence_number}"
+        self.identity = header.identity
+        self.is_gap = header.is_gap or record_id == EMPTY_ID or record_id[-1:] == "*"
 
     def __repr__(self) -> str:
         header = self.header
@@ -236,19 +240,20 @@ def decode_event(payload: dict[str, Any], channel: str, position: str | None) ->
     kind = checked["changeType"]
     if kind not in _KINDS:
         raise BadEvent("unknown_change_type", f"changeType {kind[:40]}")
-    body, novel = _body(payload, entity)
+    changed = checked.get("changedFields") if kind == "UPDATE" else None
+    body, novel = _body(payload, entity, changed)
     header = Header(checked, body, novel)
     record_ids = checked["recordIds"]
     if not record_ids:
         raise BadEvent("no_record_ids", "recordIds is empty")
-    if len(record_ids) == 1 and len(record_ids[0]) == 18:
+    if len(record_ids) == 1 and is_record_id(record_ids[0]):
         return [Change(header, record_ids[0], body, channel, position)]
     header.record_ids = tuple(dict.fromkeys(map(_record_id, record_ids)))
     return [Change(header, record_id, body, channel, position) for record_id in header.record_ids]
 
 
 def _record_id(record_id: str) -> str:
-    if len(record_id) == 18 or is_wildcard(record_id):
+    if is_record_id(record_id) or is_wildcard(record_id):
         return record_id
     try:
         return to_18(record_id)
@@ -256,35 +261,54 @@ def _record_id(record_id: str) -> str:
         raise BadEvent("wrong_type", f"ChangeEventHeader: recordIds: {error}") from None
 
 
-def _body(payload: dict[str, Any], entity: str) -> tuple[dict[str, Any], Sequence[Novel]]:
-    """The payload without its header, dates and ids in one form, and what of it is not documented.
+_BESIDE_CHANGED = ("LastModifiedDate", *FILLABLE)
+
+
+def _body(
+    payload: dict[str, Any], entity: str, changed: Sequence[str] | None
+) -> tuple[dict[str, Any], Sequence[Novel]]:
+    """What of the payload says something, dates and ids in one form, and what of that is not documented.
+
+    With ``changed`` these are the fields that were written, and of the others, which enrichment adds and which are about now, those that
+    never change in a record's life. The rest is nobody's business, its types included.
 
     Raises:
         BadEvent: a documented field is not of its type.
     """
     fields = _KNOWN[entity]
     body: dict[str, Any] = {}
-    novel: Sequence[Novel] = ()
-    for name, value in payload.items():
+    novel: list[Novel] = []
+    told: Iterable[tuple[str, Any]] = payload.items()
+    if changed:
+        told = (
+            (name, payload[name]) for name in dict.fromkeys((*changed, *_BESIDE_CHANGED)) if name in payload
+        )
+    for name, value in told:
         known = fields.get(name)
         if known is None:
             if name != "ChangeEventHeader":
+                if isinstance(value, dict | list) and not is_shallow(value):
+                    raise BadEvent("too_deep", f"{name[:80]} is nested more than {DEEPEST} levels deep")
                 body[name] = value
-                novel = (*novel, (name, None))
+                novel.append((name, None))
         elif value is None:
             body[name] = None
         else:
-            if type(value) not in known.types or (type(value) is float and not value.is_integer()):
+            if type(value) not in known.types or (type(value) is float and not _is_whole(value)):
                 raise BadEvent("wrong_type", f"{name} is {_shown(value)}")
             if known.is_date:
                 value = _canonical(name, value)  # noqa: PLW2901 - the same value in its one form
             elif known.values is not None:
                 if value not in known.values:
-                    novel = (*novel, (name, value))
+                    novel.append((name, value))
             elif known.is_id and len(value) == 15:
                 value = _whole(value)  # noqa: PLW2901 - the same id in its one form
             body[name] = value
-    return body, novel
+    return body, tuple(novel)
+
+
+def _is_whole(value: float) -> bool:
+    return value.is_integer() and abs(value) <= _EXACT
 
 
 def _whole(value: str) -> str:
@@ -298,13 +322,13 @@ def _whole(value: str) -> str:
 def _canonical(name: str, value: str) -> str:
     """``2026-01-31T09:30:00.000Z`` whichever way Salesforce wrote it."""
     try:
-        instant = datetime.fromisoformat(value)
-        if len(value) == 24 and value[-1] == "Z":
-            return value
-        return iso(to_ms(instant))
+        instant_ms = ms_of_iso(value)
+        return value if _CANONICAL(value) is not None else iso(instant_ms)
     except (ValueError, OverflowError):
         raise BadEvent("wrong_type", f"{name} is {_shown(value)}, which is no date and time") from None
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:80]
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"  # however large or deep
+    return repr(value[:80] if isinstance(value, str) else value)[:80]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "from_ms", "iso", "to_ms"]
+__all__ = ["Clock", "SystemClock", "from_ms", "iso", "ms_of_date", "ms_of_iso", "to_ms"]
 
 
 class Clock(Protocol):
@@ -47,6 +48,30 @@ def from_ms(ms: int) -> datetime:
 def to_ms(instant: datetime) -> int:
     """Milliseconds since the epoch of an aware datetime."""
     return round(instant.timestamp() * 1000)
+
+
+def ms_of_iso(text: str) -> int:
+    """Milliseconds since the epoch of ISO 8601; without a zone it is UTC, wherever this runs.
+
+    Raises:
+        ValueError: it is none, or an instant that no year up to 9999 holds.
+    """
+    instant = datetime.fromisoformat(text)
+    return to_ms(instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC))
+
+
+def ms_of_date(header: str) -> int:
+    """Milliseconds since the epoch of a date as HTTP headers write it; without a zone it is UTC.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        instant = parsedate_to_datetime(header)
+    except (OverflowError, IndexError, TypeError) as error:
+        # What the standard library says to numbers that fit no date, and to some that are no numbers.
+        raise ValueError(f"{header[:80]!r} is no date") from error
+    return to_ms(instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC))
 
 
 def iso(ms: int) -> str:

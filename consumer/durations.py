@@ -14,9 +14,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-__all__ = ["Milliseconds", "in_words", "parse_ms"]
+__all__ = ["Milliseconds", "as_written", "in_words", "parse_ms", "shown"]
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_MS = 1_000 * 365 * 86_400_000
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _TEXT = re.compile(rf"(?:{_PART.pattern}\s*)+")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -34,7 +35,7 @@ def parse_ms(value: object) -> int:
     if isinstance(value, timedelta):
         return _checked(Decimal(value // timedelta(milliseconds=1)), value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _checked(Decimal(str(value)) * 1_000, value)
+        return _checked(Decimal(value if isinstance(value, int) else str(value)) * 1_000, value)
     if isinstance(value, str):
         text = value.strip()
         if _NUMBER.fullmatch(text):
@@ -49,14 +50,25 @@ def parse_ms(value: object) -> int:
         ):
             return _checked(sum((Decimal(v) * _UNITS[k] for k, v in given.items()), Decimal(0)), value)
     raise ValueError(
-        f'must be a span of time such as "500ms", "1s", "15m", "72h" or a number of seconds, not {value!r}'
+        f'must be a span of time such as "500ms", "1s", "15m", "72h" or a number of seconds, not {shown(value)}'
     )
 
 
 def _checked(ms: Decimal, value: object) -> int:
     if not ms.is_finite() or ms < 0:
-        raise ValueError(f"must not be a negative or endless span of time, as {value!r} is")
+        raise ValueError(f"must not be a negative or endless span of time, as {shown(value)} is")
+    if ms > _LONGEST_MS:
+        raise ValueError(f"must be a span of at most a thousand years, not {shown(value)}")
     return int(ms.to_integral_value())
+
+
+def shown(value: object) -> str:
+    """What somebody wrote, for a message of one line: cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number without end"
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def in_words(ms: int) -> str:
@@ -73,5 +85,13 @@ def in_words(ms: int) -> str:
     return f"{ms // 60_000} min {rest} s" if rest else f"{ms // 60_000} min"
 
 
-Milliseconds = Annotated[int, BeforeValidator(parse_ms)]
+def as_written(ms: int) -> str:
+    """A span as it stands in settings, exact and in the largest unit that it is a whole number of: ``20ms``, ``15s``, ``90d``."""
+    unit, size = next(
+        ((unit, size) for unit, size in reversed(_UNITS.items()) if ms and ms % size == 0), ("s", 1)
+    )
+    return f"{ms // size}{unit}"
+
+
+Milliseconds = Annotated[int, BeforeValidator(parse_ms, json_schema_input_type=str | float)]
 """A settings field that holds a span of time: whole milliseconds, written as :func:`parse_ms` reads it."""

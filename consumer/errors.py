@@ -10,7 +10,9 @@
     ├── AuthenticationFailed no access token could be had
     └── StoreError
         ├── StoreUnavailable the store cannot be reached or cannot write now
+        │   └── StoreEmpty   it can be reached, and nothing was ever written to it
         ├── StoreForeign     the store belongs to another org or to a newer version
+        │   └── StoreDamaged what it holds is not what this service writes
         └── CommitRefused    the lease is lost or the store went back in time: the tenure is over
 
 ``Retry``, ``Reject`` and ``Failed`` (``consumer.plugin``) are words of the plugin API, not faults of the service.
@@ -33,6 +35,8 @@ __all__ = [
     "SessionFault",
     "SettingsError",
     "StopService",
+    "StoreDamaged",
+    "StoreEmpty",
     "StoreError",
     "StoreForeign",
     "StoreUnavailable",
@@ -182,8 +186,29 @@ class StoreUnavailable(StoreError):
         super().__init__(f"store {store} is unavailable: {why}")
 
 
+class StoreEmpty(StoreUnavailable):
+    """It can be reached, and nothing was ever written to it: there is nothing to look at yet."""
+
+
 class StoreForeign(StoreError):
     """The store holds the state of another org, or of a newer format."""
+
+
+class StoreDamaged(StoreForeign):
+    """It holds something that this service never wrote: damaged, or written by something else under the same name.
+
+    Attributes:
+        what: what it should have been, as in ``state of a record``.
+        begins: how it begins.
+    """
+
+    def __init__(self, what: str, data: bytes) -> None:
+        self.what = what
+        self.begins = data[:200]
+        super().__init__(
+            f"the store holds {self.begins!r}, which should be the {what} and is none: it was damaged, or something else writes "
+            "under the same store.prefix; restore it from a backup, or give this service a store of its own"
+        )
 
 
 class CommitRefused(StoreError):

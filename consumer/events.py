@@ -188,10 +188,7 @@ class LifecycleEvent(_Frozen):
         Raises:
             ValueError: it is not a lifecycle event, or of a newer format.
         """
-        value = orjson.loads(data)
-        if not isinstance(value, dict) or value.get("v", FORMAT) > FORMAT:
-            raise ValueError("not a lifecycle event of a format this version reads")
-        return cls.model_validate(value)
+        return cls.model_validate(_object(data))
 
     @classmethod
     def from_journal(cls, data: bytes) -> LifecycleEvent:
@@ -202,15 +199,19 @@ class LifecycleEvent(_Frozen):
         Raises:
             ValueError: it is not a lifecycle event, or of a newer format.
         """
-        value = orjson.loads(data)
-        if not isinstance(value, dict) or value.pop("v", FORMAT) > FORMAT:
-            raise ValueError("not a lifecycle event of a format this version reads")
+        value = _object(data)
         if not _REQUIRED <= value.keys() <= _TOLD.keys():
             return cls.model_validate(value)
         told = {**_TOLD, **value}
-        told["time"] = datetime.fromisoformat(told["time"])
-        told["changed"] = tuple(told["changed"])
-        told["origin"] = Origin(told["origin"])
+        try:
+            told["time"] = datetime.fromisoformat(told["time"])
+            told["changed"] = tuple(told["changed"])
+            told["origin"] = Origin(told["origin"])
+            hash((told["id"], told["type"], told["entity"]))
+        except TypeError as error:
+            raise ValueError(
+                "a lifecycle event with fields of other types than this service writes"
+            ) from error
         event = cls.__new__(cls)
         untyped = {name: raw for name in _TYPED_LATER if (raw := told[name]) is not None}
         for name in untyped:
@@ -282,6 +283,15 @@ class LifecycleEvent(_Frozen):
             if record is not None:
                 value[name] = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return orjson.dumps({"v": FORMAT, **value})
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = orjson.loads(data)
+    if isinstance(value, dict):
+        version = value.pop("v", FORMAT)
+        if isinstance(version, int) and version <= FORMAT:
+            return value
+    raise ValueError("not a lifecycle event of a format this version reads")
 
 
 def _record(entity: str | None, raw: Any) -> Record:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["EMPTY_ID", "as_people_have_it", "is_wildcard", "to_18"]
+__all__ = ["EMPTY_ID", "as_people_have_it", "is_record_id", "is_wildcard", "to_18"]
 
 EMPTY_ID = "000000000000000AAA"
 """Stands in ``recordIds`` of an overflow event, which concerns no single record."""
@@ -56,3 +56,8 @@ def as_people_have_it(text: str) -> str:
 def is_wildcard(record_id: str) -> bool:
     """Whether it stands for all records of an entity (``001*``: type conversion of a custom field with data loss)."""
     return record_id.endswith("*")
+
+
+def is_record_id(text: str) -> bool:
+    """Whether it has the form of an 18-character id."""
+    return len(text) == 18 and text.isascii() and text.isalnum()

@@ -219,11 +219,10 @@ def _put_context(event: dict[str, Any], record: RecordState, run: RecordState | 
                 event[name] = value
                 break
     # As of the commit where the event says it, else as of the look-up: cadences are live in Salesforce, not versioned.
-    _put(
-        event,
-        "cadence_name",
-        record.get("ActionCadenceName") or org.cadence_names.get(event.get("cadence_id", "")),
-    )
+    # Documented of steps alone: of a run nobody has checked what it is.
+    told = record.get("ActionCadenceName")
+    cadence_name = told if isinstance(told, str) else None
+    _put(event, "cadence_name", cadence_name or org.cadence_names.get(event.get("cadence_id", "")))
     if run is not None and (owner := run.get("OwnerId")) is not None:
         event["owner_id"] = owner
     if is_run:

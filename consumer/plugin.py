@@ -171,6 +171,7 @@ class Context:
         attempt: which attempt this is, from 1.
         replayed: whether the event is delivered again because somebody asked for a replay.
         event_id: of the event, None for batches and for ``open``.
+        run: of the event, where it has one; for the log.
         performer: what :attr:`actions` are sent with; None where there is no org to send them to.
         dry_run: whether nothing is to be changed anywhere.
         memory: what :meth:`latest` and :meth:`once` ask; None where there is no store.
@@ -186,6 +187,7 @@ class Context:
         "_log",
         "_memory",
         "_performer",
+        "_run",
         "attempt",
         "dry_run",
         "handler",
@@ -201,6 +203,7 @@ class Context:
         attempt: int = 1,
         replayed: bool = False,
         event_id: str | None = None,
+        run: str | None = None,
         performer: Performer | None = None,
         dry_run: bool = False,
         allow_actions_on_replay: bool = False,
@@ -212,6 +215,7 @@ class Context:
         self._log = log
         self._http = http
         self._event_id = event_id
+        self._run = run
         self._bound: FilteringBoundLogger | None = None
         self.dry_run = dry_run
         self._performer = performer
@@ -221,11 +225,13 @@ class Context:
 
     @property
     def log(self) -> FilteringBoundLogger:
-        """A structlog logger bound to this handler, event and attempt."""
+        """A structlog logger bound to this handler, event, run and attempt."""
         if self._bound is None:  # bound on first use: most attempts log nothing
             facts: dict[str, Any] = {"handler": self.handler}
             if self._event_id is not None:
                 facts.update(event_id=self._event_id, attempt=self.attempt)
+            if self._run is not None:
+                facts["run"] = self._run
             self._bound = self._log.bind(**facts)
         return self._bound
 

@@ -92,10 +92,10 @@ class SessionOpened:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A page that a reconcile task asked Salesforce for.
+    """What was read beside the stream, for a commit: rows that a reconcile task asked Salesforce for, or states that may be forgotten.
 
     Attributes:
-        page: opaque to everybody but the reconciler and who compares it: what was read, and the task from there on.
+        page: opaque to everybody but who read it and who commits it.
         received_ms: monotonic milliseconds.
     """
 
@@ -318,7 +318,7 @@ class Commit:
         token: of the tenure.
         number: 1, 2, 3 … within the tenure.
         org_id: 18 characters; a store that belongs to another org refuses.
-        states: record id to its encoded state.
+        states: record id to its encoded state; None removes it.
         journal: appended in this order.
         channels: channel to what is remembered of it from now on.
         dead_letters: kept by id, so that a repeated one is one.
@@ -331,7 +331,7 @@ class Commit:
     token: str
     number: int
     org_id: str
-    states: dict[str, bytes] = field(default_factory=dict)
+    states: dict[str, bytes | None] = field(default_factory=dict)
     journal: list[JournalRecord] = field(default_factory=list)
     channels: dict[str, ChannelState] = field(default_factory=dict)
     dead_letters: list[IngestDeadLetter] = field(default_factory=list)
@@ -356,6 +356,20 @@ class IngestStore(Protocol):
 
     async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
         """The encoded states of those that are known."""
+        ...
+
+    async def walk(self, cursor: str | None, limit: int) -> tuple[list[tuple[str, bytes]], str | None]:
+        """Some of what :meth:`states` knows, about ``limit`` of it, and where to go on.
+
+        What is there all along is met at least once in a walk from None to None; what comes and goes meanwhile may be met or not.
+
+        Args:
+            cursor: None begins; else what the call before returned, in this or another process.
+            limit: about how many.
+
+        Returns:
+            Key and encoded state of each, and the next cursor; None when the walk is over.
+        """
         ...
 
     async def channels(self) -> dict[str, ChannelState]:
@@ -669,11 +683,15 @@ class StoreSize:
         bytes: of all of it, in the unit of ``limit``: memory of the Redis server, bytes of the SQLite file.
         journal_bytes: of the journal alone, an estimate.
         limit: at which it takes no more; None when there is none that it knows.
+        records: whose state it keeps.
+        disk_free: bytes free on the disk that it writes to itself; None where that is a server's business.
     """
 
     bytes: int
     journal_bytes: int
     limit: int | None = None
+    records: int = 0
+    disk_free: int | None = None
 
 
 class SizeStore(Protocol):
@@ -713,6 +731,16 @@ class Store(
 
     async def warnings(self) -> list[str]:
         """What about its configuration can lose checkpoints, a sentence each with what to change."""
+        ...
+
+    async def write_problems(self) -> list[str]:
+        """Why it would not take a commit now, a sentence each with what to change; writes nothing to find out.
+
+        May be asked before :meth:`open` and after it has failed.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
         ...
 
     async def aclose(self) -> None:

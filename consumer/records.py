@@ -26,6 +26,7 @@ from consumer.step_errors import KINDS
 __all__ = [
     "ENTITIES",
     "FIELDS",
+    "FILLABLE",
     "RUN",
     "STEP",
     "ActionCadenceStepTracker",
@@ -36,6 +37,10 @@ __all__ = [
 
 RUN = "ActionCadenceTracker"
 STEP = "ActionCadenceStepTracker"
+
+
+FILLABLE = ("TargetId", "ActionCadenceId", "ActionCadenceTrackerId", "StepType")
+"""Fields that never change in a record's life, so that an enrichment value, read at delivery time, is right at any time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from consumer.changes import Change, decode_event
-from consumer.clock import iso, to_ms
+from consumer.clock import iso, ms_of_iso, to_ms
+from consumer.errors import BadEvent
 from consumer.lifecycle import Org, tell
 from consumer.records import ENTITIES
 from consumer.state import RecordState
@@ -48,6 +49,8 @@ ROW_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _BESIDE: Final = frozenset({"attributes", "Id", "SystemModstamp", "IsDeleted"})
 
+_NO_NEWS: Final = _DERIVED | _OF_OTHERS | _BESIDE
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -72,13 +75,25 @@ def read_row(entity: str, fields: Mapping[str, Any]) -> Row:
     """A row of an answer.
 
     Raises:
-        BadEvent: a documented field is not of its type.
+        BadEvent: it has no id or no stamp, or a documented field is not of its type.
     """
-    at_ms = to_ms(datetime.fromisoformat(str(fields["SystemModstamp"])))
+    try:
+        at_ms = ms_of_iso(_text(fields["SystemModstamp"]))
+        record_id = _text(fields["Id"])
+    except KeyError as error:
+        raise BadEvent("wrong_type", f"the row has no {error.args[0]}") from None
+    except ValueError as error:
+        raise BadEvent("wrong_type", str(error)[:200]) from None
     body = {name: value for name, value in fields.items() if name not in _BESIDE}
-    (change,) = _as_changes(entity, str(fields["Id"]), at_ms, "CREATE", body)
+    (change,) = _as_changes(entity, record_id, at_ms, "CREATE", body)
     values = {name: value for name, value in change.body.items() if value is not None}
     return Row(entity, change.record_id, at_ms, values, bool(fields.get("IsDeleted")))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("the row's Id or SystemModstamp is no text")  # noqa: TRY004 - a bad row
+    return value
 
 
 def interpret_row(
@@ -94,11 +109,13 @@ def interpret_row(
         origin: where it comes from: ``gap``, ``repair`` or ``snapshot``.
 
     Returns:
-        The record's new state, or None when the row is older than what is known or says nothing new; and the events.
+        The record's new state, or None when the row is older than what is known and adds nothing, or says nothing new; and the events.
     """
     known = record if record is not None else RecordState(row.entity, row.record_id)
     if _is_older(row, known):
-        return None, []
+        # What a row says of fields that no change has told of is right all the same, and no news.
+        is_sparse = known.exists and known.image is None and not known.is_deleted and not row.is_deleted
+        return (known.with_base(row.values, row.at_ms) if is_sparse else None), []
     told = _differs(row, known)
     if told is None and known.row_ms is not None and known.row_ms >= row.at_ms:
         return None, []
@@ -138,7 +155,7 @@ def _differs(row: Row, known: RecordState) -> tuple[str, dict[str, Any]] | None:
     changed = {
         name: row.values.get(name)
         for name in (*row.values, *known.fields)
-        if name not in _DERIVED | _OF_OTHERS
+        if name not in _NO_NEWS
         and row.values.get(name) != known.get(name)
         and (name in known.fields or known.image is not None)
     }

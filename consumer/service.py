@@ -29,8 +29,8 @@ from consumer.ingest.inbox import Inbox, InboxClosed
 from consumer.ingest.lookup import Rows
 from consumer.ingest.observer import IngestEvents
 from consumer.ingest.options import IngestOptions
+from consumer.ingest.pages import Fetches
 from consumer.ingest.pipeline import Ingest, Instance
-from consumer.ingest.reconcile import Fetches
 from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorEvents
 from consumer.lifecycle import Org
 from consumer.ports import Source, Store, Tenure
@@ -49,8 +49,8 @@ class ServiceEvents(Protocol):
         """Another replica holds the lease; repeated at every look."""
         ...
 
-    def won(self, holder: str, until_ms: int | None = None) -> None:
-        """The lease is ours until then (monotonic milliseconds), a tenure begins."""
+    def won(self, holder: str, until_ms: int | None = None, token: str = "") -> None:
+        """The lease is ours until then (monotonic milliseconds), a tenure begins; called where its tasks are started from."""
         ...
 
     def renewed(self, until_ms: int) -> None:
@@ -214,7 +214,7 @@ class Service:
                 tenure = await self._store.acquire(self._options.holder, self._options.lease_ms)
                 if tenure is not None:
                     self._events.store_available()
-                    self._events.won(tenure.holder, until_ms)
+                    self._events.won(tenure.holder, until_ms, tenure.token)
                     return tenure
                 self._events.waiting((await self._store.lease()).holder)
             except StoreUnavailable as error:
@@ -299,9 +299,11 @@ class Service:
             mending = None
             if ingest.reconciler is not None:
                 mending = tasks.create_task(ingest.reconciler.run(), name="reconcile")
+            expiring = tasks.create_task(ingest.expirer.run(), name="expiry")
             trimming = tasks.create_task(self._trim(tenure), name="retention")
             await self._stop.wait()
             trimming.cancel()
+            expiring.cancel()
             if mending is not None:
                 mending.cancel()
             clean = await self._stop_in_order(polling, ingest, ingesting, dispatcher)

@@ -21,11 +21,11 @@ import orjson
 
 from consumer.changes import Change, Key
 from consumer.clock import to_ms
-from consumer.errors import StoreForeign
-from consumer.records import RUN
+from consumer.errors import StoreDamaged, StoreForeign
+from consumer.records import FILLABLE, RUN
 from consumer.transitions import NEW
 
-__all__ = ["IDENTITY_MEMORY_MS", "TRANSITIONAL", "RecordState"]
+__all__ = ["FILLABLE", "IDENTITY_MEMORY_MS", "TRANSITIONAL", "RecordState"]
 
 FORMAT: Final = 2
 """Of the stored form. 1 remembered one due time for each timer, 2 remembers several."""
@@ -38,9 +38,6 @@ TRANSITIONAL: Final = frozenset({"Processing"})
 
 FIRED_MEMORY: Final = 100
 """Due times of one record that are remembered; a due time that is moved more often has a person behind it who knows."""
-
-FILLABLE: Final = ("TargetId", "ActionCadenceId", "ActionCadenceTrackerId", "StepType")
-"""Fields that never change in a record's life, so that an enrichment value, read at delivery time, is right at any time."""
 
 _ENRICHED: Final[Key] = (-1, -1, -1)
 """The key of enrichment values: anything that a change says is newer."""
@@ -65,11 +62,13 @@ class RecordState:
         previous: for a run in a daisy chain: the run before it, where it is known.
         row_ms: ``SystemModstamp``, in milliseconds, of the newest row of it that REST answered with; what was modified by then stands in
             that row, and a change that arrives later with it writes nothing.
+        touched_ms: when it was last heard of, in milliseconds of Salesforce time: the newest commit time or stamp of it and, for a run,
+            of its steps; 0 where an older release wrote the state.
     """
 
     __slots__ = (
         "announced", "deleted", "entity", "fields", "fired", "high", "image", "previous", "record_id", "row_ms",
-        "seen",
+        "seen", "touched_ms",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +84,7 @@ class RecordState:
         fired: dict[str, tuple[int, ...]] | None = None,
         previous: str | None = None,
         row_ms: int | None = None,
+        touched_ms: int = 0,
     ) -> None:
         self.entity = entity
         self.record_id = record_id
@@ -97,6 +97,7 @@ class RecordState:
         self.fired = fired if fired is not None else {}
         self.previous = previous
         self.row_ms = row_ms
+        self.touched_ms = touched_ms
 
     # ------------------------------------------------------------ reading
 
@@ -158,6 +159,7 @@ class RecordState:
         key = max(self.newest, UNWRITTEN)
         after = self._copy()
         after.row_ms = row_ms
+        after.touched_ms = max(self.touched_ms, row_ms)
         after.deleted = (deleted, key)
         if deleted:
             return after
@@ -166,6 +168,23 @@ class RecordState:
         state = values.get("State")
         if state not in TRANSITIONAL:
             after.announced = (state, key)
+        return after
+
+    def with_base(self, values: Mapping[str, Any], row_ms: int) -> RecordState:
+        """The state with what an older row says of everything that no change has written: of a record that was known in part.
+
+        Args:
+            values: field to value, those that are empty left out.
+            row_ms: the row's ``SystemModstamp``.
+        """
+        after = self._copy()
+        after.fields = {name: (value, UNWRITTEN) for name, value in values.items()} | {
+            name: pair for name, pair in self.fields.items() if pair[1] > UNWRITTEN
+        }
+        after.image = UNWRITTEN
+        after.row_ms = row_ms
+        if self.announced is None and values.get("State") not in TRANSITIONAL:
+            after.announced = (values.get("State"), UNWRITTEN)
         return after
 
     def with_change(self, change: Change, key: Key) -> RecordState:
@@ -184,6 +203,7 @@ class RecordState:
             self.fired,
             self.previous,
             self.row_ms,
+            max(self.touched_ms, header.commit_ms),
         )
         kind = header.kind
         if self.covers(change):
@@ -203,18 +223,20 @@ class RecordState:
             after._fill(change.body, header.changed)
         return after
 
-    def with_high(self, key: Key) -> RecordState:
-        """The same, with a greatest key of at least ``key``."""
-        if self.high is not None and self.high >= key:
+    def with_high(self, key: Key, commit_ms: int) -> RecordState:
+        """The same, with a greatest key of at least ``key``, of a change that was committed then."""
+        if self.high is not None and self.high >= key and self.touched_ms >= commit_ms:
             return self
         after = self._copy()
-        after.high = key
+        after.high = key if self.high is None else max(self.high, key)
+        after.touched_ms = max(self.touched_ms, commit_ms)
         return after
 
     def with_seen(self, identity: str, commit_ms: int) -> RecordState:
         """The same, with one more identity."""
         after = self._copy()
         after.seen = {**self.seen, identity: commit_ms}
+        after.touched_ms = max(self.touched_ms, commit_ms)
         return after
 
     def with_fired(self, name: str, due_ms: int) -> RecordState:
@@ -252,6 +274,7 @@ class RecordState:
             self.fired,
             self.previous,
             self.row_ms,
+            self.touched_ms,
         )
 
     def forget_identities(self, before_ms: int) -> None:
@@ -310,6 +333,7 @@ class RecordState:
                 "t": self.fired,
                 "p": self.previous,
                 "w": self.row_ms,
+                "m": self.touched_ms,
             }
         )
 
@@ -319,8 +343,15 @@ class RecordState:
 
         Raises:
             StoreForeign: it is of a format that a newer version wrote.
+            StoreDamaged: it is no stored form.
         """
-        value = orjson.loads(data)
+        try:
+            return cls._of(orjson.loads(data))
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise StoreDamaged("state of a record", data) from error
+
+    @classmethod
+    def _of(cls, value: dict[str, Any]) -> RecordState:
         if value["v"] > FORMAT:
             raise StoreForeign(
                 f"record {value['r']} is stored in format {value['v']}; this version reads up to {FORMAT}: run the newer release"
@@ -337,6 +368,7 @@ class RecordState:
             {name: (due,) if value["v"] == 1 else tuple(due) for name, due in value["t"].items()},
             value["p"],
             value.get("w"),
+            value.get("m", 0),
         )
 
 

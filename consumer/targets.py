@@ -5,22 +5,29 @@ Kept beside the record states, under a key of its own, and written in the same c
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Final
 
 import orjson
 
-from consumer.errors import StoreForeign
+from consumer.errors import StoreDamaged, StoreForeign
 
-__all__ = ["TargetRuns", "key_of"]
+__all__ = ["TargetRuns", "is_target", "key_of"]
 
 FORMAT: Final = 1
+_PREFIX: Final = "target/"
 KEPT: Final = 100
 """Runs of one target that are remembered; the documented longest chain is ten."""
 
 
 def key_of(target_id: str) -> str:
     """The key in the store's states."""
-    return f"target/{target_id}"
+    return f"{_PREFIX}{target_id}"
+
+
+def is_target(key: str) -> bool:
+    """Whether a key of the store's states is one of these."""
+    return key.startswith(_PREFIX)
 
 
 class TargetRuns:
@@ -46,6 +53,11 @@ class TargetRuns:
             return self
         return TargetRuns(self.target_id, (*self.runs, (tracker_id, iteration))[-KEPT:])
 
+    def without_runs(self, tracker_ids: Container[str]) -> TargetRuns | None:
+        """The same, without runs that are forgotten; None when none is left."""
+        left = tuple(each for each in self.runs if each[0] not in tracker_ids)
+        return TargetRuns(self.target_id, left) if left else None
+
     def before(self, iteration: Any) -> str | None:
         """The run that a run with this number in a daisy chain follows: the newest one with the number before it."""
         if not isinstance(iteration, int | float) or iteration <= 1:
@@ -62,10 +74,14 @@ class TargetRuns:
 
         Raises:
             StoreForeign: it is of a format that a newer version wrote.
+            StoreDamaged: it is no stored form.
         """
-        value = orjson.loads(data)
-        if value["v"] > FORMAT:
-            raise StoreForeign(
-                f"target {value['id']} is stored in format {value['v']}; run the newer release"
-            )
-        return cls(value["id"], tuple((run, iteration) for run, iteration in value["runs"]))
+        try:
+            value = orjson.loads(data)
+            if value["v"] > FORMAT:
+                raise StoreForeign(
+                    f"target {value['id']} is stored in format {value['v']}; run the newer release"
+                )
+            return cls(value["id"], tuple((run, iteration) for run, iteration in value["runs"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreDamaged("runs of a target", data) from error

@@ -217,7 +217,8 @@ def _seconds(asked: str | None) -> float | None:
         return min(float(text), LONGEST_ASKED_S)
     try:
         instant = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, IndexError, TypeError):
+        # What the standard library says to numbers that fit no date, and to some that are no numbers.
         return None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)

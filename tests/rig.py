@@ -24,7 +24,8 @@ class Witness:
 
     def __init__(self):
         self.summaries, self.letters, self.refusals, self.stuck, self.lookups = [], [], [], [], []
-        self.novel = []
+        self.novel, self.unknown = [], []
+        self.census, self.expired = {}, 0
         self.pending, self.mending_failed, self.unread, self.done = {}, [], [], []
 
     def received(self, channel, changes): ...
@@ -46,11 +47,20 @@ class Witness:
     def task_done(self, task, report):
         self.done.append((task, report))
 
+    def states_counted(self, records, sizes):
+        self.census = dict(records)
+
+    def states_expired(self, states):
+        self.expired += states
+
     def undocumented(self, entity, novel):
         self.novel += [(entity, *one) for one in novel]
 
     def input_stuck(self, channel, what):
         self.stuck.append(what)
+
+    def allocation_unknown(self, why):
+        self.unknown.append(why)
 
     def input_flows(self, channel):
         self.stuck.clear()
@@ -138,15 +148,17 @@ async def tenure(path, rows=None, fetches=None, **options):
     )
     await ingest.prepare()
     loop = asyncio.create_task(ingest.run())
+    expiring = asyncio.create_task(ingest.expirer.run())
     mending = None if ingest.reconciler is None else asyncio.create_task(ingest.reconciler.run())
     try:
         rig = Rig(store, ingest, inbox, witness, clock)
         rig.instance = instance
         yield rig
     finally:
-        if mending is not None:
-            mending.cancel()
-            await asyncio.wait({mending})
+        for beside in (expiring, mending):
+            if beside is not None:
+                beside.cancel()
+                await asyncio.wait({beside})
         ingest.stop()
         await loop
         await ingest.finish()

@@ -11,25 +11,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from consumer import __version__
 from consumer.cli import (
     actions,
+    channel,
     check,
     checkpoint,
+    config,
     dead_letters,
     demo,
+    doctor,
     handlers,
     repair,
     replay,
     run,
     sandbox,
     state,
+    status,
     tail,
     timeline,
+    top,
+    why,
 )
 from consumer.cli.failures import reported
 
@@ -54,15 +61,36 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Salesforce cadences as lifecycle events. Begin with `cadence-consumer check --config cadence.toml`, "
+    help="Salesforce cadences as lifecycle events. Begin with `cadence-consumer doctor --config cadence.toml`, "
     "then `cadence-consumer run --config cadence.toml`; settings can also come from CADENCE_… variables.",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cadence-consumer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    del version
+
 
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
+app.command("doctor")(doctor.doctor)
+app.command("status")(status.status)
+app.command("top")(top.top)
 app.command("tail")(tail.tail)
 app.command("timeline")(timeline.timeline)
+app.command("why")(why.why)
 app.command("replay")(replay.replay)
 app.command("repair")(repair.repair)
 app.add_typer(state.app, name="state")
@@ -70,6 +98,8 @@ app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(handlers.app, name="handlers")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(actions.app, name="actions")
+app.add_typer(channel.app, name="channel")
+app.add_typer(config.app, name="config")
 app.command("sandbox")(sandbox.sandbox)
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from consumer.cli.options import Config, Json
+from consumer.cli.options import Config, Json, readable_settings
 from consumer.cli.output import json_line, say, table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from consumer.delivery.loading import LoadedHandler
     from consumer.settings import Settings
 
@@ -23,24 +21,25 @@ def check(config: Config = None, json: Json = False) -> None:
     """
     import os
 
-    from consumer.app import handlers_of
+    from consumer.delivery.loading import load_handlers
     from consumer.errors import Problem, SettingsError
-    from consumer.settings import load_settings
+    from consumer.settings import load_settings, readable_handlers
 
     problems: list[Problem] = []
     settings: Settings | None = None
     try:
         settings = load_settings(config, os.environ)
+        handlers = settings.handlers_to_run()
     except SettingsError as error:
         problems += error.problems
-        # Handlers are independent of the rest: their problems are worth knowing in the same attempt, where they can be read.
-        settings = _readable(config)
+        settings = readable_settings(config)
+        handlers = readable_handlers(config, os.environ)
     loaded: list[LoadedHandler] = []
+    try:
+        loaded = load_handlers(handlers)
+    except SettingsError as error:
+        problems += error.problems
     if settings is not None:
-        try:
-            loaded = handlers_of(settings)
-        except SettingsError as error:
-            problems += error.problems
         folder = settings.store.path.parent
         if not settings.store.is_redis and not folder.is_dir():
             problems.append(
@@ -53,18 +52,6 @@ def check(config: Config = None, json: Json = False) -> None:
     else:
         _show(settings, loaded)
     say("settings are fine")
-
-
-def _readable(config: Path | None) -> Settings | None:
-    import os
-
-    from consumer.errors import SettingsError
-    from consumer.settings import load_settings
-
-    try:
-        return load_settings(config, os.environ, connects=False)
-    except SettingsError:
-        return None
 
 
 def _summary(settings: Settings, loaded: list[LoadedHandler]) -> dict[str, Any]:

@@ -181,19 +181,49 @@ def import_(
 
 
 def _exported(file: Path) -> tuple[str | None, dict[str, ChannelState]]:
-    import orjson
-
-    from consumer.ports import ChannelState
-
     try:
-        value = orjson.loads(file.read_bytes())
-        if value["format"] != FORMAT:
-            raise fail(f"{file} is of format {value['format']}; this version reads {FORMAT}")
-        return value["org_id"], {each: ChannelState(**state) for each, state in value["channels"].items()}
+        return read_export(file.read_bytes())
     except OSError as error:
         raise fail(f"{file} cannot be read: {error.strerror}") from None
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise fail(f"{file} is not what checkpoint export writes") from None
+    except ValueError as error:
+        raise fail(f"{file} {error}") from None
+
+
+def read_export(data: bytes) -> tuple[str | None, dict[str, ChannelState]]:
+    """The org's id and the positions in what ``checkpoint export`` wrote.
+
+    Raises:
+        ValueError: it is something else; says what, as the end of a sentence that begins with the file.
+    """
+    import orjson
+    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+    from typing_extensions import TypedDict
+
+    from consumer.foreign_json import in_form
+    from consumer.ports import ChannelState  # noqa: F401 - pydantic reads the annotation
+
+    @with_config(ConfigDict(extra="forbid", strict=True))
+    class Export(TypedDict):
+        format: int
+        org_id: str | None
+        channels: dict[str, ChannelState]
+
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = None
+    number = value.get("format") if isinstance(value, dict) else None
+    if isinstance(number, int) and number != FORMAT:
+        raise ValueError(f"is of format {number}; this version reads {FORMAT}")
+    try:
+        told = in_form(TypeAdapter(Export), data)
+    except ValueError as error:
+        why = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            why = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise ValueError(f"is not what checkpoint export writes ({' '.join(why.split())})") from None
+    return told["org_id"], told["channels"]
 
 
 _Wanted = Callable[

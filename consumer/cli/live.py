@@ -28,7 +28,11 @@ def plain_line(event: LifecycleEvent) -> str:
 
 
 def _cells(event: LifecycleEvent) -> tuple[str, str, str, str]:
-    words = [event.step_title or event.step_type or "", event.reason or "", event.disposition or ""]
+    words = [
+        event.step_title or event.step_type or event.cadence_name or "",
+        event.reason or "",
+        event.disposition or "",
+    ]
     if event.error is not None:
         words.append(event.error.code or event.error.message or "")
     if event.late:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from consumer.ports import Store
     from consumer.settings import Settings
 
-__all__ = ["Config", "Json", "instant_ms", "read_settings", "record_id", "settings_and_store"]
+__all__ = [
+    "Config",
+    "Json",
+    "instant_ms",
+    "read_settings",
+    "readable_settings",
+    "record_id",
+    "settings_and_store",
+]
 
 Config = Annotated[
     Path | None,
@@ -46,6 +54,19 @@ def read_settings(config: Path | None, *, connects: bool = False) -> Settings:
     from consumer.settings import load_settings
 
     return load_settings(config, os.environ, connects=connects)
+
+
+def readable_settings(config: Path | None) -> Settings | None:
+    """What can be used of settings that do not say how to sign in; None when nothing can.
+
+    What does not need Salesforce is worth knowing in the same attempt.
+    """
+    from consumer.errors import SettingsError
+
+    try:
+        return read_settings(config)
+    except SettingsError:
+        return None
 
 
 @asynccontextmanager

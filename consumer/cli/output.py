@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["console", "json_line", "say", "table"]
+__all__ = ["console", "json_line", "say", "table", "table_of"]
 
 PIPE_WIDTH = 240
 """Columns where there is no terminal: nothing is cut off for grep."""
@@ -44,8 +45,8 @@ def console() -> Console:
     )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output; text is shown as it is, whatever brackets are in it."""
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table to be shown; text in it is as it is, whatever brackets are in it."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -55,6 +56,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
+    return shown
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output."""
+    shown = table_of(columns, rows)
     if sys.stdout.isatty():
         console().print(shown)
         return

@@ -69,7 +69,7 @@ async def _repair(config: Path | None, since_ms: int, *, wait: bool, json: bool)
             else:
                 say(
                     f"{report['entity']}: {report['fetched']} rows read, {report['changed']} said something new, "
-                    f"{report['events']} events"
+                    f"{report['deleted']} of them that it is gone, {report['events']} events"
                 )
 
 
@@ -92,19 +92,12 @@ async def _follow(store: Store, tasks: list[Task]) -> None:
             for task in tasks:
                 if task.id in left:
                     known = Task.decode(left[task.id])
-                    bar.update(shown[task.id], completed=_done_of(known), rows=known.fetched)
+                    bar.update(shown[task.id], completed=int((known.done or 0) * 1_000), rows=known.fetched)
                 else:
                     bar.update(shown[task.id], completed=1_000)
             if not left.keys() & shown.keys():
                 return
             await asyncio.sleep(LOOK_S)
-
-
-def _done_of(task: Task) -> int:
-    """Thousandths of its window; rows are not spread evenly, but nothing else is known of what is to come."""
-    if task.after is None or task.until_ms is None or task.since_ms is None or task.until_ms <= task.since_ms:
-        return 0
-    return int((task.after[0] - task.since_ms) / (task.until_ms - task.since_ms) * 1_000)
 
 
 async def _reports(store: Store, wanted: set[str], after: int) -> list[dict[str, Any]]:

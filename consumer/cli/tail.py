@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ LAST = 10
 LOOK_BACK = 100_000
 """Entries searched for the last matching ones; older matches are found with --earliest or --run."""
 WAIT_MS = 1_000
+ORIGINS = ("stream", "snapshot", "gap", "repair", "timer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,55 @@ class _Where:
     count: int | None
     follow: bool
     run: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which entries are shown; None where everything is.
+
+    Attributes:
+        types: event types.
+        run: id of the run.
+        target: id of the prospect.
+        cadences: id and names of one cadence, as somebody may have it, without regard to case.
+        origins: how the event came to be known.
+    """
+
+    types: frozenset[str] | None
+    run: str | None
+    target: str | None
+    cadences: frozenset[str] | None
+    origins: frozenset[str] | None
+
+    def matches(self, entry: JournalEntry) -> bool:
+        if self.types is not None and entry.type not in self.types:
+            return False
+        if self.run not in (None, entry.tracker_id):
+            return False
+        if self.target is None and self.cadences is None and self.origins is None:
+            return True
+        return self._content_matches(entry)
+
+    def _content_matches(self, entry: JournalEntry) -> bool:
+        import orjson
+
+        event = orjson.loads(entry.data)
+        if self.target not in (None, event.get("target_id")):
+            return False
+        if self.origins is not None and event.get("origin", "stream") not in self.origins:
+            return False
+        names = {str(event.get(name, "")).casefold() for name in ("cadence_id", "cadence_name")}
+        return self.cadences is None or bool(self.cadences & names)
+
+
+def _known_types(incomplete: str) -> list[str]:
+    from consumer.vocabulary import ALL_TYPES
+
+    return [name for name in ALL_TYPES if name.startswith(incomplete)]
+
+
+def _known_origins(incomplete: str) -> list[str]:
+    return [name for name in ORIGINS if name.startswith(incomplete)]
 
 
 def tail(
@@ -46,11 +97,29 @@ def tail(
     type_: Annotated[
         list[str] | None,
         typer.Option(
-            "--type", metavar="PATTERN", help="Only these types, as in run.ended.*; may be repeated."
+            "--type",
+            metavar="PATTERN",
+            help="Only these types, as in run.ended.*; may be repeated.",
+            autocompletion=_known_types,
         ),
     ] = None,
     run: Annotated[
         str | None, typer.Option(metavar="ID", help="Only this run (15 or 18 characters, or a URL).")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only runs of this Lead, Contact or person account.")
+    ] = None,
+    cadence: Annotated[
+        str | None,
+        typer.Option(metavar="NAME_OR_ID", help="Only runs of this cadence, by its whole name or its id."),
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help=f"Only what came to be known so ({', '.join(ORIGINS)}); may be repeated.",
+            autocompletion=_known_origins,
+        ),
     ] = None,
     count: Annotated[
         int | None,
@@ -71,16 +140,19 @@ def tail(
     if earliest and from_offset is not None:
         raise fail("--earliest and --from-offset are two beginnings; keep one", ExitCode.USAGE)
     after = 0 if earliest else from_offset - 1 if from_offset is not None else None
-    wanted = _types(type_ or [])
-    where = _Where(after, count, follow, record_id(run) if run else None)
-
-    def matches(entry: JournalEntry) -> bool:
-        return (wanted is None or entry.type in wanted) and where.run in (None, entry.tracker_id)
+    wanted = _Wanted(
+        _types(type_ or []),
+        record_id(run) if run else None,
+        record_id(target) if target else None,
+        _cadences(cadence) if cadence else None,
+        _origins(origin or []),
+    )
+    where = _Where(after, count, follow, wanted.run)
 
     async def print_all() -> None:
         lines = None if json else console()
         async with settings_and_store(config) as (_, store):
-            async for entry in _entries(store, where, matches):
+            async for entry in _entries(store, where, wanted.matches):
                 _print(entry, lines)
 
     try:
@@ -104,6 +176,22 @@ def _types(patterns: list[str]) -> frozenset[str] | None:
             raise fail(f"--type: {pattern} matches no event type{hint}", ExitCode.USAGE)
         selected |= types
     return frozenset(selected) if patterns else None
+
+
+def _cadences(text: str) -> frozenset[str]:
+    from consumer.ids import as_people_have_it
+
+    names = {text.strip()}
+    with suppress(ValueError):  # a name is no id
+        names.add(as_people_have_it(text))
+    return frozenset(name.casefold() for name in names)
+
+
+def _origins(names: list[str]) -> frozenset[str] | None:
+    for name in names:
+        if name not in ORIGINS:
+            raise fail(f"--origin: there is no origin {name}; there are {', '.join(ORIGINS)}", ExitCode.USAGE)
+    return frozenset(names) or None
 
 
 async def _entries(
@@ -165,12 +253,14 @@ def _print(entry: JournalEntry, lines: Console | None) -> None:
         mark for mark, on in (("late", event.late), (event.origin.value, event.origin != "stream")) if on
     ]
     what = event.step_title or event.step_type or event.reason or ""
-    lines.print(
-        Text(f"{entry.offset:>8}  {iso(to_ms(event.time))}  ", style="dim"),
-        Text(f"{event.type:<22}", style=_style(event.type)),
-        Text(f"{event.tracker_id or '-'}  {event.cadence_name or event.cadence_id or '-'}  {what}".rstrip()),
-        Text(" ".join(f"[{mark}]" for mark in marks), style="yellow"),
+    line = Text.assemble(
+        (f"{entry.offset:>8}  {iso(to_ms(event.time))}   ", "dim"),
+        (f"{event.type:<22} ", _style(event.type)),
+        f"{event.tracker_id or '-'}  {event.cadence_name or event.cadence_id or '-'}  {what} ",
+        (" ".join(f"[{mark}]" for mark in marks), "yellow"),
     )
+    line.rstrip()
+    lines.print(line)
 
 
 def _style(event_type: str) -> str:

@@ -102,6 +102,7 @@ class Caller:
             attempt=deliveries[0].attempts,
             replayed=deliveries[0].source.replayed,
             event_id=events[0].id if alone else None,
+            run=events[0].tracker_id if alone else None,
             performer=self._performer,
             memory=self._memory,
             allow_actions_on_replay=self._loaded.spec.allow_actions_on_replay,

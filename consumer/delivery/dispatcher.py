@@ -83,7 +83,7 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._running = False
         self._ended = asyncio.Event()
-        self._reported: dict[str, tuple[int | None, int, int]] = {}
+        self._reported: dict[str, tuple[int | None, int, int, int]] = {}
 
     async def run(self) -> None:
         """Deliver until :meth:`stop`; may be called once.
@@ -143,10 +143,12 @@ class Dispatcher:
                 subscription.asked(requests[subscription.name])
         for subscription in self._subscriptions:
             offset = subscription.saved_offset
-            now = (offset, last, subscription.parked)
+            letters = requests[subscription.name].dead_letters
+            now = (offset, last, subscription.parked, letters)
             if offset is not None and self._reported.get(subscription.name) != now:
                 self._reported[subscription.name] = now
-                self._observer.place(subscription.name, offset, max(0, last - offset), subscription.parked)
+                lag = max(0, last - offset)
+                self._observer.place(subscription.name, offset, lag, subscription.parked, letters)
 
 
 class _Decoder:

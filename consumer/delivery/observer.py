@@ -106,7 +106,7 @@ class DeliveryEvents(Protocol):
         """Retention removed what lay between ``after`` and ``first`` before the handler got there."""
         ...
 
-    def place(self, handler: str, offset: int, lag: int, parked: int) -> None:
+    def place(self, handler: str, offset: int, lag: int, parked: int, dead_letters: int) -> None:
         """Saved: all up to ``offset`` is settled but for ``parked`` runs; ``lag`` is how far the end of the journal is ahead."""
         ...
 

@@ -22,6 +22,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import orjson
 
@@ -285,10 +286,15 @@ class Place:
         if not isinstance(value, dict) or value.get("v") not in (1, FORMAT):
             raise ValueError(f"not a place of format {FORMAT}, which is what this version reads")
         try:
-            settled = [(int(a), int(b)) for a, b in value["settled"]]
-            return cls(int(value["offset"]), settled, window, parked)
+            offset, settled = value["offset"], [(a, b) for a, b in value["settled"]]
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a place of format {FORMAT} without a usable offset or ranges") from error
+            raise ValueError(f"a place of format {FORMAT} without an offset or ranges") from error
+        ends = [offset, *(end for span in settled for end in span)]
+        if not all(type(end) is int and end >= 0 for end in ends):
+            raise ValueError(f"a place of format {FORMAT} whose offset or ranges are no offsets of a journal")
+        if any(a > b for a, b in settled) or any(b >= a for (_, b), (a, _) in pairwise(settled)):
+            raise ValueError(f"a place of format {FORMAT} whose ranges do not ascend")
+        return cls(offset, settled, window, parked)
 
     def _announce(self, offset: int) -> None:
         if offset <= self._highest:

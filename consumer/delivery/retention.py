@@ -128,14 +128,17 @@ class Retention:
         self._growth = Growth()
 
     async def run(self) -> None:
-        """Look every minute, for ever; the first time after a minute, when every handler has had its first place.
+        """Look every minute, for ever; before the first minute is over only measure, for not every handler has its first place yet.
 
         Raises:
             CommitRefused: the tenure is over.
         """
+        with suppress(StoreUnavailable):  # ingest and delivery meet the same and tell
+            first, last = await self._store.bounds()
+            await self._measure(last - first + 1)
         while True:
             await asyncio.sleep(EVERY_MS / 1000)
-            with suppress(StoreUnavailable):  # ingest and delivery meet the same and tell
+            with suppress(StoreUnavailable):
                 await self.look()
 
     async def look(self) -> None:

@@ -58,7 +58,9 @@ class HandlerSpec(BaseModel):
         default=True,
         description="Off: not loaded, keeps its place, and goes on from there when it is on again.",
     )
-    on: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = Field(
+    on: Annotated[
+        tuple[str, ...] | None, BeforeValidator(_listed, json_schema_input_type=str | list[str])
+    ] = Field(
         default=None,
         description="Event types it gets, exact or as patterns (`run.ended.*`); default: what the handler itself says.",
     )
@@ -67,7 +69,9 @@ class HandlerSpec(BaseModel):
         description="Where a new handler begins: `latest` (what comes from now on), `earliest` (all the journal holds), or the time of the "
         "first event it gets (ISO 8601, UTC where it names no zone). Has no effect once the handler has a place.",
     )
-    origins: Annotated[frozenset[Origin], BeforeValidator(_listed)] = Field(
+    origins: Annotated[
+        frozenset[Origin], BeforeValidator(_listed, json_schema_input_type=str | list[str])
+    ] = Field(
         default=frozenset({Origin.STREAM, Origin.GAP, Origin.REPAIR, Origin.TIMER}),
         description="How the events it gets came to be known. Without `snapshot`, because a first snapshot can hold every record there is.",
     )

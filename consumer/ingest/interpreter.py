@@ -8,7 +8,7 @@ cannot change the answer: nobody else can write while this tenure's token is in 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,9 @@ import orjson
 from consumer import targets, tasks, timers
 from consumer import vocabulary as v
 from consumer.changes import Change, Key
+from consumer.expiry import GAP_NOTE, Horizon, may_go
 from consumer.ids import EMPTY_ID, is_wildcard
+from consumer.ingest.cache import RecordCache
 from consumer.ingest.lookup import Lookup
 from consumer.ingest.positions import Entry
 from consumer.lifecycle import Org, interpret, system_event, timer_event
@@ -28,10 +30,12 @@ from consumer.state import IDENTITY_MEMORY_MS, RecordState
 from consumer.targets import TargetRuns
 from consumer.tasks import Task
 
-__all__ = ["Batch", "Interpreter", "Part"]
+__all__ = ["TOLD", "Batch", "Interpreter", "Part", "Unseen"]
 
 BIRTH_SLACK_MS = 60_000
 """Changes committed this long before a channel's birth are history; commit times and server time tick in seconds and lag a little."""
+
+_TARGETS_KEPT = 1_000
 
 
 @dataclass(slots=True)
@@ -55,8 +59,8 @@ class Batch:
 
     Attributes:
         org: where they happened.
-        states: records whose state changed.
-        targets: targets whose list of runs changed.
+        states: records whose state changed; None for those that are forgotten.
+        targets: targets whose list of runs changed; None for those that have none left.
         timers: key to due time in milliseconds, None to remove it.
         journal: lifecycle events, in order.
         events: type to count.
@@ -66,11 +70,12 @@ class Batch:
         newest_commit_ms: greatest commit time among the changes.
         tasks: what has to be asked of Salesforce because of the changes, by id.
         compared: rows that said something that was not known.
+        deleted: of those, how many said that the record is gone.
     """
 
     org: Org
-    states: dict[str, RecordState] = field(default_factory=dict)
-    targets: dict[str, TargetRuns] = field(default_factory=dict)
+    states: dict[str, RecordState | None] = field(default_factory=dict)
+    targets: dict[str, TargetRuns | None] = field(default_factory=dict)
     timers: dict[str, int | None] = field(default_factory=dict)
     journal: list[JournalRecord] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
@@ -80,6 +85,27 @@ class Batch:
     newest_commit_ms: int | None = None
     tasks: dict[str, Task] = field(default_factory=dict)
     compared: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What becomes of a record that only a row tells of.
+
+    Attributes:
+        emit: whether its events are journaled.
+        origin: of these events; None for that of the others.
+        overdue: whether what has been due before the row was read is told as due now.
+        as_tombstone: whether one that is gone is remembered as gone, so that changes which arrive later are late.
+    """
+
+    emit: bool = True
+    origin: str | None = None
+    overdue: bool = True
+    as_tombstone: bool = True
+
+
+TOLD = Unseen()
 
 
 class Interpreter:
@@ -89,11 +115,11 @@ class Interpreter:
         store: where states are loaded from.
         lookup: for what the stream does not say.
         hydrate: whether runs that were never seen are looked up; steps always are, since their run orders them.
-        cache_size: how many records are kept in memory.
+        cache_weight: fields and identities of records that are kept in memory, about 200 bytes each.
     """
 
     def __init__(
-        self, store: IngestStore, lookup: Lookup, *, hydrate: bool = True, cache_size: int = 4_000
+        self, store: IngestStore, lookup: Lookup, *, hydrate: bool = True, cache_weight: int = 100_000
     ) -> None:
         self._store = store
         self._lookup = lookup
@@ -101,8 +127,7 @@ class Interpreter:
         self._targets: OrderedDict[str, TargetRuns] = OrderedDict()
         self._described: dict[str, Mapping[str, Any]] = {}
         """Runs that were looked up and are not listed with their target yet: what the answer said."""
-        self._cache_size = cache_size
-        self._cache: OrderedDict[str, RecordState | None] = OrderedDict()
+        self._cache = RecordCache(cache_weight)
         self._newest_ms = 0
 
     async def interpret(self, parts: Sequence[Part], channels: Mapping[str, ChannelState], org: Org) -> Batch:
@@ -178,7 +203,7 @@ class Interpreter:
         if channel is not None and commit_ms < channel.birth_ms - BIRTH_SLACK_MS:
             batch.ignored += 1
             return
-        if _is_gap(change):
+        if change.is_gap:
             header = change.header
             if change.record_id == header.record_ids[0]:  # one event, however many records it is about
                 noted = self._cache.get(_gap_key(change)) or RecordState(header.entity, _gap_key(change))
@@ -221,12 +246,22 @@ class Interpreter:
             task = tasks.of_gap(change.channel, change.position, header.entity, tuple(header.record_ids))
         batch.tasks[task.id] = task
 
-    async def compare(self, rows: Sequence[Row], origin: str, org: Org) -> Batch:
+    async def compare(
+        self, rows: Sequence[Row], origin: str, org: Org, *, unseen: Unseen = TOLD, server_ms: int = 0
+    ) -> Batch:
         """States and events of rows that REST answered with, against what is known.
+
+        Args:
+            rows: as answered.
+            origin: of the events: ``gap`` or ``repair``.
+            org: for ids and links.
+            unseen: what becomes of records that were never heard of.
+            server_ms: Salesforce's time of the answer.
 
         Raises:
             StoreUnavailable: states could not be loaded; nothing has changed.
         """
+        passing = [row.record_id for row in rows if row.record_id not in self._cache]
         await self._fetch(
             wanted
             for row in rows
@@ -249,17 +284,74 @@ class Interpreter:
             else:
                 run_id = row.values.get("ActionCadenceTrackerId") or self._run_id_of(row.record_id)
                 run = self._cache.get(run_id) if run_id is not None else None
-            state, events = interpret_row(row, record, run, batch.org, origin)
+            is_new = record is None or not record.exists
+            if row.is_deleted and is_new and not unseen.as_tombstone:
+                continue
+            state, events = interpret_row(
+                row, record, run, batch.org, unseen.origin or origin if is_new else origin
+            )
             if state is None:
                 continue
+            if is_new and not unseen.emit:
+                events = []
+            if not unseen.overdue and (record is None or record.image is None):
+                for name, due_ms in timers.timers_of(state).items():
+                    if due_ms <= server_ms:
+                        state = state.with_fired(name, due_ms)
             had = timers.timers_of(record) if record is not None else {}
             self._set_timers(had, state, batch)
             self._keep(state, batch)
             batch.compared += bool(events)
+            batch.deleted += bool(events) and row.is_deleted
             for event in events:
                 self._append(batch, event)
+        for record_id in passing:
+            # A page passes through once: what it is about must not drive out what the stream is about.
+            self._cache.forget(record_id)
         self._shrink()
         return batch
+
+    async def expire(self, keys: Sequence[str], horizon: Horizon, waiting: Container[str], org: Org) -> Batch:
+        """Forget those of ``keys`` that may go by what is known now; not those whose changes are ``waiting`` to be interpreted.
+
+        Read past the cache, which is for records that change.
+
+        Raises:
+            StoreUnavailable: states could not be loaded; nothing has changed.
+        """
+        states = await self._known(keys)
+        runs = await self._known({one for state in states.values() if (one := state.tracker_id) is not None})
+        batch = Batch(org)
+        for key, state in states.items():
+            run = None if state.entity == RUN or state.tracker_id is None else runs.get(state.tracker_id)
+            if key in waiting or state.tracker_id in waiting or not may_go(state, run, horizon):
+                continue
+            batch.states[key] = None
+            for name in timers.timers_of(state):
+                batch.timers[timers.key_of(key, name)] = None
+        gone = {key: state for key, state in states.items() if key in batch.states}
+        target_ids = {state.get("TargetId") for state in gone.values() if state.entity == RUN}
+        await self._fetch_targets(one for one in target_ids if isinstance(one, str))
+        for key in gone:
+            self._cache.forget(key)
+        for target_id in target_ids:
+            listed = self._targets.pop(target_id, None)
+            if listed is not None and any(run in gone for run, _ in listed.runs):
+                batch.targets[target_id] = listed.without_runs(gone)
+        return batch
+
+    async def _known(self, keys: Iterable[str]) -> dict[str, RecordState]:
+        """What is known of each, from the cache or the store; leaves the cache as it is."""
+        wanted = dict.fromkeys(keys)
+        found = await self._store.states([key for key in wanted if key not in self._cache])
+        known = {key: self._cache.get(key) for key in wanted if key in self._cache}
+        known |= {key: RecordState.decode(data) for key, data in found.items()}
+        return {key: state for key, state in known.items() if state is not None}
+
+    @property
+    def newest_ms(self) -> int | None:
+        """The greatest commit time of any change of this tenure; None before the first."""
+        return self._newest_ms or None
 
     def _apply(self, part: Part, record: RecordState | None, batch: Batch) -> None:
         change, key = part.change, part.key
@@ -280,9 +372,9 @@ class Interpreter:
             run = record if is_run else run
         state, events = interpret(change, key, record, run, batch.org, late=late)
         if is_run or tracker_id is None:
-            state = state.with_high(key)
+            state = state.with_high(key, change.header.commit_ms)
         else:
-            self._keep((run or RecordState(RUN, tracker_id)).with_high(key), batch)
+            self._keep((run or RecordState(RUN, tracker_id)).with_high(key, change.header.commit_ms), batch)
         self._set_timers(had, state, batch)
         self._keep(state, batch)
         batch.late += late
@@ -316,8 +408,7 @@ class Interpreter:
 
     def _keep(self, state: RecordState, batch: Batch) -> None:
         state.forget_identities(self._newest_ms - IDENTITY_MEMORY_MS)
-        self._cache[state.record_id] = state
-        self._cache.move_to_end(state.record_id)
+        self._cache.keep(state.record_id, state)
         batch.states[state.record_id] = state
 
     @staticmethod
@@ -336,7 +427,7 @@ class Interpreter:
         wanted = set()
         for part in parts:
             wanted.add(part.change.record_id)
-            if _is_gap(part.change):
+            if part.change.is_gap:
                 wanted.add(_gap_key(part.change))
             tracker_id = part.change.body.get("ActionCadenceTrackerId")
             if isinstance(tracker_id, str):
@@ -361,7 +452,8 @@ class Interpreter:
         steps = [step_id for step_id, is_told in told.items() if not is_told]
         if steps:
             for step_id, row in (await self._lookup.fetch(STEP, steps)).items():
-                self._cache[step_id] = (self._cache.get(step_id) or RecordState(STEP, step_id)).filled(row)
+                step = self._cache.get(step_id) or RecordState(STEP, step_id)
+                self._cache.keep(step_id, step.filled(row))
             await self._fetch(run for one in steps if (run := self._run_id_of(one)) is not None)
         if self._hydrate_runs:
             created = {part.change.record_id for part in parts if part.change.header.changed is None}
@@ -369,13 +461,14 @@ class Interpreter:
             if runs:
                 for run_id, row in (await self._lookup.fetch(RUN, runs)).items():
                     self._described[run_id] = row
-                    self._cache[run_id] = (self._cache.get(run_id) or RecordState(RUN, run_id)).filled(row)
+                    seen = self._cache.get(run_id) or RecordState(RUN, run_id)
+                    self._cache.keep(run_id, seen.filled(row))
 
     def _runs_of(self, parts: Sequence[Part]) -> set[str]:
         runs = set()
         for part in parts:
             change = part.change
-            if _is_gap(change):
+            if change.is_gap:
                 continue
             if change.header.entity == RUN:
                 runs.add(change.record_id)
@@ -430,27 +523,22 @@ class Interpreter:
         missing = []
         for record_id in record_ids:
             if record_id in self._cache:
-                self._cache.move_to_end(record_id)
+                self._cache.touch(record_id)
             else:
                 missing.append(record_id)
         if missing:
             found = await self._store.states(missing)
             for record_id in missing:
                 data = found.get(record_id)
-                self._cache[record_id] = None if data is None else RecordState.decode(data)
+                self._cache.keep(record_id, None if data is None else RecordState.decode(data))
 
     def _shrink(self) -> None:
         # A target is asked for when a run of it begins, its records with every change.
-        for cache, most in ((self._cache, self._cache_size), (self._targets, self._cache_size // 4)):
-            while len(cache) > most:
-                cache.popitem(last=False)
-
-
-def _is_gap(change: Change) -> bool:
-    """Whether it says that something happened, and not what."""
-    return change.is_gap or change.record_id == EMPTY_ID or is_wildcard(change.record_id)
+        self._cache.shrink()
+        while len(self._targets) > _TARGETS_KEPT:
+            self._targets.popitem(last=False)
 
 
 def _gap_key(change: Change) -> str:
     """Where identities of gaps are kept: beside the record's state, which they say nothing about."""
-    return f"gap/{change.record_id}"
+    return f"{GAP_NOTE}{change.record_id}"

@@ -91,7 +91,10 @@ class Lookup:
             self._not_before_ms = self._clock.monotonic_ms() + AGAIN_MS
             self._failed(str(error) or f"no answer within {PATIENCE_MS // 1000} s", len(ids))
             return
+        asked = FIELDS[entity]
         for one in ids:
-            self._answers[one] = found.get(one, {})
+            # Not more than was asked for: an answer has attributes of its own, which are no fields.
+            row = found.get(one, {})
+            self._answers[one] = {name: row[name] for name in asked if name in row}
         while len(self._answers) > REMEMBERED:
             self._answers.popitem(last=False)

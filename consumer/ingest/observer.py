@@ -49,6 +49,10 @@ class IngestEvents(Protocol):
         """An answer could be read again."""
         ...
 
+    def allocation_unknown(self, why: str) -> None:
+        """Everything retained is about to be read, and Salesforce does not say whether the org's delivery allocation bears that."""
+        ...
+
     def lookup_failed(self, why: str, records: int) -> None:
         """Records that were never seen could not be looked up; their changes are interpreted with what is known."""
         ...
@@ -89,6 +93,14 @@ class IngestEvents(Protocol):
 
     def task_done(self, task: str, report: Mapping[str, Any]) -> None:
         """A task is done."""
+        ...
+
+    def states_counted(self, records: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+        """So many states are known, and so many bytes of them, by kind: ``run``, ``step``, ``target``, ``gap``."""
+        ...
+
+    def states_expired(self, states: int) -> None:
+        """So many states were forgotten."""
         ...
 
 

@@ -16,6 +16,7 @@ class IngestOptions:
         channels: every configured channel.
         start: where a channel begins that was never subscribed: ``latest`` or ``earliest``.
         on_expired: what to do when a stored position is refused: ``repair``, ``earliest``, ``latest`` or ``halt``.
+        spend_allocation: ``replay.spend_allocation``: whether everything retained is read even if the org's allocation does not bear it.
         lateness_ms: ``ordering.lateness``.
         window: ``ordering.window``.
         max_hold_ms: ``ordering.max_hold``.
@@ -24,12 +25,16 @@ class IngestOptions:
         max_delay_ms: ``commit.max_delay``.
         max_held: at so many held changes intake pauses.
         sweep_ms: ``repair.sweep``: how often REST is asked what changed; None never.
+        snapshot: ``snapshot.mode``: ``never``, ``initial`` or ``when_needed``.
+        snapshot_emit: ``snapshot.emit``: whether records that only a snapshot tells of are told to handlers.
+        retention_ms: ``state.retention``: how long ended runs and their steps are known; None for ever.
         hydrate: whether runs that were never seen are looked up before their changes are interpreted.
     """
 
     channels: Sequence[str]
     start: str = "latest"
     on_expired: str = "halt"
+    spend_allocation: bool = False
     lateness_ms: int = 1_000
     window: int = 1_000
     max_hold_ms: int = 5_000
@@ -38,4 +43,7 @@ class IngestOptions:
     max_delay_ms: int = 20
     max_held: int = 20_000
     sweep_ms: int | None = None
+    snapshot: str = "never"
+    snapshot_emit: bool = False
+    retention_ms: int | None = None
     hydrate: bool = True

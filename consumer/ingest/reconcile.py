@@ -4,32 +4,25 @@ It fetches, and that is all it does: each page goes into the inbox like an answe
 known and commits it together with the task's next page, and only then the next page is asked for. So a crash anywhere costs one page, REST
 that is down costs time, and no position ever waits for it.
 
-A row is believed once the answer is at least two seconds younger than it, because both clocks tick in seconds; a younger one is asked for
-again, five times at most. A window ends some minutes before the answer's time, so its rows are old enough by themselves.
+A task whose page cannot be had waits, and longer each time; the others go on beside it, so that one object that the user may not see does
+not leave the gaps of the other unmended.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
 
-from consumer.clock import Clock, iso, to_ms
-from consumer.errors import BadEvent, CadenceError
+from consumer.clock import Clock
+from consumer.errors import CadenceError
 from consumer.ingest.inbox import Inbox, InboxClosed
 from consumer.ingest.observer import IngestEvents
+from consumer.ingest.pages import Fetches, Page, Pages
 from consumer.ports import Fetched, IngestStore
-from consumer.rows import ROW_FIELDS, Row, read_row
-from consumer.tasks import LAG_MS, Task
+from consumer.tasks import Task
 
-__all__ = ["Fetches", "Page", "Reconciler"]
+__all__ = ["Reconciler"]
 
-PAGE = 200
-"""Rows of a page: what one commit takes without keeping the stream waiting."""
-BELIEVED_AFTER_MS = 2_000
-MOST_TRIES = 5
 _AGAIN_MS = 1_000
 _FIRST_RETRY_MS = 1_000
 _LONGEST_RETRY_MS = 60_000
@@ -37,59 +30,6 @@ _TURN_MS = 1_000
 """How often it looks whether something is due."""
 _LOOK_EVERY_MS = 10_000
 """How often the store is asked for tasks that people added."""
-
-
-class Rows(Protocol):
-    """Some rows and the time of the answer."""
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """As Salesforce wrote them."""
-        ...
-
-    @property
-    def server_ms(self) -> int:
-        """Salesforce's time, milliseconds."""
-        ...
-
-
-class Fetches(Protocol):
-    """Where rows come from."""
-
-    async def page(self, soql: str) -> Rows:
-        """The first page of a query over live and deleted records.
-
-        Raises:
-            CadenceError: it could not be had.
-        """
-        ...
-
-    async def rows_as_of_now(
-        self, entity: str, ids: Sequence[str], fields: Sequence[str]
-    ) -> tuple[dict[str, dict[str, Any]], int]:
-        """Id to fields of those that exist, and Salesforce's time.
-
-        Raises:
-            CadenceError: they could not be had.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What was fetched, on its way to a commit.
-
-    Attributes:
-        task: from here on; what is fetched next.
-        rows: to be compared with what is known.
-        unread: rows that could not be read: id and why.
-        is_last: whether the task is done with it.
-    """
-
-    task: Task
-    rows: tuple[Row, ...]
-    unread: tuple[tuple[str, str], ...] = ()
-    is_last: bool = False
 
 
 class Reconciler:
@@ -113,7 +53,7 @@ class Reconciler:
         server_ms: Callable[[], int | None],
         observer: IngestEvents,
     ) -> None:
-        self._source = source
+        self._pages = Pages(source, store)
         self._store = store
         self._inbox = inbox
         self._clock = clock
@@ -121,6 +61,11 @@ class Reconciler:
         self._observer = observer
         self._tasks: dict[str, Task] = {}
         self._committed: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, int] = {}
+        """Monotonic milliseconds until which a task whose page could not be had waits."""
+        self._failing: set[str] = set()
+        """Tasks that failed since one last succeeded: the more they are, the less is it the task's own fault."""
         self._changed = asyncio.Event()
         self._looked_ms = clock.monotonic_ms()
 
@@ -134,6 +79,7 @@ class Reconciler:
         for task_id, task in tasks.items():
             if task is None:
                 self._tasks.pop(task_id, None)
+                self._not_before.pop(task_id, None)
             else:
                 self._tasks[task_id] = task
             self._committed.add(task_id)
@@ -143,7 +89,7 @@ class Reconciler:
     def _pending(self) -> Mapping[str, int]:
         counts: dict[str, int] = {}
         for task in self._tasks.values():
-            if task.reason != "sweep" or task.until_ms is not None:
+            if not task.is_waiting:
                 counts[task.reason] = counts.get(task.reason, 0) + 1
         return counts
 
@@ -151,23 +97,23 @@ class Reconciler:
 
     async def run(self) -> None:
         """Fetch page after page until it is cancelled or the inbox is closed."""
-        failures = 0
         while True:
-            task = self._next()
-            if task is None:
+            server_ms = self._server_ms()
+            # Before the first session nobody knows what the stream will tell.
+            task = None if server_ms is None else self._next(server_ms)
+            if task is None or server_ms is None:
                 await self._wait()
                 continue
             try:
-                page = await self._fetch(task)
+                page = await self._pages.next(task, server_ms)
             except CadenceError as error:
-                failures += 1
-                wait_ms = min(_FIRST_RETRY_MS << min(failures - 1, 16), _LONGEST_RETRY_MS)
-                self._observer.reconcile_failing(task.id, str(error), wait_ms)
-                await asyncio.sleep(wait_ms / 1000)
+                await self._failed(task, str(error))
                 continue
-            failures = 0
-            if page is None:
-                await asyncio.sleep(_AGAIN_MS / 1000)
+            self._failures.pop(task.id, None)
+            self._failing.clear()
+            if not isinstance(page, Page):
+                self._tasks[task.id] = page
+                self._not_before[task.id] = self._clock.monotonic_ms() + _AGAIN_MS
                 continue
             self._committed.discard(task.id)
             try:
@@ -178,12 +124,38 @@ class Reconciler:
             except InboxClosed:
                 return
 
-    def _next(self) -> Task | None:
-        now_ms = self._server_ms()
-        if now_ms is None:
-            return None  # no session yet: what Salesforce holds is not what the stream would have told
-        ready = [task for task in self._tasks.values() if task.due_ms <= now_ms]
-        return min(ready, key=lambda task: (task.is_window, task.reason == "sweep", task.id), default=None)
+    async def _failed(self, task: Task, why: str) -> None:
+        """The task waits; when others failed too, it is Salesforce that does not answer, and all wait."""
+        failures = self._failures[task.id] = self._failures.get(task.id, 0) + 1
+        wait_ms = _retry_ms(failures)
+        self._not_before[task.id] = self._clock.monotonic_ms() + wait_ms
+        self._observer.reconcile_failing(task.id, why, wait_ms)
+        self._failing.add(task.id)
+        if len(self._failing) > 1:
+            await asyncio.sleep(_retry_ms(len(self._failing) - 1) / 1000)
+
+    def _next(self, server_ms: int) -> Task | None:
+        """What is due and has not to wait: named records first, then what was lost, then what may have been, then everything.
+
+        What failed comes after what did not, so that it keeps nothing waiting that could be had.
+        """
+        now_ms = self._clock.monotonic_ms()
+        ready = [
+            task
+            for task in self._tasks.values()
+            if task.due_ms <= server_ms and self._not_before.get(task.id, 0) <= now_ms
+        ]
+        return min(
+            ready,
+            key=lambda task: (
+                self._failures.get(task.id, 0),
+                not task.ids,
+                task.reason == "sweep",
+                task.is_snapshot,
+                task.id,
+            ),
+            default=None,
+        )
 
     async def _wait(self) -> None:
         """Until a commit changes tasks, or it is time to look whether somebody added one or a sweep is due."""
@@ -206,62 +178,7 @@ class Reconciler:
         if added:
             self.know(added)
 
-    # ------------------------------------------------------------ pages
 
-    async def _fetch(self, task: Task) -> Page | None:
-        """The next page; None when it is too early to believe anything of it."""
-        return await (self._fetch_window(task) if task.is_window else self._fetch_records(task))
-
-    async def _fetch_records(self, task: Task) -> Page | None:
-        wanted = task.ids[:PAGE]
-        found, server_ms = await self._source.rows_as_of_now(task.entity, wanted, ROW_FIELDS[task.entity])
-        rows, unread = _read(task.entity, found.values())
-        fresh = [row for row in rows if server_ms - row.at_ms < BELIEVED_AFTER_MS]
-        if fresh and task.tries < MOST_TRIES:
-            self._tasks[task.id] = replace(task, tries=task.tries + 1)
-            return None
-        gone = [Row(task.entity, one, server_ms, {}, is_deleted=True) for one in wanted if one not in found]
-        rest = replace(task, ids=task.ids[PAGE:], tries=0)
-        return Page(rest, (*rows, *gone), unread, is_last=not rest.ids)
-
-    async def _fetch_window(self, task: Task) -> Page | None:
-        assert task.since_ms is not None
-        answer = await self._source.page(_query(task))
-        until_ms = task.until_ms if task.until_ms is not None else answer.server_ms - LAG_MS
-        rows, unread = _read(task.entity, answer.records)
-        within = tuple(row for row in rows if row.at_ms <= until_ms)
-        ended = len(answer.records) < PAGE or len(within) < len(rows)
-        rest = replace(task, until_ms=until_ms, after=_last_of(answer.records) or task.after)
-        return Page(rest, within, unread, is_last=ended)
-
-
-def _last_of(records: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:
-    """Where the next page goes on, whether the last row could be read or not."""
-    if not records:
-        return None
-    last = records[-1]
-    return to_ms(datetime.fromisoformat(str(last["SystemModstamp"]))), str(last["Id"])
-
-
-def _query(task: Task) -> str:
-    fields = ", ".join((*ROW_FIELDS[task.entity], "IsDeleted"))
-    if task.after is None:
-        where = f"SystemModstamp >= {iso(task.since_ms or 0)}"
-    else:
-        at = iso(task.after[0])
-        where = f"(SystemModstamp > {at} OR (SystemModstamp = {at} AND Id > '{task.after[1]}'))"
-    if task.until_ms is not None:
-        where += f" AND SystemModstamp <= {iso(task.until_ms)}"
-    return f"SELECT {fields} FROM {task.entity} WHERE {where} ORDER BY SystemModstamp, Id LIMIT {PAGE}"  # noqa: S608 - no input of others
-
-
-def _read(
-    entity: str, records: Iterable[Mapping[str, Any]]
-) -> tuple[tuple[Row, ...], tuple[tuple[str, str], ...]]:
-    rows, unread = [], []
-    for record in records:
-        try:
-            rows.append(read_row(entity, record))
-        except (BadEvent, KeyError, ValueError) as error:
-            unread.append((str(record.get("Id")), str(error)))
-    return tuple(rows), tuple(unread)
+def _retry_ms(failures: int) -> int:
+    """Wait after so many failures in a row, counting from 1."""
+    return min(_FIRST_RETRY_MS << min(failures - 1, 16), _LONGEST_RETRY_MS)

@@ -40,7 +40,11 @@ class ResumePlan(Protocol):
     """Where sessions resume: the part of the tenure that knows positions."""
 
     async def resume(self) -> Mapping[str, str]:
-        """Per channel the replay option: ``-1``, ``-2`` or a replay id. Asked when everything handed over is processed."""
+        """Per channel the replay option: ``-1``, ``-2`` or a replay id. Asked when everything handed over is processed.
+
+        Raises:
+            SessionFault: no session should be opened now.
+        """
         ...
 
     def poll_within_ms(self) -> int | None:
@@ -210,7 +214,11 @@ class Supervisor:
             while True:
                 status.state = State.DRAINING
                 await self._inbox.drained()
-                resume = await self._plan.resume()
+                try:
+                    resume = await self._plan.resume()
+                except SessionFault as refusal:
+                    await self._answer_to(refusal)
+                    continue
                 await self._keep_apart()
                 fault = await self._session(resume)
                 await self._inbox.put(

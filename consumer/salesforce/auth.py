@@ -15,6 +15,7 @@ with every secret of the request struck out.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -23,11 +24,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
-import orjson
 from pydantic import SecretStr
 
 from consumer.clock import Clock
 from consumer.errors import AuthenticationFailed
+from consumer.foreign_json import parsed
 from consumer.ids import to_18
 from consumer.salesforce.reasons import one_line
 
@@ -47,6 +48,7 @@ _JWT_LIFE_S = 180
 
 _LAST_WORD_S = 5
 
+_MOMENT = re.compile(r"[0-9]{1,15}")
 _PERMANENT = frozenset(
     {
         "invalid_grant",
@@ -146,13 +148,10 @@ class TokenEndpoint:
         except (aiohttp.ClientError, OSError) as error:
             detail = one_line(f"{_host(url)}: {str(error) or type(error).__name__}")
             raise AuthenticationFailed("unreachable", detail, permanent=False) from error
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            parsed = None
-        if status == 200 and isinstance(parsed, dict):
-            return parsed
-        raise _refusal(status, parsed, [secret.get_secret_value() for secret in secrets])
+        answer = parsed(body)
+        if status == 200 and isinstance(answer, dict):
+            return answer
+        raise _refusal(status, answer, [secret.get_secret_value() for secret in secrets])
 
 
 class Grant(Protocol):
@@ -427,7 +426,7 @@ def _token(answer: Mapping[str, Any], clock: Clock) -> AccessToken:
         instance_url=instance.rstrip("/"),
         org_id=_id_of(identity[-2] if len(identity) > 1 else None, "id"),
         user_id=_id_of(identity[-1], "id"),
-        issued_at_ms=int(issued) if issued.isdecimal() else clock.wall_ms(),
+        issued_at_ms=int(issued) if _MOMENT.fullmatch(issued) else clock.wall_ms(),
     )
 
 
@@ -442,13 +441,13 @@ def _id_of(value: object, where: str) -> str:
         ) from error
 
 
-def _refusal(status: int, parsed: Any, secrets: Iterable[str]) -> AuthenticationFailed:
-    error = parsed.get("error") if isinstance(parsed, Mapping) else None
+def _refusal(status: int, answer: Any, secrets: Iterable[str]) -> AuthenticationFailed:
+    error = answer.get("error") if isinstance(answer, Mapping) else None
     if not isinstance(error, str):
         return AuthenticationFailed(
             f"http_{status}", "the answer is not one of Salesforce's OAuth service", permanent=False
         )
-    description = str(parsed.get("error_description") or "no description")
+    description = str(answer.get("error_description") or "no description")
     for secret in secrets:
         if secret:
             description = description.replace(secret, "***")

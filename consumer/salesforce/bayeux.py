@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 
-from consumer.clock import to_ms
+from consumer.clock import ms_of_date
 from consumer.errors import EndReason, SessionFault
 from consumer.salesforce.reasons import Stage, answer_reason, one_line, reply_reason
 
@@ -129,7 +128,12 @@ def _match(
 
 def _answers(meta: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     # Salesforce documents a reply with a numeric id to a textual one.
-    return meta["channel"] == request["channel"] and "id" in meta and str(meta["id"]) == str(request["id"])
+    number = meta.get("id")
+    return (
+        meta["channel"] == request["channel"]
+        and isinstance(number, str | int)
+        and str(number) == str(request["id"])
+    )
 
 
 def _may_answer(meta: Mapping[str, Any], request: Mapping[str, Any], *, alone: bool) -> bool:
@@ -159,6 +163,6 @@ def date_ms(header: str | None) -> int | None:
     if header is None:
         return None
     try:
-        return to_ms(parsedate_to_datetime(header))
+        return ms_of_date(header)
     except ValueError:
         return None

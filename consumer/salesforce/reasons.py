@@ -25,6 +25,8 @@ PERMISSION = "permission_denied"
 """Code of the refusals that are about rights, which end the process with another exit code."""
 
 _LONGEST_DETAIL = 300
+_LONGEST_TEXT = 2_000
+"""Of what Salesforce gives as a cause; some patterns take the square of its length."""
 
 
 class Stage(StrEnum):
@@ -145,9 +147,9 @@ def failure_text(message: Mapping[str, Any]) -> str | None:
     cause = ext.get("sfdc") if isinstance(ext, Mapping) else None
     reason = cause.get("failureReason") if isinstance(cause, Mapping) else None
     if isinstance(reason, str) and reason.strip():
-        return reason
+        return reason[:_LONGEST_TEXT]
     error = message.get("error")
-    return error if isinstance(error, str) and error.strip() else None
+    return error[:_LONGEST_TEXT] if isinstance(error, str) and error.strip() else None
 
 
 def reply_reason(
@@ -257,7 +259,7 @@ def http_reason(stage: Stage, status: int, content_type: str, parsed: Any, excer
 
 def _rest_error(message: Mapping[str, Any]) -> str | None:
     code = message.get("errorCode")
-    return f"{code}: {message.get('message', '')}" if isinstance(code, str) else None
+    return f"{code}: {message.get('message', '')}"[:_LONGEST_TEXT] if isinstance(code, str) else None
 
 
 def _object_of(channel: str | None) -> str:

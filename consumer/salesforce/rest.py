@@ -6,6 +6,7 @@ Source: REST API Developer Guide, "Query" and "Status Codes and Error Responses"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +16,18 @@ import aiohttp
 import orjson
 
 from consumer.acting import CLIENT
+from consumer.clock import iso, ms_of_iso
 from consumer.errors import CadenceError
+from consumer.foreign_json import parsed
 from consumer.salesforce.auth import TokenCache
 from consumer.salesforce.bayeux import date_ms
 
 __all__ = ["Page", "RestClient", "RestError", "refusal"]
 
+_MINUTE_MS = 60_000
 _MOST_IDS = 2_000
 """Ids of one request (documented)."""
+_VERSION = re.compile(r"\d+\.\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +94,59 @@ class RestClient:
         records: list[dict[str, Any]] = []
         while path is not None:
             page = await self._ask("GET", path)
-            records += page["records"]
-            path = None if page["done"] else page["nextRecordsUrl"]
+            records += _records("GET /query", page)
+            more = None if page.get("done") else page.get("nextRecordsUrl")
+            if page.get("done") is not True and (not isinstance(more, str) or more == path):
+                raise refusal("GET /query", 200, page)
+            path = more
         return records
+
+    async def count(self, soql: str) -> int:
+        """How many records ``SELECT COUNT() …`` finds; one request.
+
+        Raises:
+            RestError: Salesforce refused, or did not answer.
+            AuthenticationFailed: no token could be had.
+        """
+        answer = await self._ask("GET", f"/services/data/v{self._api_version}/query?q={quote(soql)}")
+        size = answer.get("totalSize") if isinstance(answer, dict) else None
+        if not isinstance(size, int):
+            raise refusal("GET /query", 200, answer)
+        return size
+
+    async def active_runs(self) -> int:
+        """How many runs of the org are active; one request."""
+        return await self.count("SELECT COUNT() FROM ActionCadenceTracker WHERE IsTrackerActive = true")
+
+    async def limits(self) -> dict[str, tuple[int, int]]:
+        """Allocation to what is allowed and what is left of it; one request.
+
+        Raises:
+            RestError: Salesforce refused, or did not answer.
+            AuthenticationFailed: no token could be had.
+        """
+        answer = await self._ask("GET", f"/services/data/v{self._api_version}/limits")
+        return {
+            name: (each["Max"], each["Remaining"])
+            for name, each in (answer.items() if isinstance(answer, dict) else ())
+            if isinstance(each, dict)
+            and isinstance(each.get("Max"), int)
+            and isinstance(each.get("Remaining"), int)
+        }
+
+    async def versions(self) -> list[str]:
+        """The API versions that the org speaks, the oldest first, as in ``66.0``; one request.
+
+        Raises:
+            RestError: Salesforce refused, or did not answer.
+            AuthenticationFailed: no token could be had.
+        """
+        answer = await self._ask("GET", "/services/data/")
+        told = [str(each.get("version")) for each in answer if isinstance(each, dict)]
+        versions = sorted((one for one in told if _VERSION.fullmatch(one)), key=float)
+        if not versions:
+            raise refusal("GET /services/data", 200, answer)
+        return versions
 
     async def rows(self, entity: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Id to fields of those of ``ids`` that exist and may be seen; any number of ids.
@@ -104,8 +159,7 @@ class RestClient:
         for start in range(0, len(ids), _MOST_IDS):
             some = list(ids[start : start + _MOST_IDS])
             path = f"/services/data/v{self._api_version}/composite/sobjects/{entity}"
-            rows = await self._ask("POST", path, {"ids": some, "fields": list(fields)})
-            found.update({one: row for one, row in zip(some, rows, strict=True) if row is not None})
+            found.update(_by_id(some, await self._ask("POST", path, {"ids": some, "fields": list(fields)})))
         return found
 
     async def page(self, soql: str) -> Page:
@@ -117,7 +171,25 @@ class RestClient:
         """
         path = f"/services/data/v{self._api_version}/queryAll?q={quote(soql)}"
         answer, server_ms = await self._ask_and_date("GET", path)
-        return Page(answer["records"], server_ms)
+        return Page(_records("GET /queryAll", answer), server_ms)
+
+    async def deleted(self, entity: str, since_ms: int, until_ms: int) -> list[tuple[int, str]]:
+        """The delete log between two times, ascending: when, in milliseconds, and which record; also of what left the recycle bin.
+
+        Salesforce looks at whole minutes, and so does this: what was deleted up to a minute before or after may be in it.
+        Source: REST API Developer Guide, "Get Deleted"; it reaches back 15 days.
+
+        Raises:
+            RestError: Salesforce refused (``INVALID_REPLICATION_DATE``: longer ago), or did not answer.
+            AuthenticationFailed: no token could be had.
+        """
+        start, end = (quote(iso(at_ms)) for at_ms in (since_ms, until_ms + 2 * _MINUTE_MS))
+        path = f"/services/data/v{self._api_version}/sobjects/{entity}/deleted/?start={start}&end={end}"
+        answer = await self._ask("GET", path)
+        try:
+            return sorted((ms_of_iso(one["deletedDate"]), str(one["id"])) for one in answer["deletedRecords"])
+        except (KeyError, TypeError, ValueError):
+            raise refusal("GET /deleted", 200, answer) from None
 
     async def rows_as_of_now(
         self, entity: str, ids: Sequence[str], fields: Sequence[str]
@@ -131,7 +203,7 @@ class RestClient:
         path = f"/services/data/v{self._api_version}/composite/sobjects/{entity}"
         some = list(ids[:_MOST_IDS])
         rows, server_ms = await self._ask_and_date("POST", path, {"ids": some, "fields": list(fields)})
-        return {one: row for one, row in zip(some, rows, strict=True) if row is not None}, server_ms
+        return _by_id(some, rows), server_ms
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -155,7 +227,7 @@ class RestClient:
         """
         path = f"/services/data/v{self._api_version}{path}"
         reply = await self._authorized("POST", path, payload, client)
-        return reply.status, _parsed(reply.body)
+        return reply.status, parsed(reply.body)
 
     async def _ask_and_date(self, method: str, path: str, payload: Any = None) -> tuple[Any, int]:
         answer, server_ms = await self._ask_whole(method, path, payload)
@@ -170,10 +242,10 @@ class RestClient:
     async def _ask_whole(self, method: str, path: str, payload: Any) -> tuple[Any, int | None]:
         """The answer to a request that is safe to repeat, with Salesforce's time of it."""
         reply = await self._authorized(method, path, payload, CLIENT)
-        parsed = _parsed(reply.body)
-        if reply.status == 200 and isinstance(parsed, dict | list):
-            return parsed, reply.server_ms
-        raise refusal(f"{method} {path.partition('?')[0]}", reply.status, parsed)
+        answer = parsed(reply.body)
+        if reply.status == 200 and isinstance(answer, dict | list):
+            return answer, reply.server_ms
+        raise refusal(f"{method} {path.partition('?')[0]}", reply.status, answer)
 
     async def _authorized(self, method: str, path: str, payload: Any, client: str) -> _Reply:
         """The answer, with a token that has expired renewed once: a request with such a token was not looked at."""
@@ -211,15 +283,15 @@ class RestClient:
             ) from error
 
 
-def refusal(what: str, status: int, parsed: Any) -> RestError:
+def refusal(what: str, status: int, answer: Any) -> RestError:
     """The error in an answer that is not what was asked for.
 
     Args:
         what: the request, for people.
         status: HTTP status.
-        parsed: the body's JSON, or None.
+        answer: the body's JSON, or None.
     """
-    first = parsed[0] if isinstance(parsed, list) and parsed and isinstance(parsed[0], dict) else {}
+    first = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
     return RestError(
         what,
         status,
@@ -230,8 +302,28 @@ def refusal(what: str, status: int, parsed: Any) -> RestError:
     )
 
 
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
+def _records(what: str, answer: Any) -> list[dict[str, Any]]:
+    """The rows of a page.
+
+    Raises:
+        RestError: it is no page.
+    """
+    records = answer.get("records") if isinstance(answer, dict) else None
+    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
+        raise refusal(what, 200, answer)
+    return records
+
+
+def _by_id(ids: Sequence[str], rows: Any) -> dict[str, dict[str, Any]]:
+    """The rows that were found, each under the id that was asked for: there is one for each, or null.
+
+    Raises:
+        RestError: it is something else.
+    """
+    if (
+        not isinstance(rows, list)
+        or len(rows) != len(ids)
+        or not all(isinstance(one, dict | None) for one in rows)
+    ):
+        raise refusal("POST /composite/sobjects", 200, rows)
+    return {one: row for one, row in zip(ids, rows, strict=True) if row is not None}

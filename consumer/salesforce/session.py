@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ class CometdSource:
 
     def session(self, number: int, poll_timeout: Callable[[], int | None]) -> CometdSession:
         """See :meth:`consumer.ports.Source.session`."""
+        # A session that broke leaves its sockets, tasks and tracebacks in cycles, which nobody looks for in a heap of records that live
+        # long (consumer.app). It costs some 10 ms, and sessions end once in hours, or in a storm once in a while.
+        gc.collect()
         return CometdSession(self, number, poll_timeout)
 
 

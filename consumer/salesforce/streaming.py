@@ -39,6 +39,7 @@ from aiosfstream.replay import ReplayMarker, ReplayMarkerStorage
 
 from consumer.clock import Clock
 from consumer.errors import EndReason, SessionFault
+from consumer.foreign_json import parsed
 from consumer.salesforce.auth import AccessToken
 from consumer.salesforce.bayeux import Exchange, date_ms, read_answer
 from consumer.salesforce.reasons import Stage, http_reason, one_line, reply_reason
@@ -321,12 +322,10 @@ class FencedTransport(LongPollingTransport):
         return b"".join(chunks)
 
     def _status_reason(self, stage: Stage, response: aiohttp.ClientResponse, body: bytes) -> EndReason:
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            parsed = None
         text = body[:2_000].decode("utf-8", "replace").replace(self._secret.get_secret_value(), "***")
-        return http_reason(stage, response.status, response.headers.get("Content-Type", ""), parsed, text)
+        return http_reason(
+            stage, response.status, response.headers.get("Content-Type", ""), parsed(body), text
+        )
 
 
 def _require(stage: Stage, reply: Mapping[str, Any]) -> None:

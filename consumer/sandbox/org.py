@@ -75,6 +75,7 @@ class Org:
         self.ids = IdFactory()
         self.records: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in ENTITIES}
         self.on_commit: Callable[[list[ChangeEvent]], None] = lambda _events: None
+        self.purged: set[str] = set()
         self.transactions = 0
         self._random = random.Random(f"org-{seed}")
         self._commit_number = 1_082_985_383_811
@@ -127,6 +128,15 @@ class Org:
         if record is None or record["IsDeleted"]:
             raise UnknownRecord(entity=entity, record_id=record_id)
         return record
+
+    def empty_recycle_bin(self) -> None:
+        """Purge every deleted record: no query finds it any more and nobody brings it back; the delete log remembers."""
+        self.purged |= {
+            record_id
+            for records in self.records.values()
+            for record_id, record in records.items()
+            if record["IsDeleted"]
+        }
 
     @contextmanager
     def on_behalf_of(self, user: str, origin: str) -> Iterator[None]:
@@ -249,7 +259,7 @@ class Transaction:
     def undelete(self, entity: str, record_id: str) -> None:
         """Bring a record back from the recycle bin; raises `UnknownRecord` unless it is there."""
         record = self.org.records[entity].get(record_id)
-        if record is None or not record["IsDeleted"]:
+        if record is None or not record["IsDeleted"] or record_id in self.org.purged:
             raise UnknownRecord(entity=entity, record_id=record_id)
         self._touch(entity, record_id, "UNDELETE").kind = "UNDELETE"
         record["IsDeleted"] = False

@@ -8,8 +8,10 @@ the org's records, so another resource is another method and a route.
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import orjson
@@ -19,11 +21,12 @@ from consumer.sandbox.breakage import Handler, json_response
 from consumer.sandbox.ids import to_18
 from consumer.sandbox.org import Org
 from consumer.sandbox.schema import ENTITIES, rest_value
-from consumer.sandbox.soql import QueryRefused, parse
+from consumer.sandbox.soql import Query, QueryRefused, id_order, parse
 
 _VERSIONS: Final = tuple(f"{major}.0" for major in range(45, 68))
 _MOST_IDS: Final = 2_000
 _LONGEST_URL: Final = 16_384
+_LAST: Final = "\uffff"
 _LOCATORS_KEPT: Final = 64
 _NOT_FOUND: Final = "The requested resource does not exist"
 
@@ -40,7 +43,7 @@ class Refused(Exception):
 
 
 class Rest:
-    """`/services/data/…` over the org's records; `batch_size` is the most rows of a page."""
+    """`/services/data/…` over the org's records; `batch_size` is the most rows of a page, `answer_ms` how long an answer takes."""
 
     def __init__(
         self,
@@ -49,12 +52,15 @@ class Rest:
         user_of: Callable[[str], str | None],
         batch_size: int = 2_000,
         daily_requests: int = 100_000,
+        answer_ms: int = 0,
     ) -> None:
         self._org = org
         self._user_of = user_of
         self._batch_size = batch_size
         self._daily_requests = daily_requests
+        self._answer_ms = answer_ms
         self._locators: OrderedDict[str, tuple[str, tuple[str, ...], list[dict[str, Any]]]] = OrderedDict()
+        self._ids: dict[str, tuple[tuple[int, str | None] | None, list[tuple[str, str]]]] = {}
         self.requests = 0
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -86,6 +92,8 @@ class Rest:
             except QueryRefused as refused:
                 body = [{"message": refused.message, "errorCode": refused.code}]
                 response = json_response(orjson.dumps(body), status=400)
+            if self._answer_ms:
+                await asyncio.sleep(self._answer_ms / 1000)
             response.headers["Sforce-Limit-Info"] = f"api-usage={self.requests}/{self._daily_requests}"
             return response
 
@@ -126,13 +134,32 @@ class Rest:
             raise Refused(400, "MALFORMED_QUERY", "A query string has to be specified")
         query = parse(text)
         records = self._org.records[query.entity].values()
-        visible = (record for record in records if deleted or not record["IsDeleted"])
+        purged = self._org.purged
+        visible = (
+            record
+            for record in records
+            if not record["IsDeleted"] or (deleted and record["Id"] not in purged)
+        )
         rows = query.run(visible, self._org.clock())
         if not query.fields:
             return json_response(orjson.dumps({"totalSize": len(rows), "done": True, "records": []}))
         # A later page shows the record as it was when the query ran.
         snapshot = rows if len(rows) <= self._page_size(request) else [dict(row) for row in rows]
         return self._page(request, query.entity, query.fields, snapshot, 0, None)
+
+    def _among(self, query: Query) -> Iterable[dict[str, Any]]:
+        """The records that a query has to look at; in the order of their ids, from where it begins, when that is what it asks for."""
+        records = self._org.records[query.entity]
+        if not query.is_by_id:
+            return records.values()
+        # Records are only ever added at the end or taken from it again, so this tells whether the index still holds.
+        state = (len(records), next(reversed(records), None))
+        known, index = self._ids.get(query.entity, (None, []))
+        if known != state:
+            index = sorted((id_order(one), one) for one in records)
+            self._ids[query.entity] = (state, index)
+        first = 0 if query.id_after is None else bisect_right(index, (id_order(query.id_after), _LAST))
+        return (records[index[at][1]] for at in range(first, len(index)))
 
     async def query_more(self, request: web.Request) -> web.StreamResponse:
         """GET `/query/<locator>-<offset>`: the next page."""

@@ -60,6 +60,7 @@ class SandboxOptions:
         custom_channels: entities by channel name (`/data/<Name>__chn`).
         query_batch_size: most rows of a query page.
         daily_requests: REST requests that are allowed.
+        rest_ms: how long REST takes to answer.
         daily_deliveries: events to subscribers that are allowed within 24 hours of org time (documented: 50,000 in the larger editions).
         tls: serve HTTPS with this context.
     """
@@ -74,6 +75,7 @@ class SandboxOptions:
     custom_channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     query_batch_size: int = 2_000
     daily_requests: int = 100_000
+    rest_ms: int = 0
     daily_deliveries: int = 50_000_000
     cadences: tuple[CadencePlan, ...] = BUILT_IN
     tls: ssl.SSLContext | None = None
@@ -124,6 +126,7 @@ class Sandbox:
             user_of=self.oauth.user_of,
             batch_size=self.options.query_batch_size,
             daily_requests=self.options.daily_requests,
+            answer_ms=self.options.rest_ms,
         )
         self.replication = Replication(self.org, self.rest, self.deliveries)
         self.actions = Actions(self.world, self.options.actions, user_of=self.oauth.user_of)

@@ -219,7 +219,9 @@ class World(Engagement):
 
     def _delete_or_restore(self) -> None:
         if self._deleted and self._dice.random() < 0.5:
-            self._ended.append(self.undelete(self._deleted.pop()))
+            run = self._deleted.pop()
+            if run not in self.org.purged:
+                self._ended.append(self.undelete(run))
             return
         run = self._ended.pop(self._dice.randrange(len(self._ended)))
         if not self.org.records[TRACKER][run]["IsDeleted"]:

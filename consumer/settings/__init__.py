@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from consumer.settings.loading import load_settings
+from consumer.settings.loading import load_settings, readable_handlers
 from consumer.settings.model import (
     ActionsSettings,
     CommitSettings,
@@ -35,4 +35,5 @@ __all__ = [
     "ShutdownSettings",
     "StoreSettings",
     "load_settings",
+    "readable_handlers",
 ]

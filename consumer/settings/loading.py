@@ -7,18 +7,27 @@ So reading, typing and the rules between fields all add to one list, and a setti
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from consumer.delivery.spec import HandlerSpec
 from consumer.errors import Problem, SettingsError
 from consumer.settings.model import Settings
 from consumer.settings.problems import in_our_words
 from consumer.settings.salesforce import salesforce_problems
-from consumer.settings.sources import CONTAINER_VARIABLE, Layer, merged, read_environment, read_file
+from consumer.settings.sources import (
+    CONFIG_OPTION,
+    CONTAINER_VARIABLE,
+    Layer,
+    merged,
+    read_environment,
+    read_file,
+)
 
-__all__ = ["load_settings"]
+__all__ = ["load_settings", "readable_handlers"]
 
 
 def load_settings(config: Path | None, environ: Mapping[str, str], *, connects: bool = True) -> Settings:
@@ -41,14 +50,30 @@ def load_settings(config: Path | None, environ: Mapping[str, str], *, connects: 
         settings = Settings(**values)
     except ValidationError as error:
         problems += [in_our_words(detail, environment.names) for detail in error.errors(include_url=False)]
-    if environ.get(CONTAINER_VARIABLE) and not _names_store(values):
+    # What may stand in a file that cannot be read is not missing.
+    is_read = not any(problem.setting == CONFIG_OPTION for problem in file.problems)
+    if is_read and environ.get(CONTAINER_VARIABLE) and not _names_store(values):
         problems.append(Problem("store.url", _NO_DEFAULT_STORE))
-    if connects:
+    if is_read and connects:
         section = values.get("salesforce", {})
         problems += salesforce_problems(section if isinstance(section, Mapping) else {})
     if problems or settings is None:
         raise SettingsError(_one_per_setting(problems))
     return settings
+
+
+def readable_handlers(config: Path | None, environ: Mapping[str, str]) -> dict[str, HandlerSpec]:
+    """Those handlers of which the section can be read, whatever else is wrong with the settings.
+
+    Whether they can be loaded does not depend on the rest, and is worth knowing in the same attempt.
+    """
+    file = read_file(config) if config is not None else Layer()
+    sections = merged(file.values, read_environment(environ).values).get("handlers", {})
+    found: dict[str, HandlerSpec] = {}
+    for name, section in sections.items() if isinstance(sections, Mapping) else ():
+        with suppress(ValidationError):
+            found[name] = HandlerSpec.model_validate(section)
+    return found
 
 
 _NO_DEFAULT_STORE = (

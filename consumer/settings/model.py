@@ -10,15 +10,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consumer.delivery.spec import HandlerSpec
 from consumer.durations import Milliseconds, in_words
 from consumer.settings.salesforce import SalesforceSettings
 from consumer.settings.values import FromFile, Secret, Section, misfit
+from consumer.state import IDENTITY_MEMORY_MS
 
 __all__ = [
     "ActionsSettings",
@@ -39,6 +40,9 @@ __all__ = [
 
 
 _CHANNEL = re.compile(r"/data/(ChangeEvents|\w+ChangeEvent|\w+__chn)")
+
+
+_PASSWORD_IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
 
 
 def _channels(channels: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,7 +87,8 @@ def _store_url(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """``url`` as it may be shown."""
+    """``url`` as it may be shown. Redis takes the password in the query, too."""
+    url = _PASSWORD_IN_QUERY.sub(r"\1***", url)
     parts = urlsplit(url)
     if parts.password is None:
         return url
@@ -142,6 +147,11 @@ class ReplaySettings(Section):
         "re-read everything it retains, latest goes on from now; each journals a system.gap unless nothing was missed, and asks REST for "
         "everything that was changed since the last poll that missed nothing. halt waits for a person.",
     )
+    spend_allocation: bool = Field(
+        default=False,
+        description="Read everything that Salesforce retains even when that would use up what is left of the org's delivery allocation "
+        "(default false: it waits until enough is free, and is not ready).",
+    )
 
 
 class OrderingSettings(Section):
@@ -191,6 +201,22 @@ class RepairSettings(Section):
     )
 
 
+class SnapshotSettings(Section):
+    """``snapshot``: reading everything that Salesforce holds, beside the stream."""
+
+    mode: Literal["never", "initial", "when_needed"] = Field(
+        default="never",
+        description="When every run and step is read over REST: never (default; what is not known is looked up when it changes), initial "
+        "(when the store is new), when_needed (that, and when changes were missed longer ago than the 15 days for which Salesforce "
+        "remembers deletions). About one request for 1,000 records.",
+    )
+    emit: bool = Field(
+        default=False,
+        description="Tell handlers of records that only a snapshot tells of, with origin snapshot (default false: they become known in "
+        "silence). What differs from what was known is always told, with origin repair.",
+    )
+
+
 class StateSettings(Section):
     """``state``: what is known of records."""
 
@@ -199,6 +225,23 @@ class StateSettings(Section):
         description="Look a run up that was never seen before its changes are interpreted (default true), so that events name cadence and "
         "target. A step's run is always looked up: it orders the step's events.",
     )
+    retention: Milliseconds = Field(
+        default=90 * 86_400_000,
+        ge=0,
+        description="How long an ended run and its steps are known after they were last heard of (default 90d: dispositions and "
+        "attributions come in for weeks); a later change is told like that of a record never seen before. At least 4d, or 0 for ever. "
+        "What is deleted is remembered for 4d.",
+    )
+
+    @field_validator("retention")
+    @classmethod
+    def _outlives_redelivery(cls, retention: int) -> int:
+        if 0 < retention < IDENTITY_MEMORY_MS:
+            raise ValueError(
+                "must be at least 4d, because Salesforce may deliver a change again for so long, or 0 to keep ended runs for ever, "
+                f"not {in_words(retention)}"
+            )
+        return retention
 
 
 class JournalSettings(Section):
@@ -336,6 +379,7 @@ class Settings(BaseSettings):
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
     ordering: OrderingSettings = Field(default_factory=OrderingSettings)
     repair: RepairSettings = Field(default_factory=RepairSettings)
+    snapshot: SnapshotSettings = Field(default_factory=SnapshotSettings)
     state: StateSettings = Field(default_factory=StateSettings)
     journal: JournalSettings = Field(default_factory=JournalSettings)
     commit: CommitSettings = Field(default_factory=CommitSettings)
@@ -366,11 +410,17 @@ class Settings(BaseSettings):
         """The configured handlers; the built-in log alone when there are none, so that a first run shows something."""
         return self.handlers or {"log": HandlerSpec(use="log")}
 
+    def enabled_handlers(self) -> list[str]:
+        """Names of those that are to run."""
+        return [name for name, spec in self.handlers_to_run().items() if spec.enabled]
+
     def secrets(self) -> Iterator[str]:
         """Every secret value in it, for the logs to be kept free of."""
         yield from _secrets_in(self)
-        if password := urlsplit(self.store.url).password:
-            yield password
+        parts = urlsplit(self.store.url)
+        if parts.password:
+            yield parts.password
+        yield from parse_qs(parts.query).get("password", ())
 
 
 def _secrets_in(model: BaseModel) -> Iterator[str]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from consumer.durations import in_words, parse_ms
+from consumer.durations import in_words, shown
 from consumer.errors import Problem
 from consumer.settings.schema import closest, dotted, field_at, keys_at, variable
-from consumer.settings.values import may_come_from_file
+from consumer.settings.values import is_span, may_come_from_file
 
 __all__ = ["in_our_words"]
 
@@ -49,24 +48,22 @@ def _message(error: ErrorDetails, path: tuple[str, ...], field: FieldInfo | None
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind == "string_pattern_mismatch":
-        return f"must have the form {context['pattern']}, not {error['input']!r}"
+        return f"must have the form {context['pattern']}, not {shown(error['input'])}"
     if kind == "misfit":
         return error["msg"]
     secret = field is None or may_come_from_file(field)
-    got = "" if secret else f", not {error['input']!r}"
+    got = "" if secret else f", not {shown(error['input'])}"
     if kind in ("literal_error", "enum"):
         expected = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         meant = closest(str(error["input"]), expected)
         return f"must be one of {', '.join(expected)}{got}" + (f"; did you mean {meant}?" if meant else "")
-    span = field is not None and any(
-        isinstance(mark, BeforeValidator) and mark.func is parse_ms for mark in field.metadata
-    )
+    span = field is not None and is_span(field)
     for name, words in (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than")):
         if name in context and kind.startswith(("greater_than", "less_than")):
             bound, value = context[name], error["input"]
             if span:
-                shown = in_words(value) if isinstance(value, int) else repr(value)
-                return f"must be {words} {in_words(bound)}, not {shown}"
+                got = in_words(value) if isinstance(value, int) else shown(value)
+                return f"must be {words} {in_words(bound)}, not {got}"
             return f"must be {words} {bound}{got}"
     return _BY_KIND.get(kind, error["msg"][:1].lower() + error["msg"][1:]) + got
 

@@ -17,7 +17,9 @@ from typing import Any
 
 import orjson
 
+from consumer.durations import shown
 from consumer.errors import Problem
+from consumer.foreign_json import DEEPEST, is_shallow
 from consumer.settings.schema import (
     PREFIX,
     closest,
@@ -33,10 +35,21 @@ from consumer.settings.schema import (
 )
 from consumer.settings.values import may_come_from_file
 
-__all__ = ["CONFIG_VARIABLE", "CONTAINER_VARIABLE", "Layer", "merged", "read_environment", "read_file"]
+__all__ = [
+    "CONFIG_OPTION",
+    "CONFIG_VARIABLE",
+    "CONTAINER_VARIABLE",
+    "Layer",
+    "merged",
+    "read_environment",
+    "read_file",
+]
 
 CONFIG_VARIABLE = "CADENCE_CONFIG"
 """Names the file where no ``--config`` does."""
+
+CONFIG_OPTION = "--config"
+"""What is wrong with the file as a whole is told under this name."""
 
 CONTAINER_VARIABLE = "CADENCE_CONTAINER"
 """Set by the image, not a setting: what is not mounted is lost with the container, so ``store.url`` has no default."""
@@ -45,6 +58,7 @@ _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$"
 )
 _FILE = "_file"
+_TOO_DEEP = f"nested more than {DEEPEST} levels deep, and no setting is"
 
 
 @dataclass(slots=True)
@@ -54,11 +68,13 @@ class Layer:
     Attributes:
         values: nested, as the models take them.
         names: path to the environment variable that set it.
+        files: path to the file that held the value, where one was named instead of it.
         problems: met while reading.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     names: dict[tuple[str, ...], str] = field(default_factory=dict)
+    files: dict[tuple[str, ...], Path] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -66,13 +82,19 @@ def read_file(path: Path) -> Layer:
     """The TOML file at ``path``; secret files in it are relative to its directory."""
     layer = Layer()
     try:
-        layer.values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        if is_shallow(values):
+            layer.values = values
+        else:
+            layer.problems.append(Problem(CONFIG_OPTION, f"{path} is {_TOO_DEEP}"))
     except OSError as error:
-        layer.problems.append(Problem("--config", f"{path} cannot be read: {error.strerror}"))
+        layer.problems.append(Problem(CONFIG_OPTION, f"{path} cannot be read: {error.strerror}"))
     except UnicodeDecodeError:
-        layer.problems.append(Problem("--config", f"{path} is not UTF-8 text"))
-    except tomllib.TOMLDecodeError as error:
-        layer.problems.append(Problem("--config", f"{path} is not valid TOML: {error}"))
+        layer.problems.append(Problem(CONFIG_OPTION, f"{path} is not UTF-8 text"))
+    except RecursionError:
+        layer.problems.append(Problem(CONFIG_OPTION, f"{path} is {_TOO_DEEP}"))
+    except ValueError as error:
+        layer.problems.append(Problem(CONFIG_OPTION, f"{path} is not valid TOML: {error}"))
     _resolve_files(layer.values, (), path.parent, layer)
     return layer
 
@@ -82,6 +104,12 @@ def _resolve_files(values: dict[str, Any], path: tuple[str, ...], base: Path, la
         if isinstance(value, dict):
             _resolve_files(value, (*path, key), base, layer)
             continue
+        if _is_beyond_toml(value):
+            del values[key]
+            layer.problems.append(
+                Problem(dotted((*path, key)), "is a whole number of more than 64 bits, which TOML has not")
+            )
+            continue
         stem = key.removesuffix(_FILE)
         target = (*path, stem)
         if stem == key or (known := field_at(target)) is None or not may_come_from_file(known):
@@ -90,9 +118,17 @@ def _resolve_files(values: dict[str, Any], path: tuple[str, ...], base: Path, la
         if stem in values:
             layer.problems.append(Problem(dotted(target), f"is given twice, also as {key}; keep one"))
         elif not isinstance(value, str):
-            layer.problems.append(Problem(dotted(target), f"{key} must be the path of a file, not {value!r}"))
+            layer.problems.append(
+                Problem(dotted(target), f"{key} must be the path of a file, not {shown(value)}")
+            )
         elif (text := _content(base / value, target, key, layer)) is not None:
             values[stem] = text
+
+
+def _is_beyond_toml(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_beyond_toml, value))
+    return isinstance(value, int) and value.bit_length() > 63
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:
@@ -150,10 +186,18 @@ def _value(text: str, known: Any, path: tuple[str, ...], name: str, layer: Layer
 
 
 def _put(layer: Layer, path: tuple[str, ...], name: str, value: Any) -> None:
-    layer.names[path] = name
     place = layer.values
-    for part in path[:-1]:
+    for depth, part in enumerate(path[:-1], 1):
         place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            layer.problems.append(
+                Problem(
+                    dotted(path),
+                    f"{name} sets a key of what {layer.names[path[:depth]]} sets as a whole; keep one",
+                )
+            )
+            return
+    layer.names[path] = name
     place[path[-1]] = value
 
 
@@ -166,8 +210,11 @@ def _content(file: Path, target: tuple[str, ...], named_by: str, layer: Layer) -
         )
     except UnicodeDecodeError:
         layer.problems.append(Problem(dotted(target), f"the file {file} ({named_by}) is not UTF-8 text"))
+    except ValueError as error:
+        layer.problems.append(Problem(dotted(target), f"{named_by} is no path of a file: {error}"))
     else:
         if text:
+            layer.files[target] = file
             return text
         layer.problems.append(Problem(dotted(target), f"the file {file} ({named_by}) is empty"))
     return None

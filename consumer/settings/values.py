@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from consumer.durations import in_words
+from consumer.durations import in_words, parse_ms
 
-__all__ = ["FromFile", "Secret", "Section", "may_come_from_file", "misfit"]
+__all__ = ["FromFile", "Secret", "Section", "is_span", "may_come_from_file", "misfit"]
 
 
 class FromFile:
@@ -39,6 +39,12 @@ def misfit(key: str, message: str, value: int) -> ValidationError:
 def may_come_from_file(field: FieldInfo) -> bool:
     """Whether ``<key>_file`` may name a file with its value."""
     return any(isinstance(mark, FromFile) for mark in (*field.metadata, *_marks(field.annotation)))
+
+
+def is_span(field: FieldInfo) -> bool:
+    """Whether it is a span of time, written with its unit."""
+    marks = (*field.metadata, *_marks(field.annotation))
+    return any(isinstance(mark, BeforeValidator) and mark.func is parse_ms for mark in marks)
 
 
 def _marks(annotation: Any) -> Iterator[Any]:

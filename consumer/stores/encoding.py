@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
+from pydantic import TypeAdapter
 
+from consumer.errors import StoreDamaged
+from consumer.foreign_json import in_form
 from consumer.ports import ChannelState, HandlerOrder, ParkedRun
 
 __all__ = [
     "HISTORY_KEPT",
     "ONCE_MOST",
+    "decode_channel",
     "decode_channels",
     "decode_parked",
     "encode_channels",
     "encode_parked",
     "orders_of",
 ]
+
+T = TypeVar("T")
 
 HISTORY_KEPT: Final = 20_000
 """Past positions that are kept over all channels: a week of two channels at one a minute each."""
@@ -33,8 +39,21 @@ def encode_channels(channels: Mapping[str, ChannelState]) -> bytes:
 
 
 def decode_channels(data: bytes) -> dict[str, ChannelState]:
-    """Positions as :func:`encode_channels` wrote them."""
-    return {channel: ChannelState(**value) for channel, value in orjson.loads(data).items()}
+    """Positions as :func:`encode_channels` wrote them.
+
+    Raises:
+        StoreDamaged: it is something else.
+    """
+    return _decoded(_channels, "positions of a named checkpoint", data)
+
+
+def decode_channel(data: bytes) -> ChannelState:
+    """What is remembered of a channel, as JSON.
+
+    Raises:
+        StoreDamaged: it is something else.
+    """
+    return _decoded(_channel, "position of a channel", data)
 
 
 def encode_parked(row: ParkedRun) -> bytes:
@@ -43,9 +62,24 @@ def encode_parked(row: ParkedRun) -> bytes:
 
 
 def decode_parked(data: bytes) -> ParkedRun:
-    """A parked run as :func:`encode_parked` wrote it."""
-    value = orjson.loads(data)
-    return ParkedRun(**{**value, "done": tuple(value["done"])})
+    """A parked run as :func:`encode_parked` wrote it.
+
+    Raises:
+        StoreDamaged: it is something else.
+    """
+    return _decoded(_parked, "row of a parked run", data)
+
+
+def _decoded(form: TypeAdapter[T], what: str, data: bytes) -> T:
+    try:
+        return in_form(form, data)
+    except ValueError as error:
+        raise StoreDamaged(what, data) from error
+
+
+_channel = TypeAdapter(ChannelState)
+_channels = TypeAdapter(dict[str, ChannelState])
+_parked = TypeAdapter(ParkedRun)
 
 
 def orders_of(orders: Iterable[HandlerOrder], handler: str) -> tuple[HandlerOrder, ...]:

@@ -26,7 +26,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
+from consumer.errors import CommitRefused, StoreEmpty, StoreForeign, StoreUnavailable
 from consumer.ports import (
     ChannelState,
     Commit,
@@ -47,12 +47,14 @@ from consumer.stores.appended import Appended
 from consumer.stores.encoding import (
     HISTORY_KEPT,
     ONCE_MOST,
+    decode_channel,
     decode_channels,
     decode_parked,
     encode_channels,
     encode_parked,
     orders_of,
 )
+from consumer.stores.trouble import advised
 
 __all__ = ["RedisStore"]
 
@@ -145,7 +147,7 @@ class RedisStore:
             await self._call(self._redis.hsetnx(self._meta, "format", str(FORMAT)))
         found = await self._call(self._redis.hget(self._meta, "format"))
         if found is None:
-            raise StoreUnavailable(
+            raise StoreEmpty(
                 self.url,
                 "nothing has been written under this prefix yet; it appears when the service has run",
             )
@@ -156,20 +158,39 @@ class RedisStore:
 
     async def warnings(self) -> list[str]:
         """What about its configuration can lose checkpoints."""
+        # INFO rather than CONFIG GET, which hosted servers refuse.
         try:
-            policy = (await self._call(self._redis.config_get("maxmemory-policy"))).get("maxmemory-policy")
-            aof = (await self._call(self._redis.config_get("appendonly"))).get("appendonly")
+            info = await self._call(self._redis.info())
         except StoreUnavailable as error:
+            info = {"why": error.why}
+        policy, aof = info.get("maxmemory_policy"), info.get("aof_enabled")
+        if policy is None or aof is None:
+            why = info.get("why", "INFO does not say")
             return [
-                f"cannot see how {self.url} is configured ({error.why}): make sure of maxmemory-policy noeviction and appendonly yes"
+                f"cannot see how {self.url} is configured ({why}): make sure of maxmemory-policy noeviction and appendonly yes"
             ]
         found = []
         if policy != "noeviction":
             found.append(
                 f"{self.url} has maxmemory-policy {policy}: it may throw checkpoints away; set noeviction"
             )
-        if aof != "yes":
-            found.append(f"{self.url} has appendonly {aof}: a restart forgets commits; set appendonly yes")
+        if not aof:
+            found.append(f"{self.url} has appendonly no: a restart forgets commits; set appendonly yes")
+        return found
+
+    async def write_problems(self) -> list[str]:
+        """Whether it is a primary with memory left, whose log can be written."""
+        info = await self._call(self._redis.info())
+        found = []
+        if info.get("role") == "slave":
+            found.append(f"{self.url} is a replica, which takes no commits: name the primary in store.url")
+        limit = info.get("maxmemory", 0)
+        if limit and info.get("used_memory", 0) >= limit:
+            found.append(
+                f"{self.url} is full ({limit} bytes): raise maxmemory, or lower journal.max_bytes and journal.max_age"
+            )
+        if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
+            found.append(f"{self.url} cannot write its append-only file: look at the server's disk and log")
         return found
 
     async def aclose(self) -> None:
@@ -183,7 +204,7 @@ class RedisStore:
         try:
             return await command
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(self.url, f"{type(error).__name__}: {error}") from error
+            raise StoreUnavailable(self.url, advised(error)) from error
         finally:
             # redis-py sends under asyncio.wait_for, which on Python 3.11 swallows a cancellation that comes while it sends; a task
             # that survives its cancellation keeps the task group of an ended tenure waiting for ever.
@@ -264,10 +285,15 @@ class RedisStore:
             record_id: data for record_id, data in zip(record_ids, found, strict=True) if data is not None
         }
 
+    async def walk(self, cursor: str | None, limit: int) -> tuple[list[tuple[str, bytes]], str | None]:
+        """Some states and where to go on; Redis gives more than ``limit`` while a small hash is one piece."""
+        after, found = await self._call(self._redis.hscan(self._states, int(cursor or 0), count=limit))
+        return [(key.decode(), data) for key, data in found.items()], str(after) if after else None
+
     async def channels(self) -> dict[str, ChannelState]:
         """Every remembered channel."""
         found = await self._call(self._redis.hgetall(self._channels))
-        return {channel.decode(): ChannelState(**orjson.loads(data)) for channel, data in found.items()}
+        return {channel.decode(): decode_channel(data) for channel, data in found.items()}
 
     async def org_id(self) -> str | None:
         """The org this store belongs to."""
@@ -378,10 +404,12 @@ class RedisStore:
         return entries
 
     async def size(self) -> StoreSize:
-        """Memory of the server, and of the journal."""
+        """Memory of the server and of the journal, and how many records."""
         info = await self._call(self._redis.info("memory"))
         journal = await self._call(self._redis.memory_usage(self._journal, samples=5))
-        return StoreSize(int(info["used_memory"]), int(journal or 0), int(info.get("maxmemory", 0)) or None)
+        records = await self._call(self._redis.hlen(self._states))
+        limit = int(info.get("maxmemory", 0)) or None
+        return StoreSize(int(info["used_memory"]), int(journal or 0), limit, int(records))
 
     async def trim(self, tenure: Tenure, through: int) -> None:
         """Remove the front of the journal, a thousand entries at a time."""
@@ -576,7 +604,7 @@ def _arguments(commit: Commit, runs: str) -> list[Any]:
     """The commit as the script's arguments."""
     args: list[Any] = [commit.token, commit.number, commit.org_id, runs, len(commit.states)]
     for record_id, state in commit.states.items():
-        args += (record_id, state)
+        args += (record_id, b"" if state is None else state)
     args.append(len(commit.journal))
     for record in commit.journal:
         args += (record.id, record.type, record.tracker_id or "", record.data)

@@ -5,27 +5,28 @@ never waits behind a commit. The file is in WAL mode with ``synchronous=NORMAL``
 may take the last commits back *together* with their positions (``?synchronous=full`` in the URL prevents that, at the price of one disk
 flush a commit).
 
-The lease is the same rule as everywhere (a fresh random token; every commit checks token and number) plus a lock on ``<file>.lock``:
-whoever gets that lock knows that the last holder on this machine is dead and need not wait for the lease to run out.
+The lease is the same rule as everywhere (a fresh random token; every commit checks token and number) plus a lock on ``<file>.lock``
+(``file_lock.py``): whoever gets it signed by the holder knows that the holder, on this machine, is dead, and need not wait for the lease to
+run out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
+import os
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Final, TypeVar
+from typing import Final, TypeVar
 
 import orjson
 
-from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
+from consumer.errors import CommitRefused, StoreEmpty, StoreForeign, StoreUnavailable
 from consumer.ports import (
     ChannelState,
     Commit,
@@ -43,7 +44,15 @@ from consumer.ports import (
     Tenure,
 )
 from consumer.stores.appended import Appended
-from consumer.stores.encoding import ONCE_MOST, decode_channels, decode_parked, encode_channels, orders_of
+from consumer.stores.encoding import (
+    ONCE_MOST,
+    decode_channel,
+    decode_channels,
+    decode_parked,
+    encode_channels,
+    orders_of,
+)
+from consumer.stores.file_lock import FileLock
 from consumer.stores.schema import FORMAT, SCHEMA
 from consumer.stores.transactions import (
     apply_commit,
@@ -54,6 +63,7 @@ from consumer.stores.transactions import (
     put_channels,
     settle_letters,
 )
+from consumer.stores.trouble import advised
 
 __all__ = ["SqliteStore"]
 
@@ -84,7 +94,7 @@ class SqliteStore:
         self._reader: sqlite3.Connection | None = None
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="store-read")
-        self._lock: IO[bytes] | None = None
+        self._lock = FileLock(Path(f"{path}.lock"))
         self._appended = Appended()
 
     @property
@@ -106,11 +116,31 @@ class SqliteStore:
                 await self._run(self._write_thread, self._open_writer)
             await self._run(self._read_thread, self._open_reader)
         except BaseException:
-            await self.aclose()
+            await self._disconnect()  # and no more: whoever opens it tries again
             raise
 
     async def warnings(self) -> list[str]:
         """Nothing about a file can be configured to forget checkpoints."""
+        return []
+
+    async def write_problems(self) -> list[str]:
+        """Whether the file could be written to, or be made where it is to be."""
+        return await asyncio.to_thread(self._write_problems)
+
+    def _write_problems(self) -> list[str]:
+        folder = self._path.parent
+        if not folder.is_dir():
+            return [f"the folder {folder} does not exist: create it, or name another in store.url"]
+        # The files of the write-ahead log come and go beside it.
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return [f"the folder {folder} cannot be written to: give {_user()} the right to"]
+        if self._path.exists():
+            try:
+                self._path.open("r+b").close()
+            except OSError as error:
+                return [
+                    f"{self._path} cannot be written to ({error.strerror}): give {_user()} the right to, or name another file in store.url"
+                ]
         return []
 
     def _open_writer(self) -> None:
@@ -134,7 +164,7 @@ class SqliteStore:
 
     def _open_reader(self) -> None:
         if self._read_only and not self._path.exists():
-            raise StoreUnavailable(self.url, "there is no such file yet; it appears when the service has run")
+            raise StoreEmpty(self.url, "there is no such file yet; it appears when the service has run")
         connection = sqlite3.connect(
             f"file:{self._path}?mode=ro",
             uri=True,
@@ -154,19 +184,24 @@ class SqliteStore:
 
     async def aclose(self) -> None:
         """Close both connections and give the lock back."""
-        for thread, name in ((self._write_thread, "_writer"), (self._read_thread, "_reader")):
+        await self._disconnect()
+        for thread in (self._write_thread, self._read_thread):
+            thread.shutdown(wait=False)
+        self._lock.give_back()
+
+    async def _disconnect(self) -> None:
+        # The writer last: it moves what is in the write-ahead log into the file, so that the file alone can be copied.
+        for thread, name in ((self._read_thread, "_reader"), (self._write_thread, "_writer")):
             connection: sqlite3.Connection | None = getattr(self, name)
             if connection is not None:
                 setattr(self, name, None)
                 await self._run(thread, connection.close)
-            thread.shutdown(wait=False)
-        self._unlock()
 
     async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(thread, work)
         except sqlite3.Error as error:
-            raise StoreUnavailable(self.url, f"{type(error).__name__}: {error}") from error
+            raise StoreUnavailable(self.url, advised(error)) from error
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` as one transaction."""
@@ -198,13 +233,13 @@ class SqliteStore:
 
     async def acquire(self, holder: str, lease_ms: int) -> Tenure | None:
         """Win the lease and write a fresh token in one transaction."""
-        alone = self._try_lock()
+        signed = self._lock.take()
         token = secrets.token_hex(16)
 
         def win(connection: sqlite3.Connection) -> bool:
             at_ms = now_ms()
-            row = connection.execute("SELECT holder, expires_ms FROM lease WHERE id = 1").fetchone()
-            if not alone and row is not None and row[0] is not None and row[1] > at_ms:
+            row = connection.execute("SELECT holder, expires_ms, token FROM lease WHERE id = 1").fetchone()
+            if row is not None and row[0] is not None and row[1] > at_ms and row[2] != signed:
                 return False
             connection.execute(
                 "INSERT OR REPLACE INTO lease (id, token, number, holder, expires_ms) VALUES (1, ?, 0, ?, ?)",
@@ -212,7 +247,15 @@ class SqliteStore:
             )
             return True
 
-        return Tenure(token, holder) if await self._write(win) else None
+        won = False
+        try:
+            won = await self._write(win)
+        finally:
+            if won:
+                self._lock.sign(token)
+            else:
+                self._lock.give_back()
+        return Tenure(token, holder) if won else None
 
     async def renew(self, tenure: Tenure, number: int, lease_ms: int) -> None:
         """Prolong the lease if token and number are still ours."""
@@ -228,8 +271,12 @@ class SqliteStore:
         try:
             await self._write(prolong)
         except CommitRefused:
-            self._unlock()
+            self._lock.give_back()
             raise
+        if self._lock.take() not in (None, tenure.token):
+            self._lock.sign(
+                tenure.token
+            )  # won while a frozen process had the lock, which it has let go of by now
 
     async def release(self, tenure: Tenure) -> None:
         """Leave the lease to the next."""
@@ -242,7 +289,7 @@ class SqliteStore:
         try:
             await self._write(leave)
         finally:
-            self._unlock()
+            self._lock.give_back()
 
     async def lease(self) -> LeaseState:
         """Who holds it."""
@@ -254,23 +301,6 @@ class SqliteStore:
             return LeaseState(row[0] if row[1] > now_ms() else None, row[1], row[2])
 
         return await self._read(look)
-
-    def _try_lock(self) -> bool:
-        if self._lock is not None:
-            return True
-        handle = Path(f"{self._path}.lock").open("wb")  # noqa: SIM115 - held for as long as the tenure
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            return False
-        self._lock = handle
-        return True
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            with contextlib.closing(self._lock):
-                self._lock = None
 
     # ------------------------------------------------------------ ingest
 
@@ -295,12 +325,22 @@ class SqliteStore:
 
         return await self._read(look)
 
+    async def walk(self, cursor: str | None, limit: int) -> tuple[list[tuple[str, bytes]], str | None]:
+        """Some states, in the order of their keys, and where to go on."""
+
+        def look(connection: sqlite3.Connection) -> list[tuple[str, bytes]]:
+            query = "SELECT record_id, data FROM states WHERE record_id > ? ORDER BY record_id LIMIT ?"
+            return connection.execute(query, (cursor or "", limit)).fetchall()
+
+        found = await self._read(look)
+        return found, found[-1][0] if len(found) == limit else None
+
     async def channels(self) -> dict[str, ChannelState]:
         """Every remembered channel."""
 
         def look(connection: sqlite3.Connection) -> dict[str, ChannelState]:
             rows = connection.execute("SELECT channel, data FROM channels").fetchall()
-            return {channel: ChannelState(**orjson.loads(data)) for channel, data in rows}
+            return {channel: decode_channel(data) for channel, data in rows}
 
         return await self._read(look)
 
@@ -468,7 +508,7 @@ class SqliteStore:
         return await self._read(look)
 
     async def size(self) -> StoreSize:
-        """Bytes of the file in use, and of the journal as its newest entries suggest."""
+        """Bytes of the file in use and of the journal as its newest entries suggest, how many records, and the room that is left."""
 
         def look(connection: sqlite3.Connection) -> StoreSize:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -479,7 +519,9 @@ class SqliteStore:
                 "SELECT avg(length(data) + length(id) + 64) FROM (SELECT id, data FROM journal ORDER BY offset DESC LIMIT 1000)"
             ).fetchone()
             journal = 0 if first is None else int((last - first + 1) * each)
-            return StoreSize((pages - unused) * page, journal)
+            (records,) = connection.execute("SELECT count(*) FROM states").fetchone()
+            used, free = (pages - unused) * page, shutil.disk_usage(self._path.parent).free
+            return StoreSize(used, journal, used + unused * page + free, records, free)
 
         return await self._read(look)
 
@@ -663,3 +705,8 @@ class SqliteStore:
                 connection.execute(f"DELETE FROM {table} WHERE handler = ?", (handler,))  # noqa: S608 - known names
 
         await self._write(forget)
+
+
+def _user() -> str:
+    """Who this process runs as, for people."""
+    return f"user {os.geteuid()}"

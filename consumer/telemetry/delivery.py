@@ -1,26 +1,34 @@
 """What delivery tells, turned into log lines and metrics: one named event both logs and counts.
 
 A delivered event is counted and not logged; an attempt that failed is a warning as long as another one follows, and an error when the event
-is given up or holds its run back. Only the last one carries the traceback: ten identical ones help nobody.
+is given up or holds its run back. Only the last one carries the traceback: ten identical ones help nobody. When everything fails in the
+same way the first lines are written and the rest counted (``consumer.telemetry.repeats``).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+import orjson
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from consumer.ports import JournalEntry
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import MetricName, Metrics
+from consumer.telemetry.repeats import Repeats
 
 __all__ = ["DeliveryTelemetry"]
 
 
+_KIND = 60
+"""Characters of an error's first words that tell kinds of errors apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Children:
-    """A handler's metrics, looked up once."""
+    """A handler's counters, looked up once; its gauges end with the tenure and are looked up every time."""
 
     delivered: Counter
     failed: Counter
@@ -28,16 +36,15 @@ class _Children:
     skipped: Counter
     filtered: Counter
     seconds: Histogram
-    offset: Gauge
-    lag: Gauge
-    parked: Gauge
-    stopped: Gauge
 
 
 class DeliveryTelemetry:
     """Implements ``DeliveryEvents``."""
 
-    def __init__(self, metrics: Metrics, health: Health | None = None) -> None:
+    def __init__(
+        self, metrics: Metrics, health: Health | None = None, repeats: Repeats | None = None
+    ) -> None:
+        self._repeats = repeats or Repeats()
         self._health = health
         self._log = structlog.get_logger()
         self._metrics = metrics
@@ -47,7 +54,7 @@ class DeliveryTelemetry:
     def _of(self, handler: str) -> _Children:
         known = self._known.get(handler)
         if known is None:
-            counter, gauge = self._metrics.counter, self._metrics.gauge
+            counter = self._metrics.counter
             known = self._known[handler] = _Children(
                 delivered=counter(MetricName.HANDLER_DELIVERED, handler),
                 failed=counter(MetricName.HANDLER_FAILED, handler),
@@ -55,18 +62,24 @@ class DeliveryTelemetry:
                 skipped=counter(MetricName.HANDLER_SKIPPED, handler),
                 filtered=counter(MetricName.HANDLER_FILTERED, handler),
                 seconds=self._metrics.histogram(MetricName.HANDLER_SECONDS, handler),
-                offset=gauge(MetricName.HANDLER_OFFSET, handler),
-                lag=gauge(MetricName.HANDLER_LAG, handler),
-                parked=gauge(MetricName.HANDLER_PARKED, handler),
-                stopped=gauge(MetricName.HANDLER_STOPPED, handler),
             )
         return known
+
+    def _may_say(self, event: str, handler: str, error: str) -> bool:
+        """Errors are alike when they are of one type: their texts name records."""
+        return self._repeats.may_say(event, handler=handler, error=error.partition(":")[0][:_KIND])
+
+    def _stopped(self, handler: str, *, stopped: bool) -> None:
+        self._metrics.gauge(MetricName.HANDLER_STOPPED, handler).set(stopped)
 
     # -------------------------------------------------------- handlers
 
     def opened(self, handler: str, offset: int) -> None:
         """The handler is open and goes on after ``offset``."""
-        self._of(handler).offset.set(offset)
+        self._of(handler)
+        self._metrics.gauge(MetricName.HANDLER_OFFSET, handler).set(offset)
+        # A pause or a halt that was found in the store was told before.
+        self._metrics.gauge(MetricName.HANDLER_STOPPED, handler).inc(0)
         self._log.info("handler_opened", handler=handler, offset=offset)
 
     def open_failed(self, handler: str, error: BaseException, again_ms: int) -> None:
@@ -84,7 +97,7 @@ class DeliveryTelemetry:
         known = self._of(handler)
         known.delivered.inc()
         known.seconds.observe(duration_ms / 1000)
-        if attempt > 1:
+        if attempt > 1 and self._repeats.may_say("delivered_after_failure", handler=handler):
             self._log.info("delivered_after_failure", handler=handler, type=type_, attempt=attempt)
 
     def failed(
@@ -98,9 +111,10 @@ class DeliveryTelemetry:
     ) -> None:
         """An attempt failed and another follows."""
         self._of(handler).failed.inc()
-        self._log.warning(
-            "handler_failed", **_facts(handler, entry), attempt=attempt, error=error, again_ms=again_ms
-        )
+        if self._may_say("handler_failed", handler, error):
+            self._log.warning(
+                "handler_failed", **_facts(handler, entry), attempt=attempt, error=error, again_ms=again_ms
+            )
 
     def blocked(
         self,
@@ -113,14 +127,15 @@ class DeliveryTelemetry:
     ) -> None:
         """All attempts are used up and the run is held back until the event succeeds."""
         self._of(handler).failed.inc()
-        self._log.error(
-            "handler_blocked",
-            **_facts(handler, entry),
-            attempt=attempt,
-            error=error,
-            again_ms=again_ms,
-            **_trace(exception),
-        )
+        if self._may_say("handler_blocked", handler, error):
+            self._log.error(
+                "handler_blocked",
+                **_facts(handler, entry),
+                attempt=attempt,
+                error=error,
+                again_ms=again_ms,
+                **_trace(exception),
+            )
 
     def dead_lettered(
         self, handler: str, entry: JournalEntry, attempts: int, error: str, exception: BaseException | None
@@ -129,9 +144,10 @@ class DeliveryTelemetry:
         known = self._of(handler)
         known.failed.inc()
         known.dead_lettered.inc()
-        self._log.error(
-            "dead_lettered", **_facts(handler, entry), attempts=attempts, error=error, **_trace(exception)
-        )
+        if self._may_say("dead_lettered", handler, error):
+            self._log.error(
+                "dead_lettered", **_facts(handler, entry), attempts=attempts, error=error, **_trace(exception)
+            )
 
     def skipped(
         self, handler: str, entry: JournalEntry, attempts: int, error: str, exception: BaseException | None
@@ -140,14 +156,19 @@ class DeliveryTelemetry:
         known = self._of(handler)
         known.failed.inc()
         known.skipped.inc()
-        self._log.error(
-            "handler_skipped", **_facts(handler, entry), attempts=attempts, error=error, **_trace(exception)
-        )
+        if self._may_say("handler_skipped", handler, error):
+            self._log.error(
+                "handler_skipped",
+                **_facts(handler, entry),
+                attempts=attempts,
+                error=error,
+                **_trace(exception),
+            )
 
     def disabled(self, handler: str, entry: JournalEntry, error: str) -> None:
         """It asked to be stopped."""
         self._of(handler).failed.inc()
-        self._of(handler).stopped.set(1)
+        self._stopped(handler, stopped=True)
         if self._health is not None:
             self._health.handler_halted(handler, f"Handler {handler} has asked to be stopped: {error}")
         self._log.error("handler_disabled", **_facts(handler, entry), error=error)
@@ -159,12 +180,12 @@ class DeliveryTelemetry:
 
     def paused(self, handler: str) -> None:
         """Somebody paused it."""
-        self._of(handler).stopped.set(1)
+        self._stopped(handler, stopped=True)
         self._log.warning("handler_paused", handler=handler)
 
     def halted(self, handler: str, dead_letters: int, limit: int) -> None:
         """It has as many dead letters as it may have."""
-        self._of(handler).stopped.set(1)
+        self._stopped(handler, stopped=True)
         what = f"Handler {handler} has stopped at {dead_letters} dead letters (handlers.{handler}.dead_letter_limit = {limit}): "
         what += "retry or discard them (`cadence-consumer dead-letters`)"
         if self._health is not None:
@@ -173,7 +194,7 @@ class DeliveryTelemetry:
 
     def resumed(self, handler: str) -> None:
         """A pause or a halt is over."""
-        self._of(handler).stopped.set(0)
+        self._stopped(handler, stopped=False)
         if self._health is not None:
             self._health.handler_goes_on(handler)
         self._log.info("handler_resumed", handler=handler)
@@ -196,12 +217,15 @@ class DeliveryTelemetry:
         """Retention removed what lay between before the handler got there."""
         self._log.error("handler_outrun", handler=handler, after=after, first=first, lost=first - after - 1)
 
-    def place(self, handler: str, offset: int, lag: int, parked: int) -> None:
+    def place(self, handler: str, offset: int, lag: int, parked: int, dead_letters: int) -> None:
         """Its place was saved."""
-        known = self._of(handler)
-        known.offset.set(offset)
-        known.lag.set(lag)
-        known.parked.set(parked)
+        for name, value in (
+            (MetricName.HANDLER_OFFSET, offset),
+            (MetricName.HANDLER_LAG, lag),
+            (MetricName.HANDLER_PARKED, parked),
+            (MetricName.HANDLER_DEAD_LETTERS, dead_letters),
+        ):
+            self._metrics.gauge(name, handler).set(value)
         if handler in self._down:
             self._down.discard(handler)
             self._log.info("handler_store_available", handler=handler)
@@ -218,13 +242,23 @@ class DeliveryTelemetry:
 
 
 def _facts(handler: str, entry: JournalEntry) -> dict[str, object]:
-    return {
+    """What a line about an event is found by: here, in the journal, and in Salesforce."""
+    facts: dict[str, object] = {
         "handler": handler,
         "type": entry.type,
         "run": entry.tracker_id,
         "event_id": entry.id,
         "offset": entry.offset,
     }
+    with suppress(
+        orjson.JSONDecodeError, AttributeError, KeyError
+    ):  # an entry that cannot be read is told too
+        event = orjson.loads(entry.data)
+        if event.get("position"):
+            facts |= {"channel": event["position"]["channel"], "position": event["position"]["replay_id"]}
+        if event.get("transaction"):
+            facts["transaction"] = event["transaction"]["key"]
+    return facts
 
 
 def _trace(exception: BaseException | None) -> dict[str, BaseException]:

@@ -7,10 +7,13 @@ not logged, because a line per poll hides the line that matters. ``consumer.tele
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 from prometheus_client import Counter
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from consumer.changes import Change, Novel
 from consumer.clock import Clock
@@ -20,11 +23,15 @@ from consumer.ports import Answer, IngestDeadLetter, SessionOpened
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import MetricName, Metrics
 from consumer.telemetry.reconciling import ReconcileTelemetry
+from consumer.telemetry.repeats import Repeats
 
 __all__ = ["IngestTelemetry", "TenureTelemetry"]
 
 _SHOWN_BYTES = 200
 """Of an unreadable answer, in the log."""
+
+_TOKEN_SHOWN = 8
+"""Of a tenure's token, on every line of the tenure: enough to tell tenures apart, not to commit under one."""
 
 _SHOWN_TEXT = 80
 """Of a name or value that Salesforce sent, in the log."""
@@ -32,11 +39,32 @@ _SHOWN_TEXT = 80
 _TOLD_ONCE = 1_000
 """What is told once is remembered up to so many; after that it is only counted."""
 
+_LAG_SHOWN_MS = 60_000
+"""How long the lag of the last commit is shown when nothing follows it."""
+
+_OTHER = "other"
+"""Label of what is in none of the sets below: a server's text must not become a label."""
+
+_BAD_EVENT_REASONS = (
+    "no_data", "no_header", "no_payload", "no_position", "no_record_ids", "too_deep", "unknown_change_type", "unknown_channel",
+    "unknown_entity", "unreadable_answer", "wrong_type",
+)  # fmt: skip
+
+_OAUTH_CODES = frozenset({
+    "access_denied", "access_token_refused", "bad_answer", "bad_settings", "inactive_org", "inactive_user", "invalid_app_access",
+    "invalid_assertion_type", "invalid_client", "invalid_client_credentials", "invalid_client_id", "invalid_grant", "invalid_request",
+    "invalid_scope", "kept_token_unreadable", "rate_limit_exceeded", "server_error", "store_unavailable", "temporarily_unavailable",
+    "unauthorized_client", "unknown_error", "unreachable", "unsupported_grant_type",
+})  # fmt: skip
+
 
 class TenureTelemetry:
     """Implements ``ServiceEvents``: who holds the lease, whether the store is there, the end; also makes readiness a metric."""
 
-    def __init__(self, metrics: Metrics, health: Health, clock: Clock) -> None:
+    def __init__(
+        self, metrics: Metrics, health: Health, clock: Clock, repeats: Repeats | None = None
+    ) -> None:
+        self._repeats = repeats or Repeats()
         self._log = structlog.get_logger()
         self._metrics = metrics
         self._health = health
@@ -44,6 +72,7 @@ class TenureTelemetry:
         self._waiting_for: str | None = None
         self._store_down = False
         metrics.gauge(MetricName.READY).set_function(lambda: float(health.report(clock.monotonic_ms()).ready))
+        metrics.gauge(MetricName.TENURE).set_function(lambda: float(health.leads(clock.monotonic_ms())))
 
     def waiting(self, holder: str | None) -> None:
         """The lease is another's; may be told again and again."""
@@ -52,11 +81,11 @@ class TenureTelemetry:
             self._waiting_for = holder or ""
             self._log.info("standby", held_by=holder)
 
-    def won(self, holder: str, until_ms: int | None = None) -> None:
-        """The lease is ours, for so long at least."""
+    def won(self, holder: str, until_ms: int | None = None, token: str = "") -> None:
+        """The lease is ours, for so long at least; from here every line of the tenure carries the beginning of its token."""
         self._waiting_for = None
+        bind_contextvars(tenure=token[:_TOKEN_SHOWN])
         self._health.lease_held(self._clock.monotonic_ms(), holder, until_ms)
-        self._metrics.gauge(MetricName.TENURE).set(1)
         self._log.info("tenure_began", holder=holder)
 
     def renewed(self, until_ms: int) -> None:
@@ -66,8 +95,9 @@ class TenureTelemetry:
     def ended(self, why: str, holder: str | None = None) -> None:
         """The tenure is over: lost, refused or released."""
         self._health.lease_lost(self._clock.monotonic_ms(), holder)
-        self._metrics.gauge(MetricName.TENURE).set(0)
+        self._metrics.end_tenure()
         self._log.warning("tenure_ended", why=why, held_by=holder)
+        unbind_contextvars("tenure")
 
     def store_unavailable(self, why: str) -> None:
         """The store cannot be reached; may be told with every attempt."""
@@ -94,7 +124,9 @@ class TenureTelemetry:
 
     def stopped(self, *, clean: bool) -> None:
         """Everything has ended; ``clean`` when nothing had to be cut short."""
-        self._metrics.gauge(MetricName.TENURE).set(0)
+        self._health.lease_lost(self._clock.monotonic_ms())
+        self._metrics.end_tenure()
+        self._repeats.flush()
         say: Callable[..., None] = self._log.info if clean else self._log.warning
         say("stopped", clean=clean)
 
@@ -107,16 +139,28 @@ class IngestTelemetry(ReconcileTelemetry):
         health: what it tells.
         clock: monotonic for health, wall for the lag.
         channels: the configured ones, so that a channel that never came shows as 0 instead of being absent.
+        repeats: leaves lines out in a storm.
     """
 
-    def __init__(self, metrics: Metrics, health: Health, clock: Clock, channels: tuple[str, ...]) -> None:
-        super().__init__(metrics)
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        clock: Clock,
+        channels: tuple[str, ...],
+        repeats: Repeats | None = None,
+    ) -> None:
+        repeats = repeats or Repeats()
+        super().__init__(metrics, repeats)
+        self._repeats = repeats
         self._log = structlog.get_logger()
         self._metrics = metrics
         self._health = health
         self._clock = clock
         self._channels = channels
         self._polled_ms: int | None = None
+        self._event_ms: int | None = None
+        self._last_lag = (0, 0)
         self._failing = False
         # Children are kept: looking one up costs more than counting.
         self._received: dict[str, Counter] = {c: metrics.counter(MetricName.RECEIVED, c) for c in channels}
@@ -125,18 +169,31 @@ class IngestTelemetry(ReconcileTelemetry):
         self._held = metrics.gauge(MetricName.BUFFER_HELD)
         self._commit_seconds = metrics.histogram(MetricName.COMMIT_SECONDS)
         self._commits = metrics.counter(MetricName.COMMITS)
-        self._lag = metrics.gauge(MetricName.LAG_SECONDS)
-        self._acknowledge(frozenset())
-        metrics.gauge(MetricName.SINCE_LAST_POLL_SECONDS).set_function(self._since_last_poll)
+        # An alert on an increase never sees the first one of a series that begins with it.
+        metrics.counter(MetricName.SESSIONS_ENDED, "daily_limit")
+        for channel in (*channels, _OTHER):
+            for reason in _BAD_EVENT_REASONS:
+                metrics.counter(MetricName.BAD_EVENTS, channel, reason)
+        for channel in channels:
+            acknowledged = metrics.gauge(MetricName.CHANNEL_ACKNOWLEDGED, channel)
+            acknowledged.set_function(partial(health.acknowledges, channel))
+        metrics.gauge(MetricName.LAG_SECONDS).set_function(self._lag)
+        metrics.gauge(MetricName.SINCE_LAST_POLL_SECONDS).set_function(lambda: self._since(self._polled_ms))
+        metrics.gauge(MetricName.SINCE_LAST_EVENT_SECONDS).set_function(lambda: self._since(self._event_ms))
 
-    def _since_last_poll(self) -> float:
-        return (
-            float("nan") if self._polled_ms is None else (self._clock.monotonic_ms() - self._polled_ms) / 1000
-        )
+    def _since(self, then_ms: int | None) -> float:
+        return math.nan if then_ms is None else (self._clock.monotonic_ms() - then_ms) / 1000
 
-    def _acknowledge(self, channels: frozenset[str]) -> None:
-        for channel in self._channels:
-            self._metrics.gauge(MetricName.CHANNEL_ACKNOWLEDGED, channel).set(channel in channels)
+    def _lag(self) -> float:
+        """What the last commit was late by, as long as it tells anything; while changes wait, at least as long as they do."""
+        if not self._health.holds_lease:
+            return math.nan
+        now_ms = self._clock.monotonic_ms()
+        committed_ms, lag_ms = self._last_lag
+        since_ms = self._health.behind_since_ms
+        if since_ms is not None:
+            return max(lag_ms, now_ms - since_ms) / 1000
+        return lag_ms / 1000 if now_ms - committed_ms < _LAG_SHOWN_MS else 0.0
 
     # -------------------------------------------------------- sessions
 
@@ -150,7 +207,6 @@ class IngestTelemetry(ReconcileTelemetry):
         if opened.poll_limit_ms is not None:
             self._health.poll_limit(opened.poll_limit_ms)
         self._health.session_opened(opened.received_ms, opened.session, opened.resumed)
-        self._acknowledge(frozenset(opened.resumed))
         self._log.info("session_opened", session=opened.session, resumed=dict(opened.resumed))
 
     def polled(self, answer: Answer) -> None:
@@ -166,7 +222,6 @@ class IngestTelemetry(ReconcileTelemetry):
         self._health.session_ended(
             now_ms, str(reason), now_ms + next_in_ms if next_in_ms is not None else None
         )
-        self._acknowledge(frozenset())
         self._metrics.counter(MetricName.SESSIONS_ENDED, reason.code).inc()
         facts: dict[str, object] = {"session": number, "reason": reason.code, "detail": reason.detail}
         if reason.channel is not None:
@@ -183,7 +238,8 @@ class IngestTelemetry(ReconcileTelemetry):
     def authentication_failed(self, failure: AuthenticationFailed, next_in_ms: int) -> None:
         """No token could be had."""
         self._health.authentication_failing(self._clock.monotonic_ms(), failure.code, failure.detail)
-        self._metrics.counter(MetricName.AUTHENTICATION_FAILURES, failure.code).inc()
+        code = failure.code if failure.code in _OAUTH_CODES or failure.code.startswith("http_") else _OTHER
+        self._metrics.counter(MetricName.AUTHENTICATION_FAILURES, code).inc()
         say: Callable[..., None] = self._log.error if failure.permanent else self._log.warning
         say("authentication_failed", code=failure.code, detail=failure.detail, next_in_ms=next_in_ms)
 
@@ -195,13 +251,18 @@ class IngestTelemetry(ReconcileTelemetry):
         if counter is None:
             counter = self._received[channel] = self._metrics.counter(MetricName.RECEIVED, channel)
         counter.inc(changes)
-        self._health.received(self._clock.monotonic_ms())
+        self._event_ms = self._clock.monotonic_ms()
+        self._health.received(self._event_ms)
 
     def bad_event(self, letter: IngestDeadLetter) -> None:
         """A message could not be understood."""
-        self._metrics.counter(MetricName.BAD_EVENTS, letter.channel, letter.reason).inc()
+        channel = letter.channel if letter.channel in self._channels else _OTHER
+        reason = letter.reason if letter.reason in _BAD_EVENT_REASONS else _OTHER
+        self._metrics.counter(MetricName.BAD_EVENTS, channel, reason).inc()
         if letter.reason == "unknown_entity" and not self._is_news("entity", letter.detail):
             return  # a channel that carries another object carries many of it: each is kept and counted, one is told
+        if not self._repeats.may_say("bad_event", channel=channel, reason=reason):
+            return
         self._log.error(
             "bad_event",
             channel=letter.channel,
@@ -231,13 +292,17 @@ class IngestTelemetry(ReconcileTelemetry):
         """Salesforce says that something happened which the stream does not carry."""
         header = change.header
         self._metrics.counter(MetricName.GAPS, header.kind).inc()
-        self._log.warning(
-            "gap",
-            kind=header.kind,
-            entity=header.entity,
-            record_id=change.record_id,
-            committed_ms=header.commit_ms,
-        )
+        if self._repeats.may_say("gap", channel=change.channel, kind=header.kind):
+            self._log.warning(
+                "gap",
+                kind=header.kind,
+                entity=header.entity,
+                record_id=change.record_id,
+                channel=change.channel,
+                position=change.position,
+                transaction=header.transaction,
+                committed_ms=header.commit_ms,
+            )
 
     def position_refused(self, channel: str, position: str, policy: str, *, missed: bool) -> None:
         """Salesforce does not know the stored replay id any more."""
@@ -256,7 +321,12 @@ class IngestTelemetry(ReconcileTelemetry):
 
     def lookup_failed(self, why: str, records: int) -> None:
         """Records that were never seen could not be looked up."""
-        self._log.warning("lookup_failed", why=why, records=records)
+        if self._repeats.may_say("lookup_failed"):
+            self._log.warning("lookup_failed", why=why, records=records)
+
+    def allocation_unknown(self, why: str) -> None:
+        """Everything retained is read without knowing whether the allocation bears it."""
+        self._log.warning("allocation_unknown", why=why)
 
     def held(self, changes: int) -> None:
         """So many changes are held back now."""
@@ -281,7 +351,8 @@ class IngestTelemetry(ReconcileTelemetry):
                 )
             counter.inc(count)
         if summary.newest_commit_ms is not None:
-            self._lag.set(max(0, self._clock.wall_ms() - summary.newest_commit_ms) / 1000)
+            lag_ms = max(0, self._clock.wall_ms() - summary.newest_commit_ms)
+            self._last_lag = (self._clock.monotonic_ms(), lag_ms)
         if self._failing:
             self._failing = False
             self._log.info("commits_succeed_again", commit=summary.number)

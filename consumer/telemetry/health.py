@@ -36,12 +36,14 @@ class HealthReport:
         live: False only when it has stopped and will not go on by itself; a restart may help.
         reasons: why it is not ready, one sentence each; empty when it is.
         details: the facts behind it, for people and scripts; JSON values.
+        standby: whether all that keeps it from being ready is that another replica leads: it would take over.
     """
 
     ready: bool
     live: bool
     reasons: list[str]
     details: dict[str, Any]
+    standby: bool = False
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class _Facts:
     session: _Session = field(default_factory=_Session)
     commits: _Commits = field(default_factory=_Commits)
     authentication: _Trouble | None = None
+    signed_in: bool = False
     store: _Trouble | None = None
     bad_input: dict[str, str] = field(default_factory=dict)
     halted: dict[str, str] = field(default_factory=dict)
@@ -138,6 +141,7 @@ class Health:
         """The tenure is over; ``holder`` has the lease now, where known. Sessions and commits of the old tenure mean nothing any more."""
         self._facts.lease = _Lease("lost", holder, now_ms)
         self._facts.session = _Session(number=self._facts.session.number, since_ms=now_ms)
+        self._facts.signed_in = False
         commits = self._facts.commits
         commits.trouble = commits.handed_over_ms = commits.waiting_ms = None
         commits.held = 0
@@ -161,6 +165,7 @@ class Health:
             number=number, state="open", since_ms=now_ms, acknowledged=frozenset(channels), answered_ms=now_ms
         )
         self._facts.authentication = None
+        self._facts.signed_in = True
 
     def polled(self, now_ms: int, messages: int = 0) -> None:
         """A poll was answered, with so many messages; ingest is given them."""
@@ -256,6 +261,34 @@ class Health:
         """A stop was asked for; the process is finishing its work."""
         self._facts.stopping = True
 
+    # -------------------------------------------------------- facts, asked back
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether a tenure of this replica is under way."""
+        return self._facts.lease.state == "held"
+
+    def leads(self, now_ms: int) -> bool:
+        """Whether the lease is ours beyond doubt: one that could not be renewed in time may be another's already."""
+        until_ms = self._facts.lease.until_ms
+        return self.holds_lease and (until_ms is None or now_ms <= until_ms)
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether Salesforce has given a token in this tenure, and gives one still."""
+        return self.holds_lease and self._facts.signed_in and self._facts.authentication is None
+
+    def acknowledges(self, channel: str) -> bool:
+        """Whether Salesforce has acknowledged the subscription of ``channel`` in the session that is open."""
+        return channel in self._facts.session.acknowledged
+
+    @property
+    def behind_since_ms(self) -> int | None:
+        """Since when something waits to be committed; None when nothing does."""
+        commits = self._facts.commits
+        since = [each for each in (commits.handed_over_ms, commits.waiting_ms) if each is not None]
+        return min(since, default=None)
+
     # -------------------------------------------------------- judgement
 
     def report(self, now_ms: int) -> HealthReport:
@@ -266,6 +299,7 @@ class Health:
             live=self._facts.stopped is None,
             reasons=reasons,
             details=self._details(now_ms),
+            standby=self._facts.lease.state == "waiting" and len(reasons) == 1,
         )
 
     def _reasons(self, now_ms: int) -> list[str]:

@@ -1,11 +1,15 @@
 """The catalogue of metrics: name, kind, help, labels, in one table. Names are a type, so that nobody counts under a name nobody knows.
 
-Prometheus conventions: base units (seconds), counters end in ``_total``. Label values come from bounded sets (channel, handler, event type,
-stable reason codes), never from data. A registry belongs to one :class:`Metrics`, so that several can live in one process.
+Prometheus conventions: base units (seconds), counters end in ``_total``. Label values come from bounded sets (:data:`LABELS`), never from
+data. A registry belongs to one :class:`Metrics`, so that several can live in one process.
+
+What only the lease holder knows is marked ``tenure``: a replica that has lost the lease shows nothing there, so that nobody is woken by
+what was true an hour ago. ``deploy/metrics.md`` is made from this table.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
@@ -16,7 +20,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["CATALOGUE", "Declared", "MetricName", "Metrics"]
+__all__ = ["CATALOGUE", "LABELS", "Declared", "MetricName", "Metrics"]
 
 
 class MetricName(StrEnum):
@@ -37,18 +41,26 @@ class MetricName(StrEnum):
     JOURNAL_BYTES = "cadence_journal_bytes"
     JOURNAL_OVER_BYTES = "cadence_journal_over_bytes"
     JOURNAL_TRIMMED = "cadence_journal_trimmed_total"
+    STATE_RECORDS = "cadence_state_records"
     STORE_BYTES = "cadence_store_bytes"
+    STORE_LIMIT_BYTES = "cadence_store_limit_bytes"
+    STORE_DISK_FREE_BYTES = "cadence_store_disk_free_bytes"
     STORE_GROWTH = "cadence_store_growth_bytes_per_day"
     STORE_FULL_SECONDS = "cadence_store_full_seconds"
+    STATE_KINDS = "cadence_state_records_by_kind"
+    STATE_BYTES = "cadence_state_bytes"
+    STATE_EXPIRED = "cadence_state_expired_total"
     LAG_SECONDS = "cadence_lag_seconds"
     BUFFER_HELD = "cadence_buffer_held"
     SINCE_LAST_POLL_SECONDS = "cadence_since_last_poll_seconds"
+    SINCE_LAST_EVENT_SECONDS = "cadence_since_last_event_seconds"
     CHANNEL_ACKNOWLEDGED = "cadence_channel_acknowledged"
     SESSIONS_ENDED = "cadence_sessions_ended_total"
     AUTHENTICATION_FAILURES = "cadence_authentication_failures_total"
     HANDLER_DELIVERED = "cadence_handler_delivered_total"
     HANDLER_FAILED = "cadence_handler_failed_total"
     HANDLER_DEAD_LETTERED = "cadence_handler_dead_lettered_total"
+    HANDLER_DEAD_LETTERS = "cadence_handler_dead_letters"
     HANDLER_SKIPPED = "cadence_handler_skipped_total"
     HANDLER_FILTERED = "cadence_handler_filtered_total"
     HANDLER_LAG = "cadence_handler_lag_events"
@@ -56,6 +68,7 @@ class MetricName(StrEnum):
     HANDLER_STOPPED = "cadence_handler_stopped"
     HANDLER_OFFSET = "cadence_handler_offset"
     HANDLER_SECONDS = "cadence_handler_seconds"
+    CHECKPOINT_AGE_SECONDS = "cadence_checkpoint_age_seconds"
     RETENTION_HEADROOM_SECONDS = "cadence_retention_headroom_seconds"
     POLLED_THROUGH_SECONDS = "cadence_polled_through_timestamp_seconds"
     LOOP_STALLS = "cadence_loop_stalls_total"
@@ -63,6 +76,9 @@ class MetricName(StrEnum):
     RECONCILE_ROWS = "cadence_reconcile_rows_total"
     RECONCILE_CHANGED = "cadence_reconcile_changed_total"
     RECONCILE_FAILURES = "cadence_reconcile_failures_total"
+    ALLOCATION = "cadence_allocation"
+    ALLOCATION_REMAINING = "cadence_allocation_remaining"
+    ACTIVE_RUNS = "cadence_active_runs"
     TENURE = "cadence_tenure"
     READY = "cadence_ready"
     BUILD_INFO = "cadence_build_info"
@@ -77,13 +93,29 @@ class Declared:
         help: what it counts or measures, with its unit.
         labels: their names, in order.
         buckets: upper bounds of a histogram, in its unit.
+        tenure: whether only the lease holder knows it; others show NaN, or no series where there are labels.
     """
 
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    tenure: bool = False
 
+
+LABELS: dict[str, str] = {
+    "allocation": "`deliveries` (`DailyDeliveredPlatformEvents`) or `api_requests` (`DailyApiRequests`)",
+    "channel": "the configured channels; `other` for messages of another one, or of several",
+    "code": "OAuth's error codes, `http_<status>`, and a few of our own; what is none of them is `other`",
+    "entity": "`ActionCadenceTracker`, `ActionCadenceStepTracker`",
+    "handler": "the configured handlers",
+    "kind": "the change types of gap and overflow events",
+    "reason": "stable codes in the source, never a server's text",
+    "type": "the lifecycle event types",
+    "version": "of this release",
+    "what": "`field` or `value`",
+}
+"""Every label, and the bounded set that its values come from."""
 
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _LONG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
@@ -112,25 +144,65 @@ CATALOGUE: dict[MetricName, Declared] = {
     MetricName.COMMIT_FAILURES: Declared("counter", "Commits that the store refused or could not take."),
     MetricName.COMMIT_SECONDS: Declared("histogram", "Duration of a commit in seconds.", (), _SHORT),
     MetricName.JOURNAL_EVENTS: Declared("counter", "Lifecycle events written to the journal.", ("type",)),
-    MetricName.JOURNAL_ENTRIES: Declared("gauge", "Entries in the journal, holes included."),
-    MetricName.JOURNAL_BYTES: Declared("gauge", "Bytes of the journal, an estimate."),
+    MetricName.JOURNAL_ENTRIES: Declared("gauge", "Entries in the journal, holes included.", tenure=True),
+    MetricName.JOURNAL_BYTES: Declared("gauge", "Bytes of the journal, an estimate.", tenure=True),
     MetricName.JOURNAL_OVER_BYTES: Declared(
-        "gauge", "Bytes beyond journal.max_bytes that are kept because a handler needs them."
+        "gauge", "Bytes beyond journal.max_bytes that are kept because a handler needs them.", tenure=True
     ),
     MetricName.JOURNAL_TRIMMED: Declared("counter", "Journal entries that retention removed."),
-    MetricName.STORE_BYTES: Declared("gauge", "Bytes of the SQLite file, or memory of the Redis server."),
+    MetricName.STATE_RECORDS: Declared("gauge", "Records whose state is kept: runs and steps.", tenure=True),
+    MetricName.STORE_BYTES: Declared(
+        "gauge",
+        "Bytes in use: of the SQLite file, or used_memory of the Redis server, whatever else it holds.",
+        tenure=True,
+    ),
+    MetricName.STORE_LIMIT_BYTES: Declared(
+        "gauge",
+        "Bytes at which the store takes no more: maxmemory of the Redis server, or the SQLite file and what is free on its disk; "
+        "+Inf when there is no limit.",
+        tenure=True,
+    ),
+    MetricName.STORE_DISK_FREE_BYTES: Declared(
+        "gauge", "Bytes free on the disk of the SQLite file; NaN with Redis.", tenure=True
+    ),
     MetricName.STORE_GROWTH: Declared(
-        "gauge", "Bytes a day that the store grows by, from the last day; NaN before it is known."
+        "gauge",
+        "Bytes a day that the store grows by, from the last day; NaN before it is known.",
+        tenure=True,
     ),
     MetricName.STORE_FULL_SECONDS: Declared(
-        "gauge", "Seconds until the store reaches its limit at this pace; +Inf when never or unknown."
+        "gauge",
+        "Seconds until the store reaches its limit at this pace; +Inf when never or unknown.",
+        tenure=True,
+    ),
+    MetricName.STATE_KINDS: Declared(
+        "gauge",
+        "Records that are known (runs, steps, targets, notes about gaps), as of the last walk, hourly.",
+        ("kind",),
+    ),
+    MetricName.STATE_BYTES: Declared(
+        "gauge",
+        "Bytes of what is known of them, without what the store adds, as of the last walk.",
+        ("kind",),
+    ),
+    MetricName.STATE_EXPIRED: Declared(
+        "counter", "Records that were forgotten: ended and past state.retention, or deleted four days ago."
     ),
     MetricName.LAG_SECONDS: Declared(
-        "gauge", "Seconds between Salesforce's commit of the newest journaled change and its commit here."
+        "gauge",
+        "How far the journal is behind Salesforce: seconds from the commit there to the commit here of the newest journaled change; "
+        "grows while changes wait, and is 0 a minute after the last one.",
+        tenure=True,
     ),
-    MetricName.BUFFER_HELD: Declared("gauge", "Changes held back until nothing earlier is expected."),
+    MetricName.BUFFER_HELD: Declared(
+        "gauge", "Changes held back until nothing earlier is expected.", tenure=True
+    ),
     MetricName.SINCE_LAST_POLL_SECONDS: Declared(
         "gauge", "Seconds since Salesforce last answered a poll; NaN before the first answer."
+    ),
+    MetricName.SINCE_LAST_EVENT_SECONDS: Declared(
+        "gauge",
+        "Seconds since Salesforce last sent a change event; NaN before the first. In a quiet org it grows and means nothing.",
     ),
     MetricName.CHANNEL_ACKNOWLEDGED: Declared(
         "gauge", "1 while the subscription of the channel is acknowledged, else 0.", ("channel",)
@@ -140,9 +212,19 @@ CATALOGUE: dict[MetricName, Declared] = {
         "counter", "Access tokens that could not be had, by OAuth error.", ("code",)
     ),
     MetricName.HANDLER_DELIVERED: Declared("counter", "Events that a handler finished.", ("handler",)),
-    MetricName.HANDLER_FAILED: Declared("counter", "Attempts of a handler that failed.", ("handler",)),
+    MetricName.HANDLER_FAILED: Declared(
+        "counter",
+        "Attempts of a handler that failed; together with those that delivered, all its attempts.",
+        ("handler",),
+    ),
     MetricName.HANDLER_DEAD_LETTERED: Declared(
         "counter", "Events that a handler gave up on and were kept.", ("handler",)
+    ),
+    MetricName.HANDLER_DEAD_LETTERS: Declared(
+        "gauge",
+        "Dead letters of a handler that wait for somebody to retry or discard them.",
+        ("handler",),
+        tenure=True,
     ),
     MetricName.HANDLER_SKIPPED: Declared(
         "counter", 'Events that a handler gave up on with on_failure = "skip".', ("handler",)
@@ -152,22 +234,31 @@ CATALOGUE: dict[MetricName, Declared] = {
         "Events of a wanted type that were left out for their origin, their age, or as own changes.",
         ("handler",),
     ),
-    MetricName.HANDLER_LAG: Declared("gauge", "Journal entries past the handler's offset.", ("handler",)),
+    MetricName.HANDLER_LAG: Declared(
+        "gauge", "Journal entries past the handler's offset.", ("handler",), tenure=True
+    ),
     MetricName.HANDLER_PARKED: Declared(
-        "gauge", "Runs whose next event waits for another attempt of the handler.", ("handler",)
+        "gauge", "Runs whose next event waits for another attempt of the handler.", ("handler",), tenure=True
     ),
     MetricName.HANDLER_STOPPED: Declared(
         "gauge",
         "1 while the handler is paused, halted by its dead-letter limit or has asked to be stopped, else 0.",
         ("handler",),
+        tenure=True,
     ),
     MetricName.HANDLER_OFFSET: Declared(
         "gauge",
         "Journal offset below which the handler has settled everything but parked runs.",
         ("handler",),
+        tenure=True,
     ),
     MetricName.HANDLER_SECONDS: Declared(
         "histogram", "Duration of a handler call in seconds.", ("handler",), _LONG
+    ),
+    MetricName.CHECKPOINT_AGE_SECONDS: Declared(
+        "gauge",
+        "Seconds since the stored position last moved; NaN before there is one. In a quiet org it grows: what matters is the headroom.",
+        ("channel",),
     ),
     MetricName.RETENTION_HEADROOM_SECONDS: Declared(
         "gauge",
@@ -186,6 +277,7 @@ CATALOGUE: dict[MetricName, Declared] = {
         "gauge",
         "Reconcile tasks under way: what the stream lost and REST has not been asked for yet.",
         ("reason",),
+        tenure=True,
     ),
     MetricName.RECONCILE_ROWS: Declared(
         "counter", "Rows that reconcile tasks have read over REST.", ("reason",)
@@ -194,7 +286,26 @@ CATALOGUE: dict[MetricName, Declared] = {
         "counter", "Rows that said something the stream had not said.", ("reason",)
     ),
     MetricName.RECONCILE_FAILURES: Declared("counter", "Pages of reconcile tasks that could not be had."),
-    MetricName.TENURE: Declared("gauge", "1 while this process holds the lease, else 0."),
+    MetricName.ALLOCATION: Declared(
+        "gauge",
+        "What Salesforce allows the whole org within 24 hours (rolling), as REST's limits say; asked every five minutes.",
+        ("allocation",),
+        tenure=True,
+    ),
+    MetricName.ALLOCATION_REMAINING: Declared(
+        "gauge",
+        "What is left of that. At 0 deliveries Salesforce sends nothing more; what waits is kept for 72 hours.",
+        ("allocation",),
+        tenure=True,
+    ),
+    MetricName.ACTIVE_RUNS: Declared(
+        "gauge",
+        "Active runs of the org, of at most 150,000; counted over REST every half an hour.",
+        tenure=True,
+    ),
+    MetricName.TENURE: Declared(
+        "gauge", "1 while this process holds the lease, else 0; also 0 when it could not be renewed in time."
+    ),
     MetricName.READY: Declared("gauge", "1 while the service is ready, else 0."),
     MetricName.BUILD_INFO: Declared("gauge", "Always 1; the version is in the label.", ("version",)),
 }
@@ -226,8 +337,20 @@ class Metrics:
                 self._histograms[name] = Histogram(
                     name, declared.help, declared.labels, registry=self.registry, buckets=declared.buckets
                 )
-        self.gauge(MetricName.SINCE_LAST_POLL_SECONDS).set(float("nan"))
+        for name in (MetricName.SINCE_LAST_POLL_SECONDS, MetricName.SINCE_LAST_EVENT_SECONDS):
+            self.gauge(name).set(math.nan)
+        self.end_tenure()
         self.gauge(MetricName.BUILD_INFO, version("cadence-consumer")).set(1)
+
+    def end_tenure(self) -> None:
+        """Show nothing more of what only the lease holder knows."""
+        for name, declared in CATALOGUE.items():
+            if not declared.tenure:
+                continue
+            if declared.labels:
+                self._gauges[name].clear()
+            else:
+                self._gauges[name].set(math.nan)
 
     def counter(self, name: MetricName, *labels: str) -> Counter:
         """The counter with these label values, in the catalogue's order; keep it where it is used often."""
@@ -235,7 +358,7 @@ class Metrics:
         return metric.labels(*labels) if labels else metric
 
     def gauge(self, name: MetricName, *labels: str) -> Gauge:
-        """The gauge with these label values."""
+        """The gauge with these label values; not to be kept where it ends with the tenure."""
         metric = self._gauges[name]
         return metric.labels(*labels) if labels else metric
 

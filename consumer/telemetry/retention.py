@@ -31,6 +31,9 @@ class RetentionTelemetry:
         """Bytes and entries now, and where that leads."""
         gauge = self._metrics.gauge
         gauge(MetricName.STORE_BYTES).set(size.bytes)
+        gauge(MetricName.STORE_LIMIT_BYTES).set(math.inf if size.limit is None else size.limit)
+        gauge(MetricName.STORE_DISK_FREE_BYTES).set(math.nan if size.disk_free is None else size.disk_free)
+        gauge(MetricName.STATE_RECORDS).set(size.records)
         gauge(MetricName.JOURNAL_BYTES).set(size.journal_bytes)
         gauge(MetricName.JOURNAL_ENTRIES).set(entries)
         gauge(MetricName.STORE_GROWTH).set(math.nan if per_day is None else per_day)

@@ -154,6 +154,8 @@ class RetentionWatch:
         for channel in self._channels:
             headroom = metrics.gauge(MetricName.RETENTION_HEADROOM_SECONDS, channel)
             headroom.set_function(partial(self._headroom, channel))
+            age = metrics.gauge(MetricName.CHECKPOINT_AGE_SECONDS, channel)
+            age.set_function(partial(self._age, channel))
             through = metrics.gauge(MetricName.POLLED_THROUGH_SECONDS, channel)
             through.set_function(partial(self._through, channel))
 
@@ -199,6 +201,12 @@ class RetentionWatch:
     def _headroom(self, channel: str) -> float:
         known = self._known.get(channel)
         return float("nan") if known is None else headroom_ms(known, self._clock.wall_ms()) / 1000
+
+    def _age(self, channel: str) -> float:
+        known = self._known.get(channel)
+        if known is None or known.position_ms is None:
+            return float("nan")
+        return (self._clock.wall_ms() - known.position_ms) / 1000
 
     def _through(self, channel: str) -> float:
         known = self._known.get(channel)

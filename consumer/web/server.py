@@ -1,12 +1,14 @@
 """Probes, metrics and the API on one small HTTP server.
 
-``/healthz`` answers 200 as long as the event loop turns, ``/readyz`` says ready or why not, ``/metrics`` is for Prometheus. Everything
-else needs ``http.token`` as a bearer token; without a configured token it stays closed, because positions and record ids are nobody's
-business by default. Requests are not logged: probes ask every few seconds.
+``/healthz`` answers 200 as long as the event loop turns, ``/readyz`` says ready or why not, ``/metrics`` is for Prometheus.
+``/readyz?standby`` also accepts a replica that waits in good order: that is what a rolling update has to ask, or it waits for ever for a
+standby to become the leader. Everything else needs ``http.token`` as a bearer token; without a configured token it stays closed, because
+positions and record ids are nobody's business by default. Requests are not logged: probes ask every few seconds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -19,11 +21,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from consumer.clock import Clock, iso
 from consumer.errors import StoreError
 from consumer.ports import ChannelState, LeaseState
+from consumer.standing import Standing
 from consumer.telemetry.health import HealthReport
 
 __all__ = ["CheckpointReader", "Readiness", "WebServer"]
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_PATIENCE_S = 2.0
+"""For what the store knows; who asks for the status wants an answer above all when the store gives none."""
 
 _PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -63,6 +69,7 @@ class WebServer:
         host: address to listen on.
         port: TCP port; 0 takes a free one, see ``port``.
         token: what ``/api`` needs; None keeps it closed.
+        standing: asked by ``/api/status`` for what the store knows; None leaves it out.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class WebServer:
         host: str = "127.0.0.1",
         port: int = 8080,
         token: str | None = None,
+        standing: Callable[[], Awaitable[Standing]] | None = None,
     ) -> None:
         self._health = health
         self._registry = registry
@@ -83,6 +91,7 @@ class WebServer:
         self._host = host
         self._wanted_port = port
         self._token = token
+        self._standing = standing
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
         self._started_ms = 0
@@ -163,9 +172,10 @@ class WebServer:
     async def _healthz(self, _: web.Request) -> web.Response:
         return _json({"status": "alive", "uptime_ms": self._clock.monotonic_ms() - self._started_ms})
 
-    async def _readyz(self, _: web.Request) -> web.Response:
+    async def _readyz(self, request: web.Request) -> web.Response:
         report = self._health.report(self._clock.monotonic_ms())
-        return _json({"ready": report.ready, "reasons": report.reasons}, 200 if report.ready else 503)
+        fine = report.ready or ("standby" in request.query and report.standby)
+        return _json({"ready": report.ready, "reasons": report.reasons}, 200 if fine else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(
@@ -174,8 +184,24 @@ class WebServer:
 
     async def _status(self, _: web.Request) -> web.Response:
         report = self._health.report(self._clock.monotonic_ms())
+        standing, why = None, None
+        if self._standing is not None:
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    standing = (await self._standing()).document()
+            except StoreError as error:
+                why = str(error)
+            except TimeoutError:
+                why = f"the store did not answer within {_PATIENCE_S:g} s"
         return _json(
-            {"ready": report.ready, "live": report.live, "reasons": report.reasons, "details": report.details}
+            {
+                "ready": report.ready,
+                "live": report.live,
+                "reasons": report.reasons,
+                "details": report.details,
+                "standing": standing,
+                "standing_unknown": why,
+            }
         )
 
     async def _checkpoints(self, _: web.Request) -> web.Response:

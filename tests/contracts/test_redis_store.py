@@ -111,6 +111,35 @@ async def test_start_up_warns_unless_the_server_keeps_what_it_is_given(store, pl
     assert "appendonly no" in aof
 
 
+async def test_a_server_that_would_take_no_commit_is_told_before_one_is_tried(server, store, plain, tmp_path):
+    assert await store.write_problems() == []
+    plain.config_set("maxmemory", "1mb")
+    try:
+        (full,) = await store.write_problems()
+    finally:
+        plain.config_set("maxmemory", "0")
+    assert "is full (1048576 bytes): raise maxmemory" in full
+    replica = RedisServer(tmp_path, None, "--replicaof", f"127.0.0.1 {server.port}")
+    replica.start()
+    try:
+        other = RedisStore(replica.url, shown_url=replica.url, read_only=True)
+        (told,) = await other.write_problems()
+        await other.aclose()
+    finally:
+        replica.stop()
+    assert told == f"{replica.url} is a replica, which takes no commits: name the primary in store.url"
+
+
+async def test_how_a_server_is_configured_is_seen_without_the_right_to_config(server, plain):
+    plain.acl_setuser(
+        "app", enabled=True, passwords=["+geheim"], keys=["*"], categories=["+@all"], commands=["-config"]
+    )
+    url = f"redis://app:geheim@127.0.0.1:{server.port}/0"
+    store = RedisStore(url, shown_url="redis://x")
+    assert await store.warnings() == []
+    await store.aclose()
+
+
 async def test_an_old_server_is_refused_with_a_clear_line(store, monkeypatch):
     async def info(_section):
         return {"redis_version": "6.2.14"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from consumer.errors import CommitRefused, StoreForeign
+from consumer.errors import CommitRefused, StoreEmpty, StoreForeign
 from consumer.ports import (
     ChannelState,
     Commit,
@@ -45,9 +45,9 @@ def server(request, tmp_path_factory):
 def new_store(server, tmp_path):
     """Makes stores on the same data: call it twice for two replicas."""
     if server is None:
-        return lambda: SqliteStore(tmp_path / "cadence.db")
+        return lambda **options: SqliteStore(tmp_path / "cadence.db", **options)
     prefix = f"test-{uuid.uuid4().hex}"
-    return lambda: RedisStore(server.url, shown_url=server.url, prefix=prefix)
+    return lambda **options: RedisStore(server.url, shown_url=server.url, prefix=prefix, **options)
 
 
 @pytest.fixture
@@ -95,6 +95,38 @@ async def test_a_commit_writes_everything_it_holds(store, tenure):
         (1, "1.0", "run0"), (2, "1.1", "run1"), (3, "1.2", "run0"),
     ]  # fmt: skip
     assert await store.bounds() == (1, 3)
+
+
+async def test_a_commit_removes_the_states_it_says_and_an_old_token_removes_none(store, tenure):
+    await store.commit(commit_of(tenure, 1, states={"a": b"1", "b": b"2", "c": b"3"}))
+    await store.commit(commit_of(tenure, 2, states={"a": None, "b": b"4", "unknown": None}))
+    assert await store.states(["a", "b", "c", "unknown"]) == {"b": b"4", "c": b"3"}
+    await store.release(tenure)
+    newer = await store.acquire("one", LEASE_MS)
+    with pytest.raises(CommitRefused):
+        await store.commit(commit_of(tenure, 3, states={"b": None}))
+    assert await store.states(["b"]) == {"b": b"4"}
+    await store.commit(commit_of(newer, 1, states={"b": None}))
+    assert await store.states(["b"]) == {}
+
+
+async def test_a_walk_through_the_states_meets_everything_that_is_there_all_the_time(store, tenure):
+    assert await store.walk(None, 10) == ([], None)
+    lasting = {f"r{number:04d}": b"%d" % number for number in range(1_500)}
+    going = {f"g{number:04d}": b"x" for number in range(1_500)}
+    await store.commit(commit_of(tenure, 1, states=lasting | going))
+    met, cursor, pages = {}, None, 0
+    while True:
+        found, cursor = await store.walk(cursor, 200)
+        met |= found
+        pages += 1
+        if cursor is None:
+            break
+        # What goes and comes while somebody walks neither stops nor misleads the walk.
+        gone = dict.fromkeys(list(going)[pages * 50 : pages * 50 + 50])
+        await store.commit(commit_of(tenure, pages + 1, states=gone | {f"new{pages}": b"n"}))
+    assert {key: met[key] for key in lasting} == lasting
+    assert pages > 5, "a piece at a time"
 
 
 async def test_an_empty_store_says_so(store):
@@ -396,6 +428,24 @@ async def test_a_secret_can_be_kept_after_the_lease_is_lost(store, tenure):
     assert await store.secret("refresh_token/a") == "one"
 
 
+@pytest.mark.parametrize("count", [0, 1, 50, 3_000])
+async def test_a_walk_meets_every_state_and_can_go_on_elsewhere(store, new_store, tenure, count):
+    states = {f"{number:018d}": b"%d" % number for number in range(count)}
+    await store.commit(commit_of(tenure, 1, states=states))
+    other = new_store()
+    await other.open()
+    met, cursor, pages = {}, None, 0
+    while True:
+        found, cursor = await (store, other)[pages % 2].walk(cursor, 500)
+        met.update(found)
+        pages += 1
+        if cursor is None:
+            break
+    assert met == states
+    assert pages >= count / 1_000
+    await other.aclose()
+
+
 async def test_tasks_are_kept_replaced_and_removed_with_a_commit(store, tenure):
     first, second = commit_of(tenure, 1), commit_of(tenure, 2)
     first.tasks = {"gap/x/7": b"page 1", "sweep/y": b"due"}
@@ -502,6 +552,20 @@ async def test_what_a_handler_has_done_is_remembered_for_it_alone_and_for_a_time
     assert not await store.was_done("h", "k3", 0)
 
 
+async def test_the_size_counts_records_and_knows_how_much_room_there_is(store, tenure):
+    assert (await store.size()).records == 0
+    await store.commit(commit_of(tenure, 1, states={"r1": b"x" * 100_000, "r2": b"x"}))
+    await store.commit(commit_of(tenure, 2, states={"r1": b"y" * 100_000}))
+    size = await store.size()
+    assert size.records == 2
+    assert size.bytes > 100_000
+    if size.disk_free is None:
+        assert store.url.startswith("redis"), "a server's disk is its own business"
+    else:
+        assert size.limit > size.bytes
+        assert 0 <= size.limit - size.bytes - size.disk_free < 1_000_000, "the file and what is free"
+
+
 async def test_the_front_of_the_journal_is_removed_with_what_names_it(store, tenure):
     await store.commit(commit_of(tenure, 1, events=2_500))
     before = await store.size()
@@ -521,3 +585,22 @@ async def test_the_front_of_the_journal_is_removed_with_what_names_it(store, ten
     with pytest.raises(CommitRefused):
         await store.trim(tenure, 2_501)
     assert await store.bounds() == (2_501, 2_501)
+
+
+# ---------------------------------------------------------------- looking
+
+
+async def test_who_only_looks_is_told_that_nothing_was_ever_written_and_writes_nothing_to_find_out(new_store):
+    for _ in range(2):
+        looking = new_store(read_only=True)
+        with pytest.raises(StoreEmpty):
+            await looking.open()
+        assert await looking.write_problems() == [], "it could be written to"
+        await looking.aclose()
+    store = new_store()
+    await store.open()
+    await store.aclose()
+    looking = new_store(read_only=True)
+    await looking.open()
+    assert await looking.write_problems() == []
+    await looking.aclose()

@@ -132,7 +132,7 @@ class Replica:
             self.clock,
             Quiet(),
         )
-        self.ingest._interpreter._cache_size = dice.choice((1, 20_000))
+        self.ingest._interpreter._cache._most = dice.choice((1, 1_000_000))
         self._tell(f"{name} wins: {options.max_events=} {options.window=} {options.strict=}")
         await self.ingest.prepare()
         self._loop = asyncio.create_task(self.ingest.run())

@@ -52,8 +52,10 @@ class SqliteStores:
         await store.open()
 
     async def expire(self, store: SqliteStore) -> None:
-        """The holder is dead: its lock is free (here: one process, so by hand)."""
-        store._unlock()
+        """The holder is dead: its lock is free (here: one process, so by hand), and its lease, in a copy that is older too, has run out."""
+        store._lock.give_back()
+        assert store._writer is not None
+        store._writer.execute("UPDATE lease SET expires_ms = 0 WHERE id = 1")
 
     async def drop(self, store: SqliteStore) -> None:
         await store.aclose()

@@ -43,7 +43,7 @@ def test_any_arrival_order_gives_the_state_of_in_order_arrival(history_and_shuff
 def test_what_is_stored_is_what_was_known(history_and_shuffle):
     state = RecordState(RUN, RUN_1)
     for key, one in history_and_shuffle[1]:
-        state = state.with_change(one, key).with_high(key)
+        state = state.with_change(one, key).with_high(key, one.header.commit_ms)
     again = RecordState.decode(state.encode())
     assert known(again) == known(state)
     assert (again.high, again.seen, again.entity, again.record_id) == (state.high, state.seen, RUN, RUN_1)

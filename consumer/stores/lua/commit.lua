@@ -4,7 +4,7 @@
 -- KEYS  1 lease (hash)  2 meta (hash)  3 states (hash)  4 journal (stream)  5 channels (hash)
 --       6 ingest dead letters (hash)  7 their order (sorted set)  8 history of positions (list)  9 timers (sorted set)  10 reconcile tasks (hash)
 -- ARGV  1 token  2 number  3 org  4 prefix of the per-run lists of offsets
---       5 count of states      then pairs   record id, state
+--       5 count of states      then pairs   record id, state ('' removes it)
 --       . count of events      then fours   id, type, run ('' for none), json
 --       . count of channels    then pairs   channel, state
 --       . count of letters     then threes  id, milliseconds, json
@@ -50,7 +50,11 @@ local function count()
 end
 
 for _ = 1, count() do
-  redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 1])
+  if ARGV[at + 1] == '' then
+    redis.call('HDEL', KEYS[3], ARGV[at])
+  else
+    redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 1])
+  end
   at = at + 2
 end
 for _ = 1, count() do

@@ -105,7 +105,9 @@ async def test_the_receiver_says_when_to_come_again(receiver, kit, new_run, stat
     assert len(report.delivered) == 1
 
 
-@pytest.mark.parametrize("said", ["soon", "-5", "Mon, 99 Foo 2026", "9" * 30])
+@pytest.mark.parametrize(
+    "said", ["soon", "-5", "Mon, 99 Foo 2026", "9" * 30, "31 Jan 2026 9:30 +99999999999999"]
+)
 async def test_a_senseless_retry_after_stops_nothing(receiver, kit, new_run, said):
     receiver.answers = [(429, {"Retry-After": said})]
     report = await kit().deliver(new_run().enrol().events[:1])

@@ -51,7 +51,7 @@ def event(number, event_type, run=RUN_ID, **facts):
 STORY = [
     event(1, "run.enrolled", cadence_name="Outbound", target_id=to_18("00Qxx0000004C92"), after={"State": "Running"}),
     event(2, "step.created", record_id=STEP_ID, step_tracker_id=STEP_ID, step_title="First Touch", after={"State": "Active"}),
-    event(3, "run.enrolled", run=OTHER_RUN),
+    event(3, "run.enrolled", run=OTHER_RUN, cadence_id=to_18("77Cxx0000004C92"), origin="repair"),
     event(4, "step.ended.completed", record_id=STEP_ID, step_tracker_id=STEP_ID, step_title="First Touch", before={"State": "Active"}, after={"State": "Completed"}, late=True),
     event(5, "run.ended.finished", before={"State": "Running"}, after={"State": "Completed"}, actor_id=to_18("005xx0000004C92")),
 ]  # fmt: skip

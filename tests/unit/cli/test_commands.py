@@ -2,15 +2,21 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tomllib
 import urllib.request
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+import typer.main
 
+from consumer.cli import app
 from consumer.cli.failures import ExitCode, exit_code
 from consumer.errors import (
     AuthenticationFailed,
@@ -40,17 +46,62 @@ def test_help_imports_nothing_slow():
     assert done.stderr == "[]\n"
 
 
+def commands(command=None, path=()):
+    """Every command with the words that call it."""
+    command = command or typer.main.get_command(app)
+    for name, one in getattr(command, "commands", {}).items():
+        yield from commands(one, (*path, name))
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
 @pytest.mark.parametrize(
-    "command",
-    [
-        ["run"], ["check"], ["tail"], ["timeline"], ["state", "show"], ["checkpoint", "show"], ["handlers", "list"],
-        ["dead-letters", "list"], ["sandbox"], ["demo"],
-    ],
-)  # fmt: skip
-def test_every_command_explains_itself_with_an_example(call, command):
-    result = call(*command, "--help")
+    ("path", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in commands()]
+)
+def test_every_command_explains_itself_and_its_options_with_an_example_that_is_one(call, path, command):
+    result = call(*path, "--help")
     assert result.exit_code == 0
-    assert "Example: cadence-consumer " + command[0] in " ".join(result.stdout.split())
+    assert "Example: cadence-consumer " + " ".join(path) in " ".join(result.stdout.split())
+    assert [each.name for each in command.params if not each.help] == []
+    (example,) = re.findall(r"Example: cadence-consumer (.*)", " ".join(command.help.split()))
+    words = shlex.split(re.split(r" (?:\||>|&&) ", example)[0])[len(path) :]
+    # What people copy has to be understood: every option of it exists, every value is one.
+    command.make_context(path[-1], words)
+
+
+def test_there_are_all_the_commands_of_the_documentation():
+    assert len(list(commands())) >= 39
+
+
+def test_the_shell_completes_commands_and_values():
+    script = Path(sys.executable).with_name("cadence-consumer")
+    # Named, and not found out by looking at the parents of this process, which need not be shells.
+    named = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown = subprocess.run(
+        [script, "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=named,
+    ).stdout
+
+    def completed(*words):
+        program = (
+            f"{shown}\nCOMP_WORDS=(cadence-consumer {' '.join(words)}); COMP_CWORD={len(words)}\n"
+            f'_cadence_consumer_completion {shlex.quote(str(script))}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        )
+        done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.split()
+
+    assert completed("ta") == ["tail"]
+    assert {"show", "schema"} == set(completed("config", '""'))
+    assert completed("tail", "--type", "run.ended.c") == ["run.ended.converted", "run.ended.chained"]
+    assert completed("tail", "--origin", "s") == ["stream", "snapshot"]
+
+
+def test_the_version_is_that_of_the_package(call):
+    assert call("--version").stdout == f"cadence-consumer {version('cadence-consumer')}\n"
 
 
 def test_no_arguments_is_help_and_an_unknown_command_a_usage_error(process):
@@ -84,13 +135,39 @@ def test_check_reports_settings_and_handlers_in_one_attempt(process):
         'salesforce.instance_url: is needed for auth = "access_token"; set it, or CADENCE_SALESFORCE__INSTANCE_URL',
     ]
     assert said[2] == (
-        "handlers.crm.use: no handler is called 'lgo'; did you mean 'log'? There are: jsonl, log, postgres, redis_stream, remove_bounced, webhook. "
+        "handlers.crm.use: no handler is called 'lgo'; did you mean 'log'? There are: jsonl, kafka, log, postgres, redis_stream, remove_bounced, webhook. "
         "Your own: 'module:attribute'"
     )
     assert (
         said[3] == "handlers.loud.on: pattern 'run.endd.*' selects no event type; did you mean 'run.ended.*'?"
     )
     assert len(said) == 4
+
+
+def test_a_mistake_elsewhere_hides_no_handlers_mistakes(process, tmp_path):
+    config = tmp_path / "cadence.toml"
+    config.write_text(
+        '[leese]\nttl = "5s"\n[handlers.one]\nuse = "jsnol"\n'
+        '[handlers.two]\nuse = "log"\nconcurency = 3\n[handlers.three]\nuse = "jsonl"\n'
+    )
+    done = process("check", CADENCE_CONFIG=str(config), **GOOD)
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        "handlers.two.concurency",
+        "leese",
+        "handlers.one.use",
+        "handlers.three.settings.path",
+    ]
+
+
+def test_a_file_that_cannot_be_read_is_all_that_is_told(process, tmp_path):
+    missing, broken = tmp_path / "none.toml", tmp_path / "broken.toml"
+    broken.write_text("[salesforce]\nclient_id = secret\n")
+    for command in ("check", "run"):
+        assert process(command, CADENCE_CONFIG=str(missing)).stderr.splitlines() == [
+            f"--config: {missing} cannot be read: No such file or directory"
+        ]
+        (line,) = process(command, CADENCE_CONFIG=str(broken)).stderr.splitlines()
+        assert line.startswith(f"--config: {broken} is not valid TOML: ")
 
 
 def test_check_says_what_would_run_and_never_a_secret(process):
@@ -159,6 +236,7 @@ def test_a_service_that_cannot_listen_exits_as_unavailable_and_says_where(proces
     assert done.returncode == 69
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
     assert (line["event"], line["port"]) == ("http_unavailable", port)
+    assert "http.port" in line["action"]
 
 
 # ---------------------------------------------------------------- processes that run until told to stop

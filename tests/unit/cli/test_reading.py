@@ -44,6 +44,34 @@ def test_tail_selects_types_by_pattern_and_runs_by_any_form_of_the_id(lines):
     assert ids(lines("tail", "--no-follow", "--run", RUN_ID, "-n", "1", "--type", "step.*")) == ["event-4"]
 
 
+def test_tail_selects_targets_and_cadences_by_id_or_name(lines):
+    assert ids(lines("tail", "--no-follow", "--target", "00Qxx0000004C92")) == ["event-1"]
+    assert ids(lines("tail", "--no-follow", "--target", RUN_ID)) == []
+    assert ids(lines("tail", "--no-follow", "--cadence", "outbound")) == ["event-1"]
+    assert ids(lines("tail", "--no-follow", "--cadence", "77Cxx0000004C92")) == ["event-3"]
+    assert ids(lines("tail", "--no-follow", "--cadence", "Out")) == [], "a name is a whole name"
+
+
+def test_tail_selects_origins_and_all_filters_have_to_hold(lines, call):
+    assert ids(lines("tail", "--no-follow", "--origin", "repair")) == ["event-3"]
+    assert ids(lines("tail", "--no-follow", "--origin", "repair", "--origin", "stream")) == [
+        event.id for event in STORY
+    ]
+    assert ids(lines("tail", "--no-follow", "--origin", "repair", "--type", "run.ended.*")) == []
+    assert ids(lines("tail", "--no-follow", "--origin", "repair", "--run", OTHER_RUN)) == ["event-3"]
+    result = call("tail", "--no-follow", "--origin", "rest")
+    assert (result.exit_code, result.stderr) == (
+        2, "--origin: there is no origin rest; there are stream, snapshot, gap, repair, timer\n",
+    )  # fmt: skip
+
+
+def test_the_origins_are_those_of_events():
+    from consumer.cli.tail import ORIGINS
+    from consumer.events import Origin
+
+    assert list(ORIGINS) == [origin.value for origin in Origin]
+
+
 def test_tail_for_people_names_type_run_step_and_marks(call):
     out = call("tail", "--no-follow", "-n", "2").stdout.splitlines()
     assert out[0].split() == [
@@ -231,3 +259,34 @@ def test_json_lines_are_one_object_each(call):
         out = call(*command, "--json").stdout
         assert out.endswith("\n")
         assert all(isinstance(json.loads(line), dict) for line in out.splitlines())
+
+
+# ---------------------------------------------------------------- config
+
+
+def test_config_show_tells_value_and_origin_of_every_setting(lines, environ):
+    told = {line["setting"]: line for line in lines("config", "show")}
+    assert told["handlers.notify.on"] == {
+        "setting": "handlers.notify.on", "value": ["run.*"], "origin": "environment", "source": "CADENCE_HANDLERS__NOTIFY__ON",
+    }  # fmt: skip
+    assert told["store.url"]["value"] == environ["CADENCE_STORE__URL"]
+    assert told["http.port"] == {"setting": "http.port", "value": 8080, "origin": "default", "source": None}
+
+
+def test_config_show_for_people_is_a_table_without_secrets(call):
+    out = call("config", "show", CADENCE_SALESFORCE__CLIENT_SECRET="geheim").stdout
+    assert "CADENCE_SALESFORCE__CLIENT_SECRET" in out
+    assert "geheim" not in out
+    assert ["shutdown.grace", "25s", "default"] in [line.split() for line in out.splitlines()]
+
+
+def test_config_show_of_unusable_settings_names_the_problems(call):
+    result = call("config", "show", CADENCE_HTTP__PORT="http")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "http.port: must be a whole number, not 'http' (set by CADENCE_HTTP__PORT)\n"
+
+
+def test_config_schema_is_one_document_for_people_and_one_line_for_programs(call, lines):
+    (one,) = lines("config", "schema")
+    assert json.loads(call("config", "schema").stdout) == one
+    assert one["$defs"]["StoreSettings"]["properties"]["url"]["x-environment"] == "CADENCE_STORE__URL"

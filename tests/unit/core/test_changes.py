@@ -1,13 +1,16 @@
 """Decoding: one change per record, bad events named, foreign shapes tolerated."""
 
 import json
+import time
 from pathlib import Path
 
+import orjson
 import pytest
 
-from consumer.changes import decode, position_of
+from consumer.changes import decode, decode_event, position_of
 from consumer.errors import BadEvent
-from consumer.ingest.letters import raw_messages
+from consumer.ingest.letters import dead_letter, raw_messages
+from consumer.ports import Answer
 from tests.changes import RUN, RUN_1, RUN_2, changes, message
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "samples"
@@ -64,6 +67,13 @@ def breakage(**header):
     return one
 
 
+def nested(deep):
+    value = []
+    for _ in range(deep):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("one", "reason"),
     [
@@ -75,6 +85,10 @@ def breakage(**header):
         (breakage(sequenceNumber=True), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"State": ["Running"]}, commit=1), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"DaisyChainIteration": 1.5}, commit=1), "wrong_type"),
+        (message("CREATE", RUN, RUN_1, {"DaisyChainIteration": 1e300}, commit=1), "wrong_type"),
+        (message("CREATE", RUN, RUN_1, {"DaisyChainIteration": nested(900)}, commit=1), "wrong_type"),
+        (message("CREATE", RUN, RUN_1, {"Later__c": nested(300)}, commit=1), "too_deep"),
+        (breakage(recordIds=["0qBWP0000001AbC/AU"]), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"ScheduledResumeDateTime": "tomorrow"}, commit=1), "wrong_type"),
         (breakage(recordIds="0qB"), "wrong_type"),
         (breakage(recordIds=["short"]), "wrong_type"),
@@ -91,6 +105,47 @@ def test_a_bad_event_is_named(one, reason):
     with pytest.raises(BadEvent) as caught:
         decode(one, one["channel"], position_of(one.get("data")))
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-01-31T09:30:00.000+0000",
+        "2026-W05-6T09:30:00.000Z",
+        "2026-01-31 09:30:00.000Z",
+        "20260131T093000.000Z",
+        "2026-01-31T09:30:00",
+    ],
+)
+def test_a_date_has_one_form_however_it_was_written_and_wherever_this_runs(written, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        (one,) = decode_event(
+            message("CREATE", RUN, RUN_1, {"ScheduledResumeDateTime": written}, commit=1)["data"]["payload"],
+            "",
+            "1",
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert one.body == {"ScheduledResumeDateTime": "2026-01-31T09:30:00.000Z"}
+
+
+def test_a_dead_letter_of_what_is_nested_too_deep_holds_its_bytes():
+    deep = b'{"channel":"/data/x","data":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
+    body = b'[{"channel":"/meta/connect"}, ' + deep + b" ]"
+    answer = Answer(1, orjson.loads(body)[1:], body, None, 0)
+    letter = dead_letter(answer, 0, "/data/x", None, BadEvent("no_data", ""), 1)
+    assert letter.raw == deep
+
+
+def test_dead_letters_of_one_answer_are_each_its_own_bytes():
+    pieces = [b'{"channel": "/data/x", "n": %d}' % number for number in range(2_000)]
+    body = b"[" + b",".join((b'{"channel":"/meta/connect"}', *pieces)) + b"]"
+    answer = Answer(1, orjson.loads(body)[1:], body, None, 0)
+    letters = [dead_letter(answer, at, "/data/x", None, BadEvent("no_data", ""), 1) for at in range(2_000)]
+    assert [letter.raw for letter in letters] == pieces
 
 
 def test_the_exact_bytes_of_each_message_can_be_cut_out():

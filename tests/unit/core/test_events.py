@@ -105,7 +105,17 @@ def test_a_field_that_a_newer_release_adds_is_ignored():
     assert LifecycleEvent.from_journal(orjson.dumps(told)) == LifecycleEvent.from_journal(ENTRIES[0])
 
 
-@pytest.mark.parametrize("data", [b"[]", b"{", b'{"v": 1}', b'{"v": %d}' % (FORMAT + 1)])
+WHOLE = orjson.loads(ENTRIES[0])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[]", b"{", b'{"v": 1}', b'{"v": %d}' % (FORMAT + 1), b'{"v": "1"}']
+    + [
+        orjson.dumps({**WHOLE, name: value})
+        for name, value in (("time", 7), ("changed", 7), ("entity", []), ("id", {}))
+    ],
+)
 def test_what_is_no_event_is_refused(data):
     with pytest.raises(ValueError, match=r"event|JSON|required|expected"):
         LifecycleEvent.from_journal(data)

@@ -116,6 +116,23 @@ def test_a_change_after_the_row_is_an_ordinary_one(running):
     assert after.get("State") == "Running"
 
 
+def test_a_row_that_is_older_than_what_is_known_in_part_tells_the_rest_and_no_news():
+    sparse, _ = told(None, "UPDATE", 9, State="Paused", LastModifiedDate=at(9))
+    after, types, _ = compared(row(5, State="Running", DaisyChainIteration=2, **FULL), sparse)
+    assert types == []
+    assert (after.get("State"), after.get("DaisyChainIteration")) == ("Paused", 2)
+    assert after.image is not None, "what the row lacks is empty"
+    between, _ = told(after, "UPDATE", 7, OwnerId="005000000000007AAA", LastModifiedDate=at(7))
+    assert between.get("OwnerId") == "005000000000007AAA", "a change between the two is newer than the row"
+    before, _ = told(after, "UPDATE", 3, DaisyChainIteration=1, LastModifiedDate=at(3))
+    assert before.get("DaisyChainIteration") == 2, "one before the row stands in it"
+
+
+def test_a_row_that_is_older_than_what_is_known_whole_says_nothing(running):
+    newer, _ = told(running, "UPDATE", 9, State="Paused", LastModifiedDate=at(9))
+    assert compared(row(5, State="Running", **FULL), newer)[0] is None
+
+
 def test_what_is_gone_is_deleted_once(running):
     gone = Row(RUN, RUN_1, COMMIT_MS + 9 * SECOND, {}, is_deleted=True)
     after, types, _ = compared(gone, running)

@@ -106,11 +106,11 @@ def problems(**specs):
     [
         (
             "jsonal",
-            "no handler is called 'jsonal'; did you mean 'jsonl'? There are: jsonl, log, postgres, redis_stream, remove_bounced, webhook. Your own: 'module:attribute'",
+            "no handler is called 'jsonal'; did you mean 'jsonl'? There are: jsonl, kafka, log, postgres, redis_stream, remove_bounced, webhook. Your own: 'module:attribute'",
         ),
         (
-            "kafka9",
-            "no handler is called 'kafka9'. There are: jsonl, log, postgres, redis_stream, remove_bounced, webhook. Your own: 'module:attribute'",
+            "pulsar",
+            "no handler is called 'pulsar'. There are: jsonl, kafka, log, postgres, redis_stream, remove_bounced, webhook. Your own: 'module:attribute'",
         ),
         (":notify", "':notify' is not of the form 'module:attribute'"),
         (

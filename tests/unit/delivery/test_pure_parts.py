@@ -201,7 +201,24 @@ def test_a_place_is_encoded_with_its_version_and_compact_ranges():
 
 @pytest.mark.parametrize(
     "data",
-    [b"[]", b"{}", b'{"v":3,"offset":1,"settled":[]}', b'{"v":1}', b"x", b'{"v":1,"offset":1,"settled":[3]}'],
+    [
+        *(
+            b"[]",
+            b"{}",
+            b'{"v":3,"offset":1,"settled":[]}',
+            b'{"v":1}',
+            b"x",
+            b'{"v":1,"offset":1,"settled":[3]}',
+        ),
+        *(
+            b'{"v":2,"offset":%s,"settled":[]}' % offset
+            for offset in (b"1e300", b"-1", b'"1"', b"1.5", b"true", b"null")
+        ),
+        *(
+            b'{"v":2,"offset":1,"settled":%s}' % spans
+            for spans in (b"[[4,3]]", b"[[3,5],[5,6]]", b"[[7,8],[3,4]]", b'[["3","4"]]')
+        ),
+    ],
 )
 def test_what_is_not_a_place_of_this_format_is_refused(data):
     with pytest.raises(ValueError):  # noqa: PT011 - several messages, one promise

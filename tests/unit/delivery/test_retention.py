@@ -115,6 +115,20 @@ def test_growth_is_measured_over_a_day_and_tells_when_the_store_is_full():
 
 
 @pytest.mark.looptime
+async def test_the_size_is_known_from_the_start_and_nothing_is_removed_before_every_handler_has_its_place(
+    world,
+):
+    trimming = retention(world, "h")
+    sizes = []
+    world.retention.__dict__["measured"] = lambda *facts: sizes.append(facts)
+    running = asyncio.create_task(trimming.run())
+    await asyncio.sleep(1)
+    assert [entries for _, entries, *_ in sizes] == [5_000]
+    assert world.store.entries[0].offset == 1
+    running.cancel()
+
+
+@pytest.mark.looptime
 async def test_it_looks_every_minute_and_waits_out_a_store_that_is_down(world):
     await at(world, "h", 5_000)
     world.store.unavailable = True

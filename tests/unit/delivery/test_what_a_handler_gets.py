@@ -121,10 +121,10 @@ async def test_place_and_lag_are_reported_also_while_nothing_moves(world):
     async with world.delivering(loaded(handle, max_attempts=99)):
         await world.publish(record(0), record(1))
         await asyncio.sleep(3)
-        assert world.observer.of("place")[-1] == ("h", 2, 0, 1)
+        assert world.observer.of("place")[-1] == ("h", 2, 0, 1, 0)
         await world.publish(record(2))
         await asyncio.sleep(2)
-        assert world.observer.of("place")[-1] == ("h", 3, 0, 1)
+        assert world.observer.of("place")[-1] == ("h", 3, 0, 1, 0)
 
 
 async def test_the_context_tells_handler_and_attempt_and_logs_with_the_event(world):
@@ -138,4 +138,13 @@ async def test_the_context_tells_handler_and_attempt_and_logs_with_the_event(wor
     with capture_logs() as lines:
         async with world.delivering(loaded(handle)):
             await world.settled_through(1)
-    assert lines == [{"event": "hello", "log_level": "info", "handler": "h", "event_id": "e0", "attempt": 1}]
+    assert lines == [
+        {
+            "event": "hello",
+            "log_level": "info",
+            "handler": "h",
+            "event_id": "e0",
+            "run": "run-1",
+            "attempt": 1,
+        }
+    ]

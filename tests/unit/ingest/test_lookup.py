@@ -23,7 +23,12 @@ class Org:
         self.asked.append((entity, tuple(ids)))
         if self.error:
             raise self.error
-        return {one: {name: self.known[one].get(name) for name in fields} for one in ids if one in self.known}
+        return {
+            one: {"attributes": {"type": entity}, "Id": one}
+            | {name: self.known[one].get(name) for name in fields}
+            for one in ids
+            if one in self.known
+        }
 
 
 @pytest.fixture
@@ -94,6 +99,12 @@ async def test_an_unseen_run_is_described_unless_told_not_to(path, tmp_path):
     (event,), _ = await told(tmp_path / "other.db", rows, pause, hydrate=False)
     assert "target_id" not in event
     assert rows.asked == []
+
+
+async def test_what_rest_says_besides_what_was_asked_for_is_not_known_of_the_record(path):
+    pause = message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=2)
+    (event,), _ = await told(path, Org({RUN_1: RUN_ROW}), pause)
+    assert "attributes" not in event["before"] | event["after"]
 
 
 async def test_an_unreachable_rest_costs_one_attempt_a_minute_and_no_event(path):

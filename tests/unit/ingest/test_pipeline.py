@@ -174,7 +174,9 @@ async def test_a_refused_position_is_announced_once_and_replaced(path, policy, o
         await rig.open()
         await rig.answer(enrol, pause, resume)
         await rig.pass_time(2_000)
-        rig.ingest._channels._known[RUN_CHANNEL] = ChannelState(0, "21", 0, None)  # not polled for long
+        rig.ingest._intake.channels._known[RUN_CHANNEL] = ChannelState(
+            0, "21", 0, None
+        )  # not polled for long
         await rig.ingest.refused(RUN_CHANNEL, "21", "invalid")
         assert (await rig.ingest.resume())[RUN_CHANNEL] == option
         await rig.open(ActionCadenceTrackerChangeEvent=option, ActionCadenceStepTrackerChangeEvent="-2")

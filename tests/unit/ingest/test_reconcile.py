@@ -4,7 +4,7 @@ import pytest
 
 from consumer.clock import iso
 from consumer.errors import CadenceError
-from consumer.ingest.reconcile import PAGE
+from consumer.ingest.pages import PAGE, SNAPSHOT_PAGE
 from consumer.salesforce.rest import Page
 from consumer.state import RecordState
 from consumer.tasks import Task, of_window
@@ -21,7 +21,9 @@ class Org:
 
     def __init__(self):
         self.rows = {}
+        self.log = []
         self.down = False
+        self.forbidden = None
         self.pages_left = 1_000
         self.server_ms = COMMIT_MS + 3_600_000
         self.asked = []
@@ -38,21 +40,32 @@ class Org:
 
     async def rows_as_of_now(self, entity, ids, fields):
         self.asked.append(tuple(ids))
-        if self.down:
+        if self.down or entity == self.forbidden:
             raise CadenceError("REST does not answer")
         return {one: self.rows[one] for one in ids if one in self.rows}, self.server_ms
+
+    async def count(self, soql):
+        return sum(one.startswith(self._prefix(soql)) for one in self.rows)
+
+    async def deleted(self, entity, since_ms, until_ms):
+        self.asked.append(("deleted", entity, since_ms, until_ms))
+        if self.down:
+            raise CadenceError("REST does not answer")
+        return sorted(one for one in self.log if one[1].startswith(self._prefix(f"FROM {entity} ")))
+
+    @staticmethod
+    def _prefix(soql):
+        return "0qB" if f"FROM {RUN}" in soql else "8HF"
 
     async def page(self, soql):
         self.asked.append(soql)
         self.pages_left -= 1
         if self.down or self.pages_left < 0:
             raise CadenceError("REST does not answer")
-        of_runs = f"FROM {RUN} " in soql
         after = soql.partition("AND Id > '")[2].partition("'")[0]
-        found = sorted(
-            one for one in self.rows if one.startswith("0qB" if of_runs else "8HF") and one > after
-        )
-        return Page([{**self.rows[one], "IsDeleted": False} for one in found[:PAGE]], self.server_ms)
+        limit = int(soql.rpartition("LIMIT ")[2])
+        found = sorted(one for one in self.rows if one.startswith(self._prefix(soql)) and one > after)
+        return Page([{**self.rows[one], "IsDeleted": False} for one in found[:limit]], self.server_ms)
 
 
 @pytest.fixture
@@ -107,6 +120,7 @@ async def test_a_gap_is_fetched_and_what_differs_is_told(path):
             "entity": RUN,
             "fetched": 1,
             "changed": 1,
+            "deleted": 0,
             "events": 1,
         }
         assert await rig.store.tasks() == {}
@@ -289,3 +303,228 @@ async def test_a_gap_that_is_delivered_again_is_journaled_and_fetched_once(path,
         assert len(ids) == len(set(ids))
         assert len(org.asked) == asked
         assert rig.witness.total("duplicates") == 1
+
+
+async def test_what_has_left_the_recycle_bin_is_told_by_the_delete_log(path):
+    org = Org()
+    org.server_ms = COMMIT_MS + 3_600_000
+    ids = sorted(f"0qBWP{number:010d}2AA" for number in range(PAGE + 30))
+    async with tenure(path, fetches=org) as rig:
+        await rig.open()
+        for start in range(0, len(ids), 115):
+            await rig.answer(
+                *(
+                    message("CREATE", RUN, one, {"State": "Running", **FULL}, commit=1 + start + at)
+                    for at, one in enumerate(ids[start : start + 115])
+                )
+            )
+        while (await rig.types()).count("run.enrolled") < len(ids):
+            await rig.pass_time(250)
+        org.log = [(COMMIT_MS + 60_000 + at // 50 * 1_000, one) for at, one in enumerate(ids)]
+        org.log.append((COMMIT_MS + 60_000, "0qBWP000000UNKNOWN"))
+        task = of_window("repair", "by hand", RUN, COMMIT_MS, 0)
+        await rig.store.add_task(task.id, task.encode())
+        await mended(rig)
+        types = await rig.types()
+        assert types.count("run.deleted") == len(ids)
+        report = (await rig.journal())[-1]["after"]
+        assert (report["changed"], report["deleted"]) == (len(ids), len(ids))
+        assert "deletions_known_since" not in report
+        assert await state_of(rig, "0qBWP000000UNKNOWN") is None, "what nobody knew is not told as gone"
+
+
+async def test_a_window_says_since_when_deletions_can_be_known(path):
+    org = Org()
+    org.server_ms = COMMIT_MS + 40 * 86_400_000
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        task = of_window("repair", "by hand", RUN, COMMIT_MS, 0)
+        await rig.store.add_task(task.id, task.encode())
+        await rig.answer(server_ms=org.server_ms)
+        await mended(rig)
+        report = (await rig.journal())[-1]["after"]
+        assert report["deletions_known_since"][:10] > iso(COMMIT_MS + 24 * 86_400_000)[:10]
+        ((_, _, since_ms, _),) = [one for one in org.asked if one[0] == "deleted"]
+        assert org.server_ms - since_ms < 15 * 86_400_000
+
+
+async def test_a_task_that_fails_for_ever_keeps_no_other_waiting(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Paused", **FULL)
+    org.forbidden = STEP
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(gap("GAP_UPDATE", STEP_1, 4, position=41, entity=STEP))
+        await rig.pass_time(130_000, every=1_000)
+        failed = len(rig.witness.mending_failed)
+        assert failed > 5
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 5, position=51))
+        await rig.pass_time(6_000)
+        assert "run.paused" in await rig.types()
+        assert len(rig.witness.mending_failed) - failed <= 1
+
+
+async def test_rest_that_is_down_is_not_asked_by_every_task_in_turn(path):
+    org = Org()
+    org.down = True
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        await rig.answer(*(gap("GAP_UPDATE", RUN_1, 5 + at, position=50 + at) for at in range(100)))
+        await rig.pass_time(600_000, every=2_000)
+        assert len(await rig.store.tasks()) == 100
+        assert len(rig.witness.mending_failed) < 40
+
+
+async def test_a_page_waits_for_what_is_held_of_its_own_records_and_for_nothing_else(path):
+    org = Org()
+    ids = sorted(f"0qBWP{number:010d}2AA" for number in range(10 * PAGE))
+    for one in ids:
+        org.has(one, 60, State="Running", **FULL)
+    org.has(RUN_1, 5, State="Paused", LastModifiedDate=iso(COMMIT_MS + 5_000), **FULL)
+    async with tenure(path, fetches=org) as rig:
+        await enrolled(rig)
+        # The stream never rests: something is held at every moment.
+        await rig.answer(gap("GAP_UPDATE", RUN_1, 5, position=51))
+        task = of_window("repair", "by hand", RUN, COMMIT_MS, 0)
+        await rig.store.add_task(task.id, task.encode())
+        fields = {"State": "Paused", "LastModifiedDate": iso(COMMIT_MS + 5_000)}
+        await rig.answer(message("UPDATE", RUN, RUN_1, fields, commit=6, position=61))
+        for number in range(80):
+            await rig.answer(message("UPDATE", RUN, RUN_2, {"State": "Running"}, commit=10 + number))
+            await rig.pass_nothing(250)
+        types = await rig.types()
+        assert types.count("run.enrolled") > 9 * PAGE, "twenty seconds are enough for ten pages"
+        assert types.count("run.paused") == 1
+        (paused,) = [event for event in await rig.journal() if event["type"] == "run.paused"]
+        assert paused.get("origin", "stream") == "stream", "what was held of the record came first"
+
+
+# ---------------------------------------------------------------- snapshots
+
+
+async def snapshots(rig, number):
+    for _ in range(600):
+        await rig.pass_time(250)
+        if (await rig.types()).count("system.snapshot") >= number:
+            return
+    raise AssertionError(await rig.types())
+
+
+async def test_the_first_session_of_a_new_store_reads_everything_in_silence(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Running", **FULL)
+    org.has(STEP_1, 5, State="Active", ActionCadenceTrackerId=RUN_1, DueDateTime=iso(COMMIT_MS))
+    async with tenure(path, fetches=org, snapshot="initial") as rig:
+        await rig.open()
+        await snapshots(rig, 2)
+        assert await rig.types() == ["system.snapshot"] * 2, "not even what is overdue is told"
+        assert (await state_of(rig, RUN_1)).get("State") == "Running"
+        assert await rig.store.timers(2**53, 10) == []
+        await rig.answer(message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=9))
+        await rig.pass_time(2_000)
+        (paused,) = [event for event in await rig.journal() if event["type"] == "run.paused"]
+        assert paused["before"]["State"] == "Running", "what it was before is known from the snapshot"
+    asked = len(org.asked)
+    async with tenure(path, fetches=org, snapshot="initial") as rig:
+        await rig.open()
+        await rig.pass_time(5_000)
+        assert len(org.asked) == asked, "a store that is not new any more is not read again"
+
+
+async def test_a_snapshot_is_told_where_that_is_wanted(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Running", **FULL)
+    async with tenure(path, fetches=org, snapshot="initial", snapshot_emit=True) as rig:
+        await rig.open()
+        await snapshots(rig, 2)
+        told = [(event["type"], event["origin"]) for event in await rig.journal()]
+        assert told == [
+            ("system.snapshot", "snapshot"),
+            ("run.enrolled", "snapshot"),
+            ("run.started", "snapshot"),
+            ("system.snapshot", "snapshot"),
+        ]
+
+
+async def test_a_snapshot_never_overwrites_what_the_stream_told_since(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Running", **FULL)
+    async with tenure(path, fetches=org, snapshot="initial") as rig:
+        await rig.open()
+        stamp = iso(COMMIT_MS + 8_000)
+        await rig.answer(
+            message("UPDATE", RUN, RUN_1, {"State": "Paused", "LastModifiedDate": stamp}, commit=8)
+        )
+        await snapshots(rig, 2)
+        assert (await state_of(rig, RUN_1)).get("State") == "Paused"
+
+
+async def test_a_tenure_that_ends_in_the_middle_of_a_snapshot_goes_on_at_its_page(path):
+    org = Org()
+    ids = sorted(f"0qBWP{number:010d}2AA" for number in range(SNAPSHOT_PAGE + 300))
+    for one in ids:
+        org.has(one, 60, State="Running", **FULL)
+    org.pages_left = 2
+    async with tenure(path, fetches=org, snapshot="initial") as rig:
+        await rig.open()
+        while not rig.witness.mending_failed:
+            await rig.pass_time(250)
+        assert sum(Task.decode(one).fetched for one in (await rig.store.tasks()).values()) >= SNAPSHOT_PAGE
+    org.pages_left, org.asked = 1_000, []
+    async with tenure(path, fetches=org, snapshot="initial") as rig:
+        await rig.open()
+        await snapshots(rig, 2)
+        assert sum(report["fetched"] for _, report in rig.witness.done) == len(ids)
+        known, _ = await rig.store.walk(None, 10_000)
+        assert {one for one, _ in known} >= set(ids)
+        assert await rig.store.tasks() == {}
+
+
+async def test_a_record_that_is_being_changed_is_read_again_after_the_snapshot(path):
+    org = Org()
+    org.has(RUN_1, 5, State="Running", **FULL)
+    org.has(RUN_2, 60, State="Running", **FULL)
+    org.server_ms = COMMIT_MS + 61_000
+    async with tenure(path, fetches=org, snapshot="initial") as rig:
+        await rig.open()
+        await snapshots(rig, 2)
+        assert await state_of(rig, RUN_2) is None, "a row of this second may not be the last word"
+        assert any(task_id.startswith("snapshot/") for task_id in await rig.store.tasks())
+        org.server_ms = COMMIT_MS + 63_000
+        await rig.pass_time(3_000)
+        assert (await state_of(rig, RUN_2)).get("State") == "Running"
+        assert await rig.store.tasks() == {}
+        assert await rig.types() == ["system.snapshot"] * 2
+
+
+async def test_after_a_downtime_longer_than_any_log_remembers_everything_is_read_and_what_is_gone_is_told(
+    path,
+):
+    org = Org()
+    long_after_ms = COMMIT_MS + 20 * 86_400_000
+    async with tenure(path, fetches=org) as rig:
+        await rig.open()
+        await rig.answer(
+            message("CREATE", RUN, RUN_1, {"State": "Running", **FULL}, commit=1),
+            message("CREATE", RUN, RUN_2, {"State": "Running", **FULL}, commit=2),
+        )
+        while "run.enrolled" not in await rig.types():
+            await rig.pass_time(250)
+    org.has(RUN_1, 86_400 * 3, State="Paused", **FULL)
+    org.server_ms = long_after_ms
+    async with tenure(path, fetches=org, snapshot="when_needed", on_expired="repair", lateness_ms=100) as rig:
+        await rig.ingest.refused(RUN_CHANNEL, "99", "not known any more", long_after_ms)
+        await rig.open()
+        await rig.answer(server_ms=long_after_ms)
+        await snapshots(rig, 1)
+        events = await rig.journal()
+        told = [(event["type"], event["record_id"]) for event in events if event.get("origin") == "repair"]
+        assert sorted(told) == [("run.deleted", RUN_2), ("run.paused", RUN_1)]
+        assert events[-1]["after"] == {
+            "reason": "snapshot",
+            "entity": RUN,
+            "fetched": 2,
+            "changed": 2,
+            "deleted": 1,
+            "events": 2,
+        }

@@ -1,5 +1,7 @@
 """Every row of the error catalogue, with the texts that were seen on the wire."""
 
+import time
+
 import pytest
 
 from consumer.errors import Remedy
@@ -206,6 +208,15 @@ def test_an_unknown_body_leaves_the_status_to_decide():
         http_reason(Stage.CONNECT, 401, "text/html", ["x", {"error": "strange"}], "<html>").code == "http_401"
     )
     assert http_reason(Stage.CONNECT, 500, "", None, "").detail == "connect: HTTP 500, empty body"
+
+
+@pytest.mark.parametrize("text", ["400::the replayId ", "has established a session, but no ", " limit "])
+def test_a_text_without_end_is_judged_by_its_beginning(text):
+    began = time.process_time()
+    reply_reason(Stage.CONNECT, {"successful": False, "error": text * 100_000})
+    reply_reason(Stage.CONNECT, {"successful": False, "ext": {"sfdc": {"failureReason": text * 100_000}}})
+    http_reason(Stage.CONNECT, 400, "", [{"errorCode": "X", "message": text * 100_000}], "")
+    assert time.process_time() - began < 2, "some patterns take the square of what they search"
 
 
 def test_long_texts_are_cut():

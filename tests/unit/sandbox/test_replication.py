@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from consumer.sandbox import STEP_TRACKER, TRACKER, ManualClock, Sandbox, SandboxOptions
+from consumer.sandbox.errors import UnknownRecord
 from consumer.sandbox.schema import rest_time
 from tests.unit.sandbox.bayeux_client import BayeuxClient
 from tests.unit.sandbox.test_rest import DATA, Rest
@@ -71,6 +72,22 @@ async def test_deleted_names_what_is_gone_with_its_time(org, rest, clock) -> Non
     assert step in {one["id"] for one in steps["deletedRecords"]}
     _, live = await window(rest, "updated", at - 10 * MINUTE, clock())
     assert live["ids"] == []
+
+
+async def test_what_leaves_the_recycle_bin_is_in_the_delete_log_alone(org, rest, clock) -> None:
+    run = org.world.enrol()
+    org.world.finish(run)
+    clock.advance(MINUTE)
+    at = clock()
+    org.world.delete(run)
+    clock.advance(2 * MINUTE)
+    assert (await rest.query(f"SELECT Id FROM {TRACKER}", "queryAll"))["totalSize"] == 1
+    org.org.empty_recycle_bin()
+    assert (await rest.query(f"SELECT Id FROM {TRACKER}", "queryAll"))["totalSize"] == 0
+    _, body = await window(rest, "deleted", at, clock())
+    assert [one["id"] for one in body["deletedRecords"]] == [run]
+    with pytest.raises(UnknownRecord):
+        org.world.undelete(run)
 
 
 @pytest.mark.parametrize(("what", "days"), [("updated", 30), ("deleted", 15)])

@@ -35,11 +35,32 @@ def test_a_span_is_whole_milliseconds_and_a_bare_number_means_seconds(written, m
 
 @pytest.mark.parametrize(
     "written",
-    ["soon", "", "5 fortnights", "P", "PT", "-1s", "-5", -1, True, None, float("inf"), float("nan")],
+    [
+        "soon",
+        "",
+        "5 fortnights",
+        "P",
+        "PT",
+        "-1s",
+        "-5",
+        -1,
+        True,
+        None,
+        float("inf"),
+        float("nan"),
+        1e300,
+    ],
 )
 def test_anything_else_is_refused_rather_than_guessed(written):
     with pytest.raises(ValueError, match="must"):
         parse_ms(written)
+
+
+def test_a_number_without_end_is_refused_in_one_short_line():
+    for written in ("9" * 5_000, 16**5_000):
+        with pytest.raises(ValueError, match="must be") as caught:
+            parse_ms(written)
+        assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,11 @@ def test_no_problem_repeats_a_secret(toml):
         ),
         ('[ordering]\nlateness = "2m"', "ordering.lateness: must be at most 1 min, not 2 min"),
         ('[ordering]\nlateness = "8s"', "ordering.max_hold: must be at least ordering.lateness (8 s), not 5 s"),
+        (
+            '[state]\nretention = "3d"',
+            ("state.retention: must be at least 4d, because Salesforce may deliver a change again for so long, or 0 to keep ended runs "
+            "for ever, not 3 d"),
+        ),
         ('[lease]\nttl = "8s"', "lease.renew: must be at most half of lease.ttl (8 s), not 5 s"),
         ("[commit]\nmax_events = 0", "commit.max_events: must be at least 1, not 0"),
         ('[commit]\nmax_events = "many"', "commit.max_events: must be a whole number, not 'many'"),
@@ -336,6 +341,56 @@ def test_a_missing_or_broken_config_file_is_named(tmp_path, toml):
 
 
 @pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5_000, "a = " + "[" * 100 + "]" * 100, "[a" + ".a" * 2_000 + "]"]
+)
+def test_a_config_file_that_is_nested_beyond_reason_is_named(toml, text):
+    broken = toml(text)
+    assert only_problem(broken) == [
+        f"--config: {broken} is nested more than 64 levels deep, and no setting is"
+    ]
+
+
+def test_a_number_of_more_digits_than_python_reads_is_no_valid_toml(toml):
+    (said,) = only_problem(toml(f"a = {'9' * 5_000}"))
+    assert "is not valid TOML: Exceeds the limit" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[http]\nport = 0x{}", "[http]\ntoken_file = 0x{}", "[ordering]\nlateness = 0x{}", "channels = [0x{}]"],
+)
+def test_a_number_of_more_than_64_bits_is_named_and_not_shown(toml, text):
+    (said,) = only_problem(toml(text.format("f" * 9_000)))
+    assert said.endswith(": is a whole number of more than 64 bits, which TOML has not")
+
+
+def test_what_is_shown_of_a_long_value_is_its_beginning(toml):
+    (said,) = only_problem(toml(f"[log]\nlevel = '{'a' * 100_000}'"))
+    assert len(said) < 200
+
+
+def test_a_secret_file_whose_name_is_none_is_named(toml):
+    assert only_problem(toml('[http]\ntoken_file = "\\u0000"')) == [
+        "http.token: token_file is no path of a file: embedded null byte"
+    ]
+
+
+def test_a_variable_below_another_ones_value_is_named():
+    assert only_problem(
+        environ={
+            "CADENCE_HANDLERS__A__USE": "jsonl",
+            "CADENCE_HANDLERS__A__SETTINGS__PATH": "a",
+            "CADENCE_HANDLERS__A__SETTINGS__PATH__B": "b",
+        }
+    ) == [
+        (
+            "handlers.a.settings.path.b: CADENCE_HANDLERS__A__SETTINGS__PATH__B sets a key of what "
+            "CADENCE_HANDLERS__A__SETTINGS__PATH sets as a whole; keep one"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
     ("auth", "missing"),
     [
         ("jwt", ["client_id", "username", "private_key"]),
@@ -392,3 +447,18 @@ def test_a_setting_is_complained_about_once(toml):
     assert problems(config) == [
         "salesforce.private_key: the file /nowhere/key.pem (private_key_file) cannot be read: No such file or directory"
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://cache:6379/0?password=geheim&db=1", "redis://cache:6379/0?password=***&db=1"),
+        ("unix:///run/redis.sock?db=0&password=geheim", "unix:///run/redis.sock?db=0&password=***"),
+        ("redis://user:geheim@cache:6379/0", "redis://user:***@cache:6379/0"),
+        ("rediss://cache/0?ssl_cert_reqs=none", "rediss://cache/0?ssl_cert_reqs=none"),
+    ],
+)
+def test_the_password_of_a_store_is_a_secret_wherever_its_address_has_it(url, shown):
+    settings = load_settings(None, {"CADENCE_STORE__URL": url}, connects=False)
+    assert settings.store.shown == shown
+    assert list(settings.secrets()) == (["geheim"] if "***" in shown else [])

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import orjson
 import pytest
 import structlog
 from prometheus_client import generate_latest
@@ -20,7 +21,9 @@ def world():
     structlog.reset_defaults()
     metrics = Metrics()
     return SimpleNamespace(
-        events=DeliveryTelemetry(metrics), text=lambda: generate_latest(metrics.registry).decode()
+        metrics=metrics,
+        events=DeliveryTelemetry(metrics),
+        text=lambda: generate_latest(metrics.registry).decode(),
     )
 
 
@@ -83,18 +86,33 @@ def test_a_reason_in_words_has_no_traceback(world):
 def test_place_and_lag_are_gauges(world):
     world.events.opened("h", 5)
     assert 'cadence_handler_offset{handler="h"} 5.0' in world.text()
-    world.events.place("h", 40, 2, 3)
+    world.events.place("h", 40, 2, 3, 4)
     assert 'cadence_handler_offset{handler="h"} 40.0' in world.text()
     assert 'cadence_handler_lag_events{handler="h"} 2.0' in world.text()
     assert 'cadence_handler_parked_runs{handler="h"} 3.0' in world.text()
+    assert 'cadence_handler_dead_letters{handler="h"} 4.0' in world.text()
+
+
+def test_a_handler_that_runs_shows_as_not_stopped_and_nothing_is_left_of_it_when_the_tenure_ends(world):
+    world.events.paused("h")
+    world.events.opened("h", 5)
+    assert 'cadence_handler_stopped{handler="h"} 1.0' in world.text(), "the pause was found before it opened"
+    world.events.resumed("h")
+    assert 'cadence_handler_stopped{handler="h"} 0.0' in world.text()
+    world.events.place("h", 40, 2, 3, 4)
+    world.metrics.end_tenure()
+    assert "handler_stopped{" not in world.text()
+    assert "handler_dead_letters{" not in world.text()
+    world.events.opened("h", 5)
+    assert 'cadence_handler_stopped{handler="h"} 0.0' in world.text()
 
 
 def test_an_unavailable_store_is_logged_once_until_a_place_is_saved_again(world):
     with capture_logs() as lines:
         world.events.store_unavailable("h", RuntimeError("disk full"), 100)
         world.events.store_unavailable("h", RuntimeError("disk full"), 200)
-        world.events.place("h", 1, 0, 0)
-        world.events.place("h", 2, 0, 0)
+        world.events.place("h", 1, 0, 0, 0)
+        world.events.place("h", 2, 0, 0, 0)
     assert [line["event"] for line in lines] == ["handler_store_unavailable", "handler_store_available"]
 
 
@@ -125,3 +143,24 @@ def test_a_handler_that_asks_to_be_stopped_is_an_error_without_traceback(world):
     with capture_logs() as lines:
         world.events.disabled("h", ENTRY, "gone")
     assert lines == [{"event": "handler_disabled", "log_level": "error", **FACTS, "error": "gone"}]
+
+
+def test_a_failure_is_found_in_the_stream_and_in_salesforce_by_what_its_line_says(world):
+    data = orjson.dumps({
+        "position": {"channel": "/data/ChangeEvents", "replay_id": "4711"},
+        "transaction": {"key": "000a-b", "commit_number": 7, "sequence_number": 1},
+    })  # fmt: skip
+    entry = JournalEntry(41, "event-1", "run.enrolled", "0qB1", data)
+    with capture_logs() as lines:
+        world.events.failed("h", entry, 1, "ValueError: x", None, 500)
+        world.events.failed(
+            "h", JournalEntry(41, "e", "run.enrolled", "0qB1", b"not JSON"), 1, "x", None, 500
+        )
+    found = {
+        name: lines[0][name] for name in ("channel", "position", "transaction", "run", "handler", "event_id")
+    }
+    assert found == {
+        "channel": "/data/ChangeEvents", "position": "4711", "transaction": "000a-b", "run": "0qB1", "handler": "h",
+        "event_id": "event-1",
+    }  # fmt: skip
+    assert "position" not in lines[1]

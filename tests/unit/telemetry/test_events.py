@@ -1,10 +1,13 @@
 """One named event logs, counts and tells health."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import structlog
 from prometheus_client import generate_latest
+from structlog.contextvars import clear_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
 from consumer.errors import AuthenticationFailed, EndReason, Remedy
@@ -29,6 +32,7 @@ class Clock:
 @pytest.fixture
 def world():
     structlog.reset_defaults()
+    clear_contextvars()
     clock, metrics = Clock(), Metrics()
     health = Health([A], 0)
     tenure = TenureTelemetry(metrics, health, clock)
@@ -140,6 +144,7 @@ def test_a_refused_login_is_more_severe_when_trying_again_cannot_help(world, per
 
 
 def test_a_commit_counts_its_events_and_measures_the_lag(world):
+    world.tenure.won("pod-1")
     world.ingest.received(A, 3)
     world.ingest.held(7)
     world.ingest.committed(
@@ -254,3 +259,132 @@ def test_another_object_on_a_channel_is_counted_each_time_and_told_once(world):
             world.ingest.bad_event(letter)
     assert [line["detail"] for line in lines] == ["not Account", "not Case"]
     assert f'cadence_bad_events_total{{channel="{A}",reason="unknown_entity"}} 3.0' in world.text()
+
+
+# ---------------------------------------------------------------- what the lag says
+
+
+def lag(world):
+    (line,) = [line for line in world.text().splitlines() if line.startswith("cadence_lag_seconds ")]
+    return float(line.split()[1])
+
+
+def test_the_lag_grows_while_changes_wait_and_is_over_a_minute_after_the_last_one(world):
+    world.tenure.won("pod-1")
+    assert lag(world) == 0
+    world.ingest.received(A, 1)
+    world.clock.now += 40_000
+    assert lag(world) == 40, "nothing was committed, and it is known all the same"
+    world.ingest.held(0)
+    world.ingest.committed(summary(newest_commit_ms=world.clock.wall_ms() - 90_000))
+    assert lag(world) == 90
+    world.clock.now += 59_000
+    assert lag(world) == 90
+    world.clock.now += 1_000
+    assert lag(world) == 0, "a quiet org is not behind"
+
+
+def test_the_lag_counts_what_ingest_has_not_even_looked_at(world):
+    world.tenure.won("pod-1")
+    world.ingest.polled(Answer(1, [{}], b"[]", None, world.clock.now))
+    world.clock.now += 30_000
+    assert lag(world) == 30
+
+
+def test_who_lost_the_lease_shows_nothing_of_what_only_the_holder_knows(world):
+    world.tenure.won("pod-1")
+    world.ingest.received(A, 1)
+    world.ingest.held(3)
+    world.ingest.reconciling({"gap": 2})
+    assert 'cadence_reconcile_tasks{reason="gap"} 2.0' in world.text()
+    world.tenure.ended("lost", "pod-2")
+    text = world.text()
+    assert "cadence_lag_seconds NaN" in text
+    assert "cadence_buffer_held NaN" in text
+    assert "cadence_reconcile_tasks{" not in text
+    assert "cadence_tenure 0.0" in text
+    world.tenure.won("pod-1")
+    world.ingest.reconciling({"gap": 1})
+    assert 'cadence_reconcile_tasks{reason="gap"} 1.0' in world.text()
+
+
+def test_the_time_since_the_last_event_counts_events_and_not_empty_polls(world):
+    assert "cadence_since_last_event_seconds NaN" in world.text()
+    world.ingest.received(A, 1)
+    world.clock.now += 7_000
+    world.ingest.polled(Answer(1, [], b"[]", None, world.clock.now))
+    assert "cadence_since_last_event_seconds 7.0" in world.text()
+
+
+# ---------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize(
+    ("code", "label"), [("unreachable", "unreachable"), ("http_502", "http_502"), ("<b>x</b>", "other")]
+)
+def test_a_servers_text_never_becomes_a_label(world, code, label):
+    world.ingest.authentication_failed(AuthenticationFailed(code, "x", permanent=False), 1)
+    assert f'cadence_authentication_failures_total{{code="{label}"}} 1.0' in world.text()
+
+
+@pytest.mark.parametrize(("channel", "reason"), [("/data/Strange", "no_header"), (A, "never heard of")])
+def test_a_strange_channel_or_reason_counts_as_other(world, channel, reason):
+    world.ingest.bad_event(IngestDeadLetter("id", channel, "7", reason, "x", b"{}", 1))
+    assert world.text().count('="other"') > 0
+    assert "Strange" not in world.text()
+    assert "never heard of" not in world.text()
+
+
+def test_every_reason_of_a_bad_event_is_there_before_its_first_event(world):
+    """An alert on an increase never sees the first event of a series that begins with it."""
+    reasons = {
+        reason
+        for path in Path("consumer").rglob("*.py")
+        for reason in re.findall(r"BadEvent\(\s*\"(\w+)\"", path.read_text())
+    }
+    assert len(reasons) >= 8
+    for reason in {*reasons, "unreadable_answer"}:
+        assert f'cadence_bad_events_total{{channel="{A}",reason="{reason}"}} 0.0' in world.text()
+    assert 'cadence_sessions_ended_total{reason="daily_limit"} 0.0' in world.text()
+
+
+# ---------------------------------------------------------------- who leads
+
+
+def test_a_lease_that_could_not_be_renewed_in_time_is_nobodys(world):
+    assert "cadence_tenure 0.0" in world.text()
+    world.tenure.won("pod-1", world.clock.now + 15_000)
+    assert "cadence_tenure 1.0" in world.text()
+    world.clock.now += 15_001
+    assert "cadence_tenure 0.0" in world.text(), "another replica may be at work already"
+    world.tenure.renewed(world.clock.now + 15_000)
+    assert "cadence_tenure 1.0" in world.text()
+    world.tenure.stopped(clean=True)
+    assert "cadence_tenure 0.0" in world.text()
+
+
+# ---------------------------------------------------------------- what lines are found by
+
+
+def test_every_line_of_a_tenure_names_it_and_no_line_after(world):
+    token = "0123456789abcdef0123456789abcdef"
+    world.tenure.won("pod-1", None, token)
+    assert get_contextvars() == {"tenure": "01234567"}, (
+        "enough to tell tenures apart, not to commit under one"
+    )
+    world.tenure.ended("lost", "pod-2")
+    assert get_contextvars() == {}
+
+
+def test_a_gap_says_where_in_the_stream_it_stood_and_a_flood_of_them_is_a_few_lines(world):
+    with capture_logs() as lines:
+        for _ in range(100):
+            header = SimpleNamespace(
+                kind="GAP_UPDATE", entity="ActionCadenceTracker", transaction="000a", commit_ms=1
+            )
+            world.ingest.gap(SimpleNamespace(header=header, record_id="0qB1", channel=A, position="7"))
+    assert {"channel": A, "position": "7", "transaction": "000a", "record_id": "0qB1"}.items() <= lines[
+        0
+    ].items()
+    assert len(lines) == 10
+    assert 'cadence_gaps_total{kind="GAP_UPDATE"} 100.0' in world.text()

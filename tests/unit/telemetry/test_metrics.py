@@ -4,7 +4,7 @@ import re
 
 from prometheus_client import generate_latest
 
-from consumer.telemetry.metrics import CATALOGUE, MetricName, Metrics
+from consumer.telemetry.metrics import CATALOGUE, LABELS, MetricName, Metrics
 
 
 def text_of(metrics):
@@ -28,6 +28,20 @@ def test_names_follow_the_conventions_of_prometheus():
         assert name.endswith("_total") is (declared.kind == "counter"), name
         assert declared.help.endswith("."), name
         assert bool(declared.buckets) is (declared.kind == "histogram"), name
+
+
+def test_every_label_says_which_bounded_set_its_values_come_from():
+    used = {label for declared in CATALOGUE.values() for label in declared.labels}
+    assert used == set(LABELS)
+
+
+def test_only_gauges_end_with_the_tenure_and_all_of_them_show_nothing_before_it():
+    text = text_of(Metrics())
+    for name, declared in CATALOGUE.items():
+        if declared.tenure:
+            assert declared.kind == "gauge", name
+            shown = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+            assert shown == ([] if declared.labels else [f"{name} NaN"])
 
 
 def test_what_is_counted_is_shown_under_its_labels():

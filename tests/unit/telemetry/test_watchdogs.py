@@ -117,6 +117,8 @@ async def test_the_headroom_goes_on_shrinking_while_the_store_is_away():
     await watch.look()
     assert f'{name}{{channel="{A}"}} {71 * 3600.0}' in text_of(metrics)
     assert f'{name}{{channel="{B}"}} NaN' in text_of(metrics)
+    assert f'cadence_checkpoint_age_seconds{{channel="{A}"}} 3600.0' in text_of(metrics)
+    assert f'cadence_checkpoint_age_seconds{{channel="{B}"}} NaN' in text_of(metrics)
     through = f'cadence_polled_through_timestamp_seconds{{channel="{A}"}} '
     (line,) = [line for line in text_of(metrics).splitlines() if line.startswith(through)]
     assert float(line.removeprefix(through)) == (NOW - 2 * HOUR) / 1000

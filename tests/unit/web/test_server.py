@@ -1,5 +1,6 @@
 """Probes, metrics and API over a real socket."""
 
+import asyncio
 import socket
 
 import aiohttp
@@ -8,6 +9,8 @@ import pytest
 from consumer.clock import SystemClock
 from consumer.errors import StoreUnavailable
 from consumer.ports import ChannelState, LeaseState
+from consumer.standing import read_standing
+from consumer.stores.sqlite import SqliteStore
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import Metrics
 from consumer.web.server import WebServer
@@ -73,6 +76,27 @@ async def test_healthz_is_fine_while_the_service_is_not_ready(world):
         assert status == 200
         assert body["status"] == "alive"
         assert body["uptime_ms"] >= 0
+
+
+async def test_readyz_accepts_a_standby_in_good_order_where_it_is_asked_to(world):
+    async with world.server() as server:
+        assert (await get(server, "/readyz?standby"))[0] == 503, "it has not even asked for the lease"
+        world.health.lease_waiting(world.clock.monotonic_ms(), "pod-2")
+        assert (await get(server, "/readyz"))[0] == 503
+        status, body, _ = await get(server, "/readyz?standby")
+        assert (status, body["ready"]) == (200, False)
+        assert "pod-2" in body["reasons"][0]
+        world.health.store_unavailable(world.clock.monotonic_ms(), "connection refused")
+        assert (await get(server, "/readyz?standby"))[0] == 503, "it could not take over"
+        world.health.store_available()
+        world.health.stopping()
+        assert (await get(server, "/readyz?standby"))[0] == 503
+
+
+async def test_readyz_does_not_take_a_leader_in_trouble_for_a_standby(world):
+    async with world.server() as server:
+        world.health.lease_held(world.clock.monotonic_ms(), "pod-1")
+        assert (await get(server, "/readyz?standby"))[0] == 503
 
 
 async def test_readyz_says_no_with_reasons_and_then_yes(world):
@@ -176,3 +200,34 @@ async def test_closing_frees_the_port_and_twice_is_harmless(world):
     await server.aclose()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+async def test_the_status_tells_what_the_store_knows_and_answers_also_when_it_says_nothing(world, tmp_path):
+    store = SqliteStore(tmp_path / "cadence.db")
+    await store.open()
+
+    async def from_store():
+        return await read_standing(store, [A], ["notify"], 1_000)
+
+    async def broken():
+        raise StoreUnavailable("sqlite:///x.db", "disk full")
+
+    async def silent():
+        await asyncio.Event().wait()
+
+    key = {"Authorization": "Bearer geheim"}
+    async with world.server(token="geheim", standing=from_store) as server:
+        _, body, _ = await get(server, "/api/status", **key)
+        assert body["ready"] is False
+        assert [one["handler"] for one in body["standing"]["handlers"]] == ["notify"]
+        assert body["standing"]["tasks"] == []
+        assert body["standing_unknown"] is None
+        assert (await get(server, "/api/status"))[0] == 401
+    await store.aclose()
+    for ask, why in (
+        (broken, "store sqlite:///x.db is unavailable: disk full"),
+        (silent, "the store did not answer within 2 s"),
+    ):
+        async with world.server(token="geheim", standing=ask) as server:
+            status, body, _ = await get(server, "/api/status", **key)
+            assert (status, body["standing"], body["standing_unknown"]) == (200, None, why)

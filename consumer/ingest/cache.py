@@ -1,0 +1,62 @@
+"""Records in memory: those that were changed last, as many as weigh no more than they may.
+
+A record is as heavy as what is known of it: its fields, and the identity of every change of the last 96 hours. Counting records alone would
+let memory grow with the changes that busy records collect, for days, until it hurts.
+
+A known absence is kept too: a record that the store does not hold need not be asked for again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from consumer.state import RecordState
+
+__all__ = ["RecordCache"]
+
+_OWN_WEIGHT = 8
+"""Of a record of which nothing is known, in fields."""
+
+
+class RecordCache:
+    """The records changed last, by id.
+
+    Args:
+        most: fields and identities that are kept altogether, about 200 bytes each.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._records: OrderedDict[str, RecordState | None] = OrderedDict()
+        self._weights: dict[str, int] = {}
+        self.weight = 0
+        self.get = self._records.get
+
+    def __contains__(self, record_id: str) -> bool:
+        return record_id in self._records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def touch(self, record_id: str) -> None:
+        """It was needed: it is let go of later than others."""
+        self._records.move_to_end(record_id)
+
+    def keep(self, record_id: str, state: RecordState | None) -> None:
+        """What is known of it from now on; None for nothing."""
+        weight = _OWN_WEIGHT if state is None else _OWN_WEIGHT + len(state.fields) + len(state.seen)
+        self.weight += weight - self._weights.get(record_id, 0)
+        self._weights[record_id] = weight
+        self._records[record_id] = state
+        self._records.move_to_end(record_id)
+
+    def forget(self, record_id: str) -> None:
+        """The store does not hold it any more; when it is needed again, it is asked for."""
+        self._records.pop(record_id, None)
+        self.weight -= self._weights.pop(record_id, 0)
+
+    def shrink(self) -> None:
+        """Let go of what was not needed for longest, until the rest is light enough."""
+        while self.weight > self._most:
+            record_id, _ = self._records.popitem(last=False)
+            self.weight -= self._weights.pop(record_id)

@@ -1,0 +1,94 @@
+"""Writes batches: makes a commit of what changes or rows amount to, has it applied, and tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consumer import targets
+from consumer.clock import Clock
+from consumer.ingest.committer import Committer
+from consumer.ingest.due import DueTimers
+from consumer.ingest.interpreter import Batch
+from consumer.ingest.observer import IngestEvents
+from consumer.ports import Commit
+
+__all__ = ["Writer"]
+
+
+@dataclass(slots=True)
+class _Summary:
+    number: int
+    changes: int
+    duplicates: int
+    late: int
+    ignored: int
+    events: Mapping[str, int]
+    newest_commit_ms: int | None
+    duration_ms: int
+
+
+class Writer:
+    """Writes for one tenure.
+
+    Args:
+        committer: numbers and sends the commits.
+        due: told which timers were set.
+        clock: for how long it took.
+        observer: told of every commit.
+    """
+
+    def __init__(self, committer: Committer, due: DueTimers, clock: Clock, observer: IngestEvents) -> None:
+        self._committer = committer
+        self._due = due
+        self._clock = clock
+        self._observer = observer
+
+    @staticmethod
+    def _encoded(batch: Batch) -> dict[str, bytes | None]:
+        states = {
+            record_id: None if state is None else state.encode() for record_id, state in batch.states.items()
+        }
+        for target_id, runs in batch.targets.items():
+            states[targets.key_of(target_id)] = None if runs is None else runs.encode()
+        return states
+
+    def draft(self, batch: Batch) -> Commit:
+        """A commit of what the batch amounts to; whoever asks may add to it."""
+        commit = self._committer.draft(batch.org.id)
+        commit.states = self._encoded(batch)
+        commit.journal = batch.journal
+        commit.timers = batch.timers
+        return commit
+
+    async def apply(self, commit: Commit, batch: Batch, *, changes: int, began_ms: int) -> None:
+        """Have it applied, however often the store has to be asked.
+
+        Args:
+            commit: of the batch.
+            batch: what it amounts to.
+            changes: how many changes it took.
+            began_ms: monotonic milliseconds when the work on it began.
+
+        Raises:
+            CommitRefused: the tenure is over.
+            StoreForeign: the store belongs to another org.
+        """
+        await self._committer.send(commit)
+        self._due.committed(batch.timers.values())
+        self._observer.committed(
+            _Summary(
+                commit.number,
+                changes,
+                batch.duplicates,
+                batch.late,
+                batch.ignored,
+                batch.events,
+                batch.newest_commit_ms,
+                self._clock.monotonic_ms() - began_ms,
+            )
+        )
+
+    def failing(self, why: str) -> None:
+        """What the next commit needs could not be read; it is asked for again."""
+        self._observer.commit_failing(self._committer.number + 1, why, 0)

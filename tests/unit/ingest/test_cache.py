@@ -1,0 +1,50 @@
+"""What is kept of records in memory weighs no more than it may, however much becomes known of how few."""
+
+from consumer.ingest.cache import RecordCache
+from consumer.state import RecordState
+
+
+def known(record_id, identities=0, fields=0):
+    return RecordState(
+        "ActionCadenceTracker",
+        record_id,
+        {str(number): (number, (0, 1, 1)) for number in range(fields)},
+        seen={str(number): number for number in range(identities)},
+    )
+
+
+def test_what_was_not_needed_for_longest_is_let_go_of_first():
+    cache = RecordCache(3 * 8)
+    for one in ("a", "b", "c"):
+        cache.keep(one, known(one))
+    cache.touch("a")
+    cache.keep("d", None)
+    cache.shrink()
+    assert [one in cache for one in ("a", "b", "c", "d")] == [True, False, True, True]
+    assert cache.get("d") is None
+
+
+def test_a_record_weighs_what_is_known_of_it():
+    cache = RecordCache(100)
+    cache.keep("quiet", known("quiet", fields=10))
+    cache.keep("busy", known("busy", identities=10))
+    assert cache.weight == 36
+    cache.keep("busy", known("busy", identities=80))
+    cache.shrink()
+    assert "quiet" not in cache
+    assert cache.weight == 88
+
+
+def test_a_record_that_is_heavier_than_everything_may_be_is_let_go_of_too():
+    cache = RecordCache(50)
+    cache.keep("busy", known("busy", identities=400))
+    cache.shrink()
+    assert len(cache) == cache.weight == 0
+
+
+def test_what_is_forgotten_weighs_nothing():
+    cache = RecordCache(100)
+    cache.keep("a", known("a", fields=5))
+    cache.forget("a")
+    cache.forget("never kept")
+    assert cache.weight == len(cache) == 0
