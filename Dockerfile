@@ -3,7 +3,10 @@
 # The first stage has pip and the sources, the second only what runs. What runs is pinned by hash in
 # requirements.lock; the build backend by version in pyproject.toml.
 
-FROM python:3.11-slim-bookworm AS build
+# Any image with Python 3.11 or newer and its venv module, as `python`: a mirror of yours, a hardened one.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python -m venv /opt/cadence
@@ -14,8 +17,10 @@ COPY pyproject.toml README.md LICENSE ./
 COPY consumer ./consumer
 COPY handlers ./handlers
 RUN /opt/cadence/bin/pip install --no-deps .
+# Handlers in a folder mounted at /plugins are found; last, unlike by PYTHONPATH, so that nothing in it hides what is pinned above.
+RUN echo /plugins > "$(/opt/cadence/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/plugins.pth"
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 LABEL org.opencontainers.image.title="cadence-consumer" \
       org.opencontainers.image.description="Salesforce Sales Engagement cadences as lifecycle events" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -1,12 +1,13 @@
 """What the Dockerfile promises, checked without a container engine.
 
 Its instructions are read; what can be executed is: the health check against a server that is well, ill and absent, and the command under
-the image's environment. That the base image can be pulled and the layers build is not shown here.
+the image's environment. ``make image-check`` builds it and runs what was built.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.own_venv import make_venv, run
 
 ROOT = Path(__file__).resolve().parents[2]
 ORG = {
@@ -34,7 +37,8 @@ def stages():
     for name, rest in instructions():
         if name == "FROM":
             found.append([])
-        found[-1].append((name, rest))
+        if found:
+            found[-1].append((name, rest))
     return found
 
 
@@ -96,6 +100,13 @@ def test_two_stages_and_the_second_neither_builds_nor_sees_the_sources():
     assert not [rest for name, rest in final if name == "RUN"]
 
 
+def test_both_stages_are_of_the_same_base_which_can_be_another():
+    assert instructions()[0][0] == "ARG"
+    name, _, default = instructions()[0][1].partition("=")
+    assert default.startswith("python:3.11")
+    assert [rest.split()[0] for name, rest in instructions() if name == "FROM"] == [f"${{{name}}}"] * 2
+
+
 def test_not_root_by_number_and_the_service_is_process_one():
     assert int(last("USER").split(":")[0]) > 0
     assert json.loads(last("ENTRYPOINT")) == ["cadence-consumer"]
@@ -133,3 +144,106 @@ def test_the_image_refuses_to_start_without_a_store(tmp_path):
 def test_the_image_takes_a_store_that_is_named(tmp_path):
     accepted = check(tmp_path, CADENCE_STORE__URL="redis://cache:6379/0")
     assert accepted.returncode == 0, accepted.stderr
+
+
+PLUGIN = """
+from consumer import Context, LifecycleEvent, handler
+
+
+@handler(on="run.*")
+async def tell(event: LifecycleEvent, ctx: Context) -> None: ...
+"""
+PYPROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "mine"
+version = "1.0"
+
+[project.entry-points."cadence_consumer.handlers"]
+mine = "mine:tell"
+"""
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """What the image has at /opt/cadence, made by the Dockerfile's own line for /plugins, both in a folder."""
+    folder = tmp_path_factory.mktemp("image")
+    make_venv(folder / "opt" / "cadence")
+    (line,) = [rest for name, rest in stages()[0] if name == "RUN" and "/plugins" in rest]
+    assert run(in_folder(line, folder), folder).returncode == 0
+    (folder / "mine").mkdir()
+    (folder / "mine" / "mine.py").write_text(PLUGIN)
+    (folder / "mine" / "pyproject.toml").write_text(PYPROJECT)
+    return folder
+
+
+def in_folder(line, folder):
+    """A command of the image, with the image's root in a folder."""
+    return re.sub(r"(?<![\w/)])/(opt|plugins|tmp)\b", rf"{folder}/\1", line)
+
+
+def uses(image, use, **more):
+    environ = {
+        **image_environment(),
+        **ORG,
+        "CADENCE_STORE__URL": "redis://cache:6379/0",
+        "CADENCE_HANDLERS__MINE__USE": use,
+        **more,
+    }
+    return run(in_folder("/opt/cadence/bin/cadence-consumer check", image), image / "opt", **environ)
+
+
+def test_a_module_in_plugins_is_a_handler_and_without_the_folder_the_image_starts_all_the_same(image):
+    (image / "plugins").mkdir(exist_ok=True)
+    (image / "plugins" / "loose.py").write_text(PLUGIN)
+    found = uses(image, "loose:tell")
+    assert found.returncode == 0, found.stderr
+    assert "mine: loose:tell" in found.stdout
+    (image / "plugins").rename(image / "away")
+    try:
+        assert uses(image, "log").returncode == 0
+        assert uses(image, "loose:tell").returncode == 2
+    finally:
+        (image / "away").rename(image / "plugins")
+
+
+def test_a_package_installed_into_plugins_is_found_by_its_name(image):
+    done = run("opt/cadence/bin/pip install --no-deps --target plugins ./mine", image)
+    assert done.returncode == 0, done.stderr
+    found = uses(image, "mine")
+    assert found.returncode == 0, found.stderr
+    assert "mine: mine" in found.stdout
+
+
+def test_nothing_in_plugins_hides_what_the_image_has(image):
+    (image / "plugins").mkdir(exist_ok=True)
+    hiding = [image / "plugins" / f"{name}.py" for name in ("pydantic", "orjson", "consumer", "handlers")]
+    for one in hiding:
+        one.write_text("raise SystemExit('a plugin came first')")
+    try:
+        assert uses(image, "jsonl", CADENCE_HANDLERS__MINE__SETTINGS__PATH="x").returncode == 0
+    finally:
+        for one in hiding:
+            one.unlink()
+
+
+def test_the_recipe_of_the_readme_installs_into_the_image_and_ends_as_its_user(image):
+    recipe = re.findall(
+        r"```dockerfile\n# Dockerfile\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )[0]
+    lines = [tuple(line.split(None, 1)) for line in recipe.splitlines()]
+    assert [name for name, _ in lines] == ["FROM", "USER", "COPY", "RUN", "USER"]
+    assert lines[-1] == ("USER", last("USER"))
+    source, target = lines[2][1].split()
+    place = Path(in_folder(target, image))
+    place.parent.mkdir(exist_ok=True)
+    assert source == "cadence-chat"
+    (image / "mine").rename(place)
+    done = run(in_folder(lines[3][1], image), image)
+    place.rename(image / "mine")
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(image / "plugins", ignore_errors=True)
+    assert uses(image, "mine").returncode == 0
