@@ -154,14 +154,11 @@ class Link:
 
     async def unplug(self) -> None:
         """Nobody listens any more; open connections are reset."""
-        self.proxy._server.close()
-        self.proxy.reset()
+        await self.proxy.unplug()
 
     async def plug_in(self) -> None:
         """Listen again, where it was."""
-        self.proxy._server = await asyncio.start_server(
-            self.proxy._accept, "127.0.0.1", self.proxy.port, limit=64 * 1024
-        )
+        await self.proxy.plug_in()
 
     # ------------------------------------------------------------ the service
 
@@ -354,6 +351,7 @@ async def connected(
     options: SandboxOptions | None = None,
     redis: str | None = None,
     wire: bool = True,
+    process: type[ServiceProcess] = ServiceProcess,
     **settings: str,
 ) -> AsyncIterator[Link]:
     """An org that rests, and the service on it, ready.
@@ -364,6 +362,7 @@ async def connected(
         options: of the org; without TLS.
         redis: URL of the store; None takes a SQLite file.
         wire: whether the service goes through the proxy.
+        process: how it is started, without ``backoff``.
         settings: more environment.
     """
     folder.mkdir(exist_ok=True)
@@ -383,9 +382,7 @@ async def connected(
             return SqliteStore(path, read_only=True)
 
         service = (
-            ServiceProcess(environment, folder)
-            if backoff is None
-            else Impatient(environment, folder, **backoff)
+            process(environment, folder) if backoff is None else Impatient(environment, folder, **backoff)
         )
         async with service, Readiness(service) as readiness:
             await service.ready()

@@ -20,6 +20,8 @@ from typing import Self
 _CHUNK = 64 * 1024
 _MOST_CONNECTIONS = 200
 _GIVE_UP_S = 10
+# A connection is accepted, wrapped, made and handed to its task in four turns of the loop; twice that is enough.
+_TURNS_TO_BEGIN = 8
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -89,21 +91,37 @@ class TcpProxy:
         self.accepted = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_CHUNK)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self.plug_in()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        # What was accepted in this very moment has a task that has not begun, and would never close its socket if it did not.
-        await asyncio.sleep(0)
+        await self._stop_listening()
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(set(self._tasks))
             await asyncio.sleep(0)
-        await self._server.wait_closed()
+
+    async def plug_in(self) -> None:
+        """Listen, on the port of the first time."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=_CHUNK)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def unplug(self) -> None:
+        """Nobody listens any more; open connections are reset."""
+        await self._stop_listening()
+        self.reset()
+
+    async def _stop_listening(self) -> None:
+        assert self._server is not None
+        # What was accepted in this very moment is some turns of the loop away from its task, which alone can close its socket; and asyncio
+        # forgets the socket altogether when the server is closed between two of them.
+        loop = asyncio.get_running_loop()
+        for listening in self._server.sockets:
+            loop.remove_reader(listening.fileno())
+        for _ in range(_TURNS_TO_BEGIN):
+            await asyncio.sleep(0)
+        self._server.close()
 
     @property
     def connections(self) -> int:
@@ -157,8 +175,9 @@ class TcpProxy:
         try:
             await self._serve(reader, writer)
         except asyncio.CancelledError:
-            _abort(writer)  # the proxy is being closed; a server's connection task has nobody to tell
+            pass  # the proxy is being closed; a server's connection task has nobody to tell
         finally:
+            _abort(writer)
             self._tasks.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -215,16 +234,20 @@ class _Connection:
         pumps = {asyncio.create_task(self._requests()), asyncio.create_task(self._answers())}
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
             for pump in pumps:
                 pump.cancel()
             await asyncio.wait(pumps)
             for pump in pumps:
                 if not pump.cancelled() and isinstance(error := pump.exception(), Exception):
                     assert isinstance(error, OSError), repr(error)
+            await asyncio.gather(_close(self._client_writer), _close(self._server_writer))
+        finally:
+            # The proxy may be closed at any of these awaits: what is closed by then stays so, the rest is reset.
+            for pump in pumps:
+                pump.cancel()
             if self._picked is not None:
                 self._picked.answered.set()
-            await asyncio.gather(_close(self._client_writer), _close(self._server_writer))
+            self.reset()
 
     def reset(self) -> None:
         """Reset both sides."""
