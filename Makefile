@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: bench sink-kills help demo test lint types contracts tests chaos storm model mutants replay format lock clean check-python
+.PHONY: fuzz bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +35,11 @@ $(VENV)/.dev: tests/requirements.lock $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.lock
 	@touch $@
 
+# What fuzzing needs on top.
+$(VENV)/.fuzz: tests/fuzzing/requirements.lock $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/fuzzing/requirements.lock
+	@touch $@
+
 demo: $(VENV)/.runtime
 	$(BIN)/cadence-consumer demo
 
@@ -51,11 +56,16 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 tests: $(VENV)/.dev
+	@$(BIN)/python -m tests.debian
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Long rounds of kills, lost answers, restores and frozen replicas on a real Redis.
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --rounds 30
+
+# Ten minutes of kills, freezes and restarts of three replicas on one Redis; in the suite half a minute, in CI two.
+replicas: $(VENV)/.dev
+	$(BIN)/python -m tests.replicas --minutes 10
 
 # Half an hour of connection faults on the service with a real Redis; in the suite a minute, in CI five.
 storm: $(VENV)/.dev
@@ -65,9 +75,22 @@ storm: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
 
-# Twenty kills with sinks behind and a flapping receiver; in the suite five.
+# 150,000 runs and 300,000 steps read while the org goes on living: the rate, and whether memory stays flat.
+snapshot: $(VENV)/.dev
+	$(BIN)/python -m tests.snapshotting
+
+# Ten kills in the middle of each kind of reconcile task; in the suite one.
+mend-kills: $(VENV)/.dev
+	RECONCILE_KILLS=10 $(BIN)/pytest -q -s tests/acceptance/test_kill_reconcile.py
+
+# Twenty kills with sinks behind and a flapping receiver, twenty in the middle of writes; in the suite five each.
 sink-kills: $(VENV)/.dev
-	SINK_KILLS=20 $(BIN)/pytest -q -s tests/acceptance/test_kill_sinks.py
+	SINK_KILLS=20 FILE_KILLS=20 $(BIN)/pytest -q -s tests/acceptance/test_kill_sinks.py tests/acceptance/test_kill_files.py
+
+# Everything that reads bytes of others, under a coverage-guided fuzzer: so many minutes for each of the targets, two at a time.
+MINUTES ?= 2
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)
 
 # 100,000 random schedules of the protocol, beside a model that predicts every answer of the store; in the suite 5,000.
 model: $(VENV)/.dev
@@ -81,6 +104,10 @@ replay: $(VENV)/.dev
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants
 
+# Builds the image with buildah on a Debian base made here and runs it, as root on Debian or Ubuntu; needs no container engine.
+image-check: $(VENV)/.dev
+	$(BIN)/python -m tests.image_check
+
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
@@ -90,6 +117,7 @@ lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate pyproject.toml --group dev -c requirements.lock -o tests/requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --group fuzz -o tests/fuzzing/requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

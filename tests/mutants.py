@@ -25,6 +25,9 @@ STATE = "tests/properties/test_state.py"
 LIFECYCLE = "tests/unit/core/test_lifecycle.py"
 RECORDS = "tests/unit/ingest/test_records.py"
 TIMERS = "tests/unit/ingest/test_timers.py"
+EXPIRY = "tests/unit/ingest/test_expiry.py"
+RECONCILE = "tests/unit/ingest/test_reconcile.py"
+PAGES = "consumer/ingest/pages.py"
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,38 @@ LEASE_LUA = "consumer/stores/lua/lease.lua"
 PLACE_LUA = "consumer/stores/lua/place.lua"
 
 MUTANTS = (
+    # ---- what Salesforce loses
     Mutant("a gap that is delivered again is one gap", "consumer/ingest/interpreter.py", "if change.identity in noted.seen:",
-           "if False:", "tests/unit/ingest/test_reconcile.py"),
+           "if False:", RECONCILE),
+    Mutant("a row is believed when the answer is two seconds younger", PAGES, "return server_ms - row.at_ms < BELIEVED_AFTER_MS", "return False", RECONCILE),
+    Mutant("a record that was asked for and not found is gone", PAGES, "(*rows, *gone)", "rows", RECONCILE),
+    Mutant("the delete log is read after the rows", PAGES, 'rest = replace(rest, phase="deleted", after=None)',
+           "return Page(rest, within, answer.server_ms, unread, is_last=True)", RECONCILE),
+    Mutant("known records that are not there are gone", PAGES, "gone = _gone(task.entity, (one for one in wanted if one not in there), server_ms)", "pass", RECONCILE),
+    Mutant("what a snapshot finds too fresh is read again", PAGES, "begins=(of_fresh(task, fresh),) if fresh else (),", "begins=(),", RECONCILE),
+    Mutant("a snapshot is silent", "consumer/ingest/interpreter.py", "if is_new and not unseen.emit:", "if False:", RECONCILE),
+    Mutant("what was overdue before a snapshot is not due", "consumer/ingest/interpreter.py", "if not unseen.overdue and (", "if False and (", RECONCILE),
+    Mutant("a row never overwrites what is newer", "consumer/rows.py", "    if _is_older(row, known):\n", "    if False:\n", "tests/unit/core/test_rows.py"),
+    Mutant("an older row tells what is not known", "consumer/rows.py", "(known.with_base(row.values, row.at_ms) if is_sparse else None)", "None", "tests/unit/core/test_rows.py"),
+    Mutant("a change that a row covers writes nothing", "consumer/state.py", "        if self.covers(change):\n", "        if False:\n", "tests/unit/core/test_rows.py"),
+    Mutant("a page waits for held changes of its records", "consumer/ingest/mending.py", "and self._concerns_held(fetched.page):", "and False:", RECONCILE),
+    Mutant("a page waits for nothing else", "consumer/ingest/mending.py", "and self._concerns_held(fetched.page):", "and self._intake.held:", RECONCILE),
+    Mutant("a page is committed with the task's next", "consumer/ingest/mending.py", "        self._reconciler.know(known)\n",
+           "        self._reconciler.know({one: task for one, task in known.items() if task is None})\n", RECONCILE),
+    Mutant("a task that fails keeps no other waiting", "consumer/ingest/reconcile.py", "if task.due_ms <= server_ms and self._not_before.get(task.id, 0) <= now_ms",
+           "if task.due_ms <= server_ms and max(self._not_before.values(), default=0) <= now_ms", RECONCILE),
+    Mutant("REST that is down is not asked by every task in turn", "consumer/ingest/reconcile.py", "if len(self._failing) > 1:", "if False:", RECONCILE),
+    Mutant("the allocation is asked before everything is read", "consumer/ingest/allocation.py", "if changed * EVENTS_A_RECORD <= left:", "if True:",
+           "tests/unit/ingest/test_allocation.py"),
+    # ---- what is forgotten
+    Mutant("nothing goes while it may be delivered again", "consumer/expiry.py", "heard_ms is None or heard_ms >= horizon.identities_ms",
+           "heard_ms is None", EXPIRY),
+    Mutant("a run that has not ended stays", "consumer/expiry.py", "return is_over(state) and horizon", "return horizon", EXPIRY),
+    Mutant("steps go with their run, not by themselves", "consumer/expiry.py", "if state.entity != RUN and run is not None:", "if False:", EXPIRY),
+    Mutant("nothing goes while something is being mended", "consumer/ingest/mending.py", "        if self._is_mending():\n", "        if False:\n", EXPIRY),
+    Mutant("a record whose change waits stays", "consumer/ingest/interpreter.py", "key in waiting or state.tracker_id in waiting or ", "", EXPIRY),
+    Mutant("what goes, goes from the cache too", "consumer/ingest/interpreter.py", "            self._cache.forget(key)\n", "            pass\n", EXPIRY),
+    Mutant("what is forgotten is decided on what is known then", "consumer/ingest/interpreter.py", "not may_go(state, run, horizon)", "False", EXPIRY),
     # ---- tenure
     Mutant("every commit carries the token (SQLite)", TRANSACTIONS, "lease[0] != commit.token or ", "", STORES),
     Mutant("every commit carries the token (Redis)", COMMIT_LUA, "lease[1] ~= ARGV[1] or ", "", STORES),
@@ -58,6 +91,8 @@ MUTANTS = (
            "if number == wanted then return {'again'} end\nif number ~= wanted - 1", "if number ~= wanted and number ~= wanted - 1", STORES),
     Mutant("winning writes a fresh token (SQLite)", SQLITE, "token = secrets.token_hex(16)\n\n        def win",
            'token = "the same"\n\n        def win', STORES),
+    Mutant("a free lock ends no lease but that of who had it (SQLite)", SQLITE, "and row[2] != signed:", "and signed is None:",
+           "tests/contracts/test_sqlite_store.py"),
     Mutant("winning writes a fresh token (Redis)", "consumer/stores/redis.py",
            "token = secrets.token_hex(16)\n        answer", 'token = "the same"\n        answer', STORES),
     Mutant("renewals check the number (SQLite)", SQLITE, "WHERE id = 1 AND token = ? AND number = ?",
@@ -82,7 +117,7 @@ MUTANTS = (
            "                except StoreUnavailable as error:", "                except ZeroDivisionError as error:",
            "tests/unit/ingest/test_committer.py"),
     Mutant("everything is built from the store", "consumer/ingest/pipeline.py",
-           "options.start, await self._store.channels())", "options.start, {})", PIPELINE),
+           "self._intake.prepare(await self._store.channels(), ", "self._intake.prepare({}, ", PIPELINE),
     # ---- positions
     Mutant("a position is finished when another has followed", "consumer/ingest/positions.py",
            "while entries and entries[0].complete and entries[0].open_parts == 0:",
@@ -90,7 +125,7 @@ MUTANTS = (
     Mutant("a position is finished when all its parts are committed", "consumer/ingest/positions.py",
            "while entries and entries[0].complete and entries[0].open_parts == 0:",
            "while entries and entries[0].complete:", POSITIONS),
-    Mutant("a merged event is one position with n parts", "consumer/ingest/pipeline.py",
+    Mutant("a merged event is one position with n parts", "consumer/ingest/intake.py",
            "entry = positions.arrive(position, len(changes))", "entry = positions.arrive(position, 1)", PIPELINE),
     Mutant("messages that share a replay id are one position", "consumer/ingest/positions.py",
            "(position is None or position == last.position)", "position is None", POSITIONS),
@@ -103,7 +138,7 @@ MUTANTS = (
            "return ALL_RETAINED  # it has a birth", "return TIP  # it has a birth", PIPELINE),
     Mutant("what was committed before the birth is ignored", "consumer/ingest/interpreter.py",
            "commit_ms < channel.birth_ms - BIRTH_SLACK_MS", "False", PIPELINE),
-    Mutant("polled_through within the retention means nothing was missed", "consumer/ingest/pipeline.py",
+    Mutant("polled_through within the retention means nothing was missed", "consumer/ingest/intake.py",
            "missed = polled_ms is None or now_ms - polled_ms > RETENTION_MS", "missed = True", PIPELINE),
     # ---- identity
     Mutant("a duplicate is recognised by identity", "consumer/ingest/interpreter.py",
@@ -118,8 +153,8 @@ MUTANTS = (
     # ---- order
     Mutant("(a) lateness of time with answered polls", "consumer/ingest/sequencer.py",
            "if answered_ms - lowest.answered_ms >= self._lateness_ms:", "if False:", SEQUENCER),
-    Mutant("(a) only time with answered polls counts", "consumer/ingest/pipeline.py",
-           "        else:\n            self._answered_at_ms = None\n", "        else:\n            self._answered_ms += 10_000\n", PIPELINE),
+    Mutant("(a) only time with answered polls counts", "consumer/ingest/intake.py",
+           "        self._answered_at_ms = None\n\n    def answer", "        self._answered_ms += 10_000\n\n    def answer", PIPELINE),
     Mutant("(b) a backlog flows", "consumer/ingest/sequencer.py",
            "self._arrived - lowest.ordinal >= self._window and self._others_passed(lowest)", "False", SEQUENCER),
     Mutant("(b) only when every other channel has delivered more", "consumer/ingest/sequencer.py",
@@ -127,16 +162,15 @@ MUTANTS = (
     Mutant("(c) nothing is held for ever", "consumer/ingest/sequencer.py",
            "if now_ms - lowest.arrived_ms >= self._max_hold_ms:", "if False:", SEQUENCER),
     Mutant("(d) one channel: complete up to it", "consumer/ingest/sequencer.py",
-           "return self._is_complete(lowest.key) if len(self._greatest) == 1 else self._others_passed(lowest)",
+           "return self._is_complete(lowest.key) or (greatest is not None and greatest > lowest.key)",
            "return True", SEQUENCER),
     Mutant("(e) several channels: every other one has delivered more", "consumer/ingest/sequencer.py",
-           "return self._is_complete(lowest.key) if len(self._greatest) == 1 else self._others_passed(lowest)",
-           "return self._is_complete(lowest.key)", SEQUENCER),
+           "        if len(self._greatest) > 1:\n", "        if False:\n", SEQUENCER),
     Mutant("a full buffer releases nothing early", "consumer/ingest/sequencer.py",
            "        if self._strict:\n            return False\n", "        if len(self._held) > 49:\n            return True\n        if self._strict:\n            return False\n", PIPELINE),
     Mutant("what is held at a stop is not flushed", "consumer/ingest/pipeline.py",
-           "        while self._ready:\n            await self._commit()\n\n    def _is_full",
-           "        self._ready.parts += self._sequencer.pop(now_ms=10**15, answered_ms=10**15)\n        while self._ready:\n            await self._commit()\n\n    def _is_full", PIPELINE),
+           "        while self._intake.ready:\n",
+           "        self._intake.ready.parts += self._intake._sequencer.pop(now_ms=10**15, answered_ms=10**15)\n        while self._intake.ready:\n", PIPELINE),
     # ---- late, epochs
     Mutant("late is decided by the greatest key of the run", "consumer/ingest/interpreter.py",
            "late = orderer is not None and orderer.high is not None and key < orderer.high", "late = False", PIPELINE),
@@ -148,8 +182,8 @@ MUTANTS = (
     Mutant("an epoch needs another instance name", "consumer/ingest/epochs.py",
            " or instance is None or last.instance in (None, instance)", "", PIPELINE),
     Mutant("an epoch needs a far fall", "consumer/ingest/epochs.py", "greatest - commit_number < FAR or ", "", PIPELINE),
-    Mutant("an org that moves while nobody looks", "consumer/ingest/pipeline.py",
-           "            self._epochs.greatest_is(state.commit_number)\n", "            pass\n", PIPELINE),
+    Mutant("an org that moves while nobody looks", "consumer/ingest/intake.py",
+           "            self.epochs.greatest_is(state.commit_number)\n", "            pass\n", PIPELINE),
     Mutant("a change belongs to the epoch of its commit second", "consumer/ingest/epochs.py",
            " or epoch.start_ms <= commit_ms:", " or True:", PIPELINE),
     Mutant("a change belongs to the epoch of its number", "consumer/ingest/epochs.py",

@@ -1,4 +1,4 @@
-"""The parts of the README that are derived from the code: ``python -m tests.readme`` writes them, a test compares them."""
+"""What is derived from the code in the README and in ``deploy/``: ``python -m tests.readme`` writes it, a test compares it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,11 +8,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from consumer import transitions
+from consumer.delivery.resolving import resolve
 from consumer.delivery.spec import HandlerSpec
 from consumer.settings import Settings
+from consumer.telemetry.metrics import CATALOGUE, LABELS, Declared
 from tests.stories import kept
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+METRICS = ROOT / "deploy" / "metrics.md"
 _PART = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
@@ -62,7 +66,26 @@ def timeline_example() -> str:
     return f"```console\n$ cadence-consumer timeline {told.split()[1]}\n{told}```\n"
 
 
-PARTS = {"settings": settings_table, "transitions": transitions_table, "timeline": timeline_example}
+BUILT_IN = ("jsonl", "webhook", "redis_stream", "postgres", "kafka", "remove_bounced")
+
+
+def handlers_table() -> str:
+    """Every setting of every built-in handler that has some."""
+    rows = ["| handler | setting | what it is |\n|---|---|---|\n"]
+    for name in BUILT_IN:
+        model = resolve(name).Settings  # type: ignore[attr-defined]
+        for field, about in model.model_fields.items():
+            needed = " Needed." if about.is_required() else ""
+            rows.append(f"| `{name}` | `{about.alias or field}` | {about.description}{needed} |\n")
+    return "".join(rows)
+
+
+PARTS = {
+    "handlers": handlers_table,
+    "settings": settings_table,
+    "transitions": transitions_table,
+    "timeline": timeline_example,
+}
 
 
 def rendered() -> str:
@@ -70,5 +93,36 @@ def rendered() -> str:
     return _PART.sub(lambda found: found[1] + PARTS[found[2]]() + found[3], README.read_text())
 
 
+_METRICS_HEAD = """\
+# Metrics
+
+What `/metrics` shows, beside the usual `process_*` and `python_*`. Written by `python -m tests.readme` from
+[`consumer/telemetry/metrics.py`](../consumer/telemetry/metrics.py).
+
+Those marked *leader* are known to the replica that holds the lease alone: others show NaN, or no series where there are labels.
+
+| metric | kind | labels | meaning |
+|---|---|---|---|
+"""
+
+
+def metrics_page() -> str:
+    """Every metric with kind, labels and meaning, and every label with the set of its values."""
+    return "".join((
+        _METRICS_HEAD,
+        *(_metric_row(name, declared) for name, declared in CATALOGUE.items()),
+        "\n| label | values |\n|---|---|\n",
+        *(f"| `{label}` | {values} |\n" for label, values in LABELS.items()),
+    ))  # fmt: skip
+
+
+def _metric_row(name: str, declared: Declared) -> str:
+    labels = ", ".join(f"`{label}`" for label in declared.labels)
+    leader = " *leader*" if declared.tenure else ""
+    return f"| `{name}` | {declared.kind}{leader} | {labels} | {declared.help} |\n"
+
+
 if __name__ == "__main__":
     README.write_text(rendered())
+    METRICS.parent.mkdir(exist_ok=True)
+    METRICS.write_text(metrics_page())

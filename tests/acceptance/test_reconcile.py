@@ -20,6 +20,7 @@ from consumer.sandbox import (
 )
 from consumer.sandbox.schema import rest_value
 from consumer.state import RecordState
+from consumer.tasks import Task
 from tests.acceptance.connection import Link, connected
 from tests.acceptance.service_process import ServiceProcess
 
@@ -47,6 +48,12 @@ def held_by_salesforce(sandbox: Sandbox) -> dict[str, dict | None]:
             fields = {name: rest_value(entity, record, name, now) for name in ROW_FIELDS[entity]}
             found[record_id] = None if record["IsDeleted"] else dict(read_row(entity, fields).values)
     return found
+
+
+def content(values: dict | None) -> dict | None:
+    """A record without who changed it last, and when."""
+    stamps = ("LastModifiedDate", "LastModifiedById")
+    return None if values is None else {name: one for name, one in values.items() if name not in stamps}
 
 
 async def known_here(link: Link, record_ids: list[str]) -> dict[str, dict | None]:
@@ -92,6 +99,18 @@ async def agree(link: Link, within_s: float = 40) -> None:
                 f"{len(left)} records differ; {left[0]}:\n{wanted[left[0]]}\n{known}\n{link.service.errors()[-2000:]}"
             )
         await asyncio.sleep(0.25)
+
+
+async def all_mended(link: Link, within_s: float = 40) -> None:
+    """Wait until no task is under way: what is known may be right before the last of them has looked."""
+    store = link.store()
+    await store.open()
+    try:
+        async with asyncio.timeout(within_s):
+            while any(not Task.decode(data).is_waiting for data in (await store.tasks()).values()):
+                await asyncio.sleep(0.1)
+    finally:
+        await store.aclose()
 
 
 def counted(link: Link, **wanted: object) -> dict[str, int]:
@@ -145,6 +164,7 @@ async def test_gaps_anywhere_among_the_changes_of_a_record_are_mended(tmp_path: 
             await asyncio.sleep(0.1)
         assert link.sandbox.weather.counters["gap"] > 40
         await agree(link)
+        await all_mended(link)
         journal = await ends_well(link)
     origins = {event.get("origin", "stream") for event in journal}
     assert {"stream", "gap"} <= origins
@@ -156,18 +176,23 @@ async def test_gaps_anywhere_among_the_changes_of_a_record_are_mended(tmp_path: 
 async def test_an_overflow_is_mended_by_what_was_stamped_about_then(tmp_path: Path) -> None:
     async with connected(tmp_path, options=options(), **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:
         world = link.sandbox.world
-        runs = world.enrol_many(400)
+        runs = world.enrol_many(2_500)  # and as many steps
         await link.caught_up()
         link.sandbox.weather.cause("overflow")
         world.pause(*runs)
         await agree(link)
+        await all_mended(link)
         journal = await ends_well(link)
     paused = [event for event in journal if event["type"] == "run.paused"]
     assert {event["record_id"] for event in paused} == set(runs)
     assert len(paused) == len(runs)
 
 
-async def test_what_happened_while_the_service_was_down_for_four_days_is_mended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hours", [1, 12], ids=["on the first morning", "all the time"])
+async def test_what_happened_while_the_service_was_down_for_four_days_is_mended(
+    tmp_path: Path, hours: int
+) -> None:
+    """What happened on the first morning has left the bus, so repair alone tells it; of the rest the stream tells the last three days."""
     clock = OrgClock(speed=SPEED)
     leap = 0
 
@@ -181,41 +206,79 @@ async def test_what_happened_while_the_service_was_down_for_four_days_is_mended(
         await link.caught_up()
         link.service.signal(signal.SIGKILL)
         await link.service.ended()
-        before = held_by_salesforce(link.sandbox)
+        before, seen = held_by_salesforce(link.sandbox), len(await link.journal())
         for _ in range(8):
-            leap += 12 * 3_600_000
+            leap += hours * 3_600_000
             world.advance(60)
+        # Half of what is gone is in the recycle bin, the rest only in the delete log.
+        for number, run in enumerate([*world._ended[-30:]]):
+            if number == 15:
+                link.sandbox.org.empty_recycle_bin()
+            if not link.sandbox.org.records[TRACKER][run]["IsDeleted"]:
+                world.delete(run)
+        leap += (96 - 8 * hours) * 3_600_000
         after = held_by_salesforce(link.sandbox)
         await link.service.start()
         await link.service.ready()
         await agree(link, 60)
-        journal = await ends_well(link)
+        await all_mended(link)
+        journal = (await ends_well(link))[seen:]
     gaps = [event["after"] for event in journal if event["type"] == "system.gap"]
     assert {gap["kind"] for gap in gaps} == {"EXPIRED_POSITION"}
     assert len(gaps) == 2, "one for each channel"
     reports = [event["after"] for event in journal if event["type"] == "system.repaired"]
     assert {report["entity"] for report in reports} == {TRACKER, STEP_TRACKER}
-    changed = {record_id for record_id in after if after[record_id] != before.get(record_id)}
-    assert sum(report["fetched"] for report in reports) >= len(changed)
+    # What was never heard of and is gone again is nobody's news, and so is what was changed and changed back.
+    changed = {
+        one
+        for one in after
+        if content(after[one]) != content(before.get(one)) and not (after[one] is None and one not in before)
+    }
+    gone = {one for one in changed if after[one] is None}
+    assert len(gone) > 30
+    told = [event for event in journal if "record_id" in event]
+    assert {event["record_id"] for event in told} >= changed, "each missing transition is told"
+    mended = {event["record_id"] for event in told if event.get("origin") == "repair"}
+    deleted = {event["record_id"] for event in told if event["type"].endswith(".deleted")}
+    assert deleted >= gone
+    assert sum(report["changed"] for report in reports) == len(mended)
+    if hours == 1:
+        assert mended == changed, "the report counts what the ledger says, and nothing else"
+        assert sum(report["deleted"] for report in reports) == len(gone)
 
 
-async def test_a_task_that_is_killed_again_and_again_goes_on_at_its_page(tmp_path: Path) -> None:
-    async with connected(tmp_path, options=options(), **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:
+async def test_what_the_allocation_does_not_bear_waits_until_the_rolling_day_has_moved_on(
+    tmp_path: Path,
+) -> None:
+    clock = OrgClock(speed=SPEED)
+    leap = 0
+    allowed = 100_000
+    made = SandboxOptions(
+        clock=lambda: clock() + leap, daily_deliveries=allowed, cometd=CometdOptions(poll_timeout_ms=500)
+    )
+    async with connected(
+        tmp_path, options=made, backoff={"quota_ms": 500}, **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}
+    ) as link:
         world = link.sandbox.world
-        runs = world.enrol_many(1_200)
+        world.advance(200)
         await link.caught_up()
-        link.sandbox.weather.cause("overflow")
-        world.pause(*runs)
-        for _ in range(6):
-            await asyncio.sleep(0.15)
-            link.service.signal(signal.SIGKILL)
-            await link.service.ended()
-            await link.service.start()
-            await link.service.ready()
+        link.service.signal(signal.SIGKILL)
+        await link.service.ended()
+        leap += 80 * 3_600_000
+        world.advance(300)
+        link.sandbox.deliveries.count(allowed - 50)  # another subscriber of the org took the rest
+        await link.service.start()
+        body = await link.service.ready(wanted=False)
+        async with asyncio.timeout(20):
+            while "allocation_guard" not in json.dumps(body):
+                await asyncio.sleep(0.1)
+                body = await link.service.ready(wanted=False)
+        assert not link.logged("session_opened"), "not one event was spent"
+        leap += 25 * 3_600_000
+        await link.service.ready()
         await agree(link)
-        journal = await ends_well(link)
-    paused = [event["record_id"] for event in journal if event["type"] == "run.paused"]
-    assert sorted(paused) == sorted(runs)
+        await ends_well(link)
+        assert sum(reason == "allocation_guard" for reason in link.ends()) < 40, "it did not hammer"
 
 
 async def test_somebody_can_have_everything_since_a_time_mended(tmp_path: Path) -> None:
