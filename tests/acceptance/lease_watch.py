@@ -49,6 +49,12 @@ class LeaseWatch:
         self._task.cancel()
         await asyncio.wait({self._task})
 
+    def check(self) -> None:
+        """Raises what ended the watch, lest anybody wait for ever for what it will not see."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            self._task.result()
+            raise AssertionError("the watch of the lease has ended")
+
     async def _watch(self) -> None:
         while True:
             at = time.monotonic()
@@ -92,7 +98,7 @@ async def lease_in_redis(url: str) -> Held | None:
     async with redis.asyncio.Redis.from_url(url, socket_timeout=5) as client:
         try:
             token, number, holder = await client.hmget("{cadence}:lease", "token", "number", "holder")
-        except RedisError:
+        except (RedisError, OSError):
             return None  # a machine so busy that the next look has to do
     return Held(token.decode(), int(number), holder.decode()) if token is not None else None
 

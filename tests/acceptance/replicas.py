@@ -68,6 +68,7 @@ class Round:
     async def _until(self, condition: Callable[[], Any], what: str, within_s: float = 30) -> Any:
         began = time.monotonic()
         while not (found := condition()):
+            self.lease.check()
             now = time.monotonic()
             waited_s = now - began - self.lease.stalled(began, now)
             assert waited_s < within_s, f"not within {within_s:g} s: {what}\n{self.tails()}"

@@ -76,6 +76,16 @@ async def test_a_commit_that_should_have_been_refused_is_found(held: list[Held])
     assert watch.usurped()
 
 
+async def test_a_watch_that_ended_is_waited_for_by_nobody() -> None:
+    async def look() -> Held:
+        raise ValueError("no lease at all")
+
+    async with LeaseWatch(look) as watch:
+        await asyncio.wait({watch._task})  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="no lease"):
+            watch.check()
+
+
 JOURNAL = [{"id": id_, "tracker_id": run} for id_, run in (("1", "r"), ("2", "s"), ("3", "r"), ("4", "r"))]
 
 
