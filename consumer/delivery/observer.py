@@ -27,8 +27,12 @@ class DeliveryEvents(Protocol):
         """Its ``close`` raised or took too long; it counts as closed."""
         ...
 
-    def delivered(self, handler: str, type_: str, duration_ms: int, attempt: int) -> None:
-        """It is done with an event of this type; ``duration_ms`` is that of the call, which a batch shares."""
+    def called(self, handler: str, duration_ms: int, delivered: int) -> None:
+        """A call came to its end, well or not: it is done with so many events of its batch, one or none where there is no batch."""
+        ...
+
+    def recovered(self, handler: str, type_: str, attempt: int) -> None:
+        """It is done with an event of this type that had failed before."""
         ...
 
     def failed(

@@ -450,14 +450,16 @@ class Subscription:
                 self._observer.interrupted(self.name, delivery.entry)
             raise
         ended_ms = self._clock.monotonic_ms()
+        delivered = 0
         for delivery, outcome in zip(called, results, strict=True):
             if isinstance(outcome, Success):
-                self._observer.delivered(
-                    self.name, delivery.entry.type, ended_ms - started_ms, delivery.attempts
-                )
+                delivered += 1
+                if delivery.attempts > 1:
+                    self._observer.recovered(self.name, delivery.entry.type, delivery.attempts)
                 self._settle(delivery)
             else:
                 self._decide(delivery, outcome, ended_ms)
+        self._observer.called(self.name, ended_ms - started_ms, delivered)
 
     def _admitted(self, delivery: Delivery) -> LifecycleEvent | None:
         """The decoded event; None when it is settled without a call: filtered, or impossible to read."""

@@ -92,12 +92,15 @@ class DeliveryTelemetry:
 
     # -------------------------------------------------------- events
 
-    def delivered(self, handler: str, type_: str, duration_ms: int, attempt: int) -> None:
-        """It is done with an event."""
+    def called(self, handler: str, duration_ms: int, delivered: int) -> None:
+        """A call came to its end."""
         known = self._of(handler)
-        known.delivered.inc()
+        known.delivered.inc(delivered)
         known.seconds.observe(duration_ms / 1000)
-        if attempt > 1 and self._repeats.may_say("delivered_after_failure", handler=handler):
+
+    def recovered(self, handler: str, type_: str, attempt: int) -> None:
+        """It is done with an event that had failed before."""
+        if self._repeats.may_say("delivered_after_failure", handler=handler):
             self._log.info("delivered_after_failure", handler=handler, type=type_, attempt=attempt)
 
     def failed(

@@ -114,7 +114,7 @@ async def test_a_place_that_cannot_be_saved_at_the_stop_is_reported_and_ends_in_
     await world.publish(record(0))
     loop = asyncio.get_running_loop()
     async with world.delivering(loaded(handle), grace_ms=0):
-        await until(lambda: world.observer.count("delivered") == 1)
+        await until(lambda: world.observer.count("called") == 1)
         began = loop.time()
     assert loop.time() - began == pytest.approx(2, abs=0.1)
     assert world.observer.of("unsaved") == [("h", 0)]

@@ -27,12 +27,20 @@ def world():
     )
 
 
-def test_a_delivered_event_is_counted_and_timed_and_not_logged(world):
+def test_a_call_is_timed_once_and_its_events_counted_and_nothing_logged(world):
     with capture_logs() as lines:
-        world.events.delivered("h", "run.enrolled", 250, 1)
+        world.events.called("h", 250, 40)
+        world.events.called("h", 50, 0)
     assert lines == []
-    assert 'cadence_handler_delivered_total{handler="h"} 1.0' in world.text()
-    assert 'cadence_handler_seconds_sum{handler="h"} 0.25' in world.text()
+    assert 'cadence_handler_delivered_total{handler="h"} 40.0' in world.text()
+    assert 'cadence_handler_seconds_sum{handler="h"} 0.3' in world.text()
+    assert 'cadence_handler_seconds_count{handler="h"} 2.0' in world.text()
+
+
+def test_an_event_that_had_failed_before_is_logged(world):
+    with capture_logs() as lines:
+        world.events.recovered("h", "run.enrolled", 3)
+    assert [(line["event"], line["attempt"]) for line in lines] == [("delivered_after_failure", 3)]
 
 
 def test_an_attempt_that_another_follows_is_a_warning_without_traceback(world):
