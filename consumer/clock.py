@@ -3,6 +3,8 @@
 Two clocks exist and are never mixed: the *monotonic* one measures waiting (it cannot jump), the *wall* one names instants (it can).
 Both are whole milliseconds: float deadlines livelock under fake clocks. Salesforce's own time comes from the ``Date`` header of its
 answers and is passed along as data.
+
+The same few instants are written again and again, one for each field of each record of a transaction: they are remembered.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock", "from_ms", "iso", "ms_of_date", "ms_of_iso", "to_ms"]
@@ -50,6 +53,7 @@ def to_ms(instant: datetime) -> int:
     return round(instant.timestamp() * 1000)
 
 
+@lru_cache(4_096)
 def ms_of_iso(text: str) -> int:
     """Milliseconds since the epoch of ISO 8601; without a zone it is UTC, wherever this runs.
 
@@ -74,6 +78,7 @@ def ms_of_date(header: str) -> int:
     return to_ms(instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC))
 
 
+@lru_cache(1_024)
 def iso(ms: int) -> str:
     """``2026-01-31T09:30:00.000Z``: ISO 8601, UTC, milliseconds, as change events write it."""
     return from_ms(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")

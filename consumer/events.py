@@ -200,29 +200,29 @@ class LifecycleEvent(_Frozen):
             ValueError: it is not a lifecycle event, or of a newer format.
         """
         value = _object(data)
-        if not _REQUIRED <= value.keys() <= _TOLD.keys():
-            return cls.model_validate(value)
         told = {**_TOLD, **value}
+        if len(told) > len(_TOLD) or not ("id" in value and "type" in value and "time" in value):
+            return cls.model_validate(value)
         try:
             told["time"] = datetime.fromisoformat(told["time"])
             told["changed"] = tuple(told["changed"])
-            told["origin"] = Origin(told["origin"])
+            if "origin" in value:
+                told["origin"] = Origin(told["origin"])
             hash((told["id"], told["type"], told["entity"]))
         except TypeError as error:
             raise ValueError(
                 "a lifecycle event with fields of other types than this service writes"
             ) from error
         event = cls.__new__(cls)
-        untyped = {name: raw for name in _TYPED_LATER if (raw := told[name]) is not None}
-        for name in untyped:
-            del told[name]
-        for slot, content in (
-            ("__dict__", told),
-            ("__pydantic_fields_set__", set(value)),
-            ("__pydantic_extra__", None),
-            ("__pydantic_private__", {"_untyped": untyped}),
-        ):
-            object.__setattr__(event, slot, content)
+        untyped = {}
+        for name in _TYPED_LATER:
+            if told[name] is not None:
+                untyped[name] = told.pop(name)
+        put = object.__setattr__
+        put(event, "__dict__", told)
+        put(event, "__pydantic_fields_set__", set(value))
+        put(event, "__pydantic_extra__", None)
+        put(event, "__pydantic_private__", {"_untyped": untyped})
         return event
 
     def __getattr__(self, name: str) -> Any:
@@ -305,6 +305,5 @@ _TYPED_LATER: Final[dict[str, Callable[[str | None, Any], Any]]] = {
     "position": lambda _, raw: Position.model_validate(raw),
     "transaction": lambda _, raw: Transaction.model_validate(raw),
 }
-_REQUIRED: Final = frozenset({"id", "type", "time"})
 _TOLD: Final = {name: field.get_default() for name, field in LifecycleEvent.model_fields.items()}
 """Field to what it is when the journal does not tell it."""

@@ -10,11 +10,10 @@ Pure functions.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from consumer import vocabulary as v
-from consumer.clock import to_ms
+from consumer.clock import ms_of_iso
 from consumer.records import RUN
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def timers_of(state: RecordState) -> dict[str, int]:
             due = state.get("DueDateTime")
     if due is None:
         return {}
-    due_ms = to_ms(datetime.fromisoformat(due))
+    due_ms = ms_of_iso(due)
     return {} if due_ms in state.fired.get(name, ()) else {name: due_ms}
 
 
