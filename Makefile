@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: fuzz bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python
+.PHONY: fuzz promises bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -103,6 +103,10 @@ replay: $(VENV)/.dev
 # Takes each rule of the protocol out and shows the test that goes red.
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants
+
+# Takes the code of each promise away and shows that every test which the README names for it goes red.
+promises: $(VENV)/.dev
+	$(BIN)/python -m tests.promises
 
 # Builds the image with buildah on a Debian base made here and runs it, as root on Debian or Ubuntu; needs no container engine.
 image-check: $(VENV)/.dev
