@@ -35,7 +35,7 @@ _SUBJECTS = (
 
 class _Answered(BaseModel):
     # Newer API versions add members; they are kept.
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, defer_build=True)
 
 
 class ActionError(_Answered):

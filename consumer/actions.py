@@ -57,7 +57,7 @@ class ActionInput(BaseModel, ABC):
         repeatable: whether performing it twice leaves and answers what once does.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     action: ClassVar[str]
     since: ClassVar[float]

@@ -69,7 +69,7 @@ class Documented:
 class Record(BaseModel):
     """What both objects share: the system fields that travel in change events."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, defer_build=True)
 
     calculated: ClassVar[frozenset[str]] = frozenset()
     """API names of calculated fields; they do not travel in change events."""
