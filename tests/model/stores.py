@@ -29,9 +29,16 @@ class SqliteStores:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._empty = folder / "empty"
 
     async def fresh(self) -> ThreadlessStore:
-        store = ThreadlessStore(self.folder / f"{uuid.uuid4().hex}.db")
+        if not self._empty.exists():
+            first = ThreadlessStore(self._empty)
+            await first.open()
+            await first.aclose()
+        path = self.folder / f"{uuid.uuid4().hex}.db"
+        shutil.copy(self._empty, path)  # to make the tables costs as much as half a schedule
+        store = ThreadlessStore(path)
         await store.open()
         return store
 
