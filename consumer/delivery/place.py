@@ -269,7 +269,12 @@ class Place:
         if first is not None:
             spans.append((first, last))
         spans.sort()
-        return spans
+        apart: list[tuple[int, int]] = []
+        for span in spans:
+            # What was settled before a restart may lie between what was settled since: it is part of that range, not another one.
+            if not apart or span[0] > apart[-1][1]:
+                apart.append(span)
+        return apart
 
     def snapshot(self) -> bytes:
         """The encoded place."""

@@ -199,6 +199,16 @@ def test_a_place_is_encoded_with_its_version_and_compact_ranges():
     assert place.outstanding == 3
 
 
+def test_what_was_settled_before_a_restart_is_part_of_what_is_settled_around_it():
+    place = Place.load(b'{"v":2,"offset":0,"settled":[[3,3],[5,6],[9,9]]}')
+    assert [offset for offset in range(1, 9) if place.taken(offset)] == [1, 2, 4, 7, 8]
+    for offset in (2, 4, 7):
+        place.settled(offset)
+    assert place.snapshot() == b'{"v":2,"offset":0,"settled":[[2,7],[9,9]]}'
+    again = Place.load(place.snapshot())
+    assert [offset for offset in range(1, 11) if again.taken(offset)] == [1, 8, 10]
+
+
 @pytest.mark.parametrize(
     "data",
     [
