@@ -6,7 +6,6 @@ Every waiter holds the event it began with, and appending replaces it, so that n
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -29,12 +28,13 @@ class Appended:
 
     async def wait(self, last: Callable[[], Awaitable[int]], after: int, timeout_ms: int) -> bool:
         """Wait until ``last()`` is past ``after``; False when the time is over."""
-        deadline = time.monotonic() + timeout_ms / 1000
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_ms / 1000
         while True:
             event = self._event
             if await last() > after:
                 return True
-            left = deadline - time.monotonic()
+            left = deadline - loop.time()
             if left <= 0:
                 return False
             try:

@@ -86,12 +86,21 @@ class SqliteStore:
         path: of the file; its folder must exist.
         synchronous: ``normal`` or ``full``.
         read_only: for commands that only look: never creates, writes or locks.
+        wall_ms: the wall clock of this machine, which leases are counted in.
     """
 
-    def __init__(self, path: Path, *, synchronous: str = "normal", read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: str = "normal",
+        read_only: bool = False,
+        wall_ms: Callable[[], int] = now_ms,
+    ) -> None:
         self._path = path
         self._synchronous = synchronous
         self._read_only = read_only
+        self._wall_ms = wall_ms
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="store-write")
@@ -240,7 +249,7 @@ class SqliteStore:
         token = secrets.token_hex(16)
 
         def win(connection: sqlite3.Connection) -> bool:
-            at_ms = now_ms()
+            at_ms = self._wall_ms()
             row = connection.execute("SELECT holder, expires_ms, token FROM lease WHERE id = 1").fetchone()
             if row is not None and row[0] is not None and row[1] > at_ms and row[2] != signed:
                 return False
@@ -266,7 +275,7 @@ class SqliteStore:
         def prolong(connection: sqlite3.Connection) -> None:
             done = connection.execute(
                 "UPDATE lease SET expires_ms = ? WHERE id = 1 AND token = ? AND number = ?",
-                (now_ms() + lease_ms, tenure.token, number),
+                (self._wall_ms() + lease_ms, tenure.token, number),
             )
             if done.rowcount != 1:
                 raise CommitRefused(number, holder_of(connection))
@@ -301,7 +310,7 @@ class SqliteStore:
             row = connection.execute("SELECT holder, expires_ms, number FROM lease WHERE id = 1").fetchone()
             if row is None:
                 return LeaseState(None, 0, 0)
-            return LeaseState(row[0] if row[1] > now_ms() else None, row[1], row[2])
+            return LeaseState(row[0] if row[1] > self._wall_ms() else None, row[1], row[2])
 
         return await self._read(look)
 
