@@ -263,6 +263,8 @@ class Subscription:
 
     def fed(self) -> None:
         """Something was added to the lanes."""
+        if self.lanes.parked:
+            self._parked.set()  # what failed before a restart comes with its wait, which may be the next to end
         if self.lanes.fresh_events >= self._limit:
             self._batch_full.set()
         self._employ()

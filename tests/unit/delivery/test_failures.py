@@ -127,6 +127,42 @@ async def test_attempts_go_on_counting_after_a_restart_and_the_wait_is_kept(worl
     assert (world.store.letters[0].event_id, world.store.letters[0].attempts) == ("e0", 4)
 
 
+async def test_the_wait_of_a_run_beyond_the_offset_ends_after_a_restart_though_nothing_else_happens(
+    world, monkeypatch
+):
+    log, crashed = Log(), asyncio.Event()
+
+    async def handle(event, ctx):
+        if event.id == "e0" and not crashed.is_set():
+            await asyncio.sleep(3_600)
+        if event.id == "e1" and not crashed.is_set():
+            raise OSError
+        log.note(event, ctx)
+
+    await world.publish(record(0, "a"), record(1, "b"))
+    first = asyncio.create_task(world.dispatcher(loaded(handle, timeout=10_000)).run())
+    await until(lambda: world.observer.count("failed") == 1)
+    await asyncio.sleep(0.3)
+    first.cancel()
+    await asyncio.wait([first])
+    (row,) = await world.store.parked("h")
+    read = world.store.read
+
+    async def as_stores_answer(after, limit):
+        await asyncio.sleep(0.01)  # not in the turn of the loop in which delivery begins
+        return await read(after, limit)
+
+    monkeypatch.setattr(world.store, "read", as_stores_answer)
+    assert row.first > (await world.place()).offset + 1, (
+        "the first event holds the offset before the parked one"
+    )
+    crashed.set()
+    async with world.delivering(loaded(handle)):
+        await world.settled_through(2, limit_s=10)
+    assert log.ids == ["e0", "e1"]
+    assert log.attempts == [1, 2]
+
+
 async def test_what_follows_a_failed_event_of_a_batch_and_succeeded_does_not_come_again_after_a_restart(
     world,
 ):
