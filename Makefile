@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: fuzz promises bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python
+.PHONY: fuzz promises bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python simulation
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -95,6 +95,11 @@ fuzz: $(VENV)/.fuzz
 # 100,000 random schedules of the protocol, beside a model that predicts every answer of the store; in the suite 5,000.
 model: $(VENV)/.dev
 	$(BIN)/python -m tests.model --rounds 50000 --jobs 2
+
+# 20,000 seeds of two or three whole services in a world that kills, freezes, cuts and steals; in the suite 2,000.
+SEEDS ?= 20000
+simulation: $(VENV)/.dev
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2
 
 # A million journal events replayed into a counting handler: the rate, and whether memory stays flat.
 replay: $(VENV)/.dev
