@@ -155,10 +155,7 @@ class SqliteStore:
         return []
 
     def _open_writer(self) -> None:
-        connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000
-        )
-        self._writer = connection
+        connection = self._writer = self._connect(str(self._path), uri=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if self._synchronous == 'full' else 'NORMAL'}")
         connection.execute("PRAGMA temp_store=MEMORY")
@@ -177,15 +174,13 @@ class SqliteStore:
     def _open_reader(self) -> None:
         if self._read_only and not self._path.exists():
             raise StoreEmpty(self.url, "there is no such file yet; it appears when the service has run")
-        connection = sqlite3.connect(
-            f"file:{self._path}?mode=ro",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=_BUSY_MS / 1000,
-        )
-        self._reader = connection
+        connection = self._reader = self._connect(f"file:{self._path}?mode=ro", uri=True)
         self._check_format(connection)
+
+    def _connect(self, database: str, *, uri: bool) -> sqlite3.Connection:
+        return sqlite3.connect(
+            database, uri=uri, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000
+        )
 
     def _check_format(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
