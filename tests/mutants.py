@@ -29,6 +29,7 @@ TIMERS = "tests/unit/ingest/test_timers.py"
 EXPIRY = "tests/unit/ingest/test_expiry.py"
 RECONCILE = "tests/unit/ingest/test_reconcile.py"
 PAGES = "consumer/ingest/pages.py"
+SIMULATION = "tests/simulation/test_simulation.py"
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,32 @@ MUTANTS = (
            " or epoch.start_ms <= commit_ms:", " or True:", PIPELINE),
     Mutant("a change belongs to the epoch of its number", "consumer/ingest/epochs.py",
            "epoch.fell_from - commit_number >= FAR or ", "", PIPELINE),
+    # ---- whole services, side by side: what the simulation alone must find
+    Mutant("simulated: a commit needs the token", TRANSACTIONS, "lease[0] != commit.token or ", "", SIMULATION),
+    Mutant("simulated: a place needs the token", TRANSACTIONS, "    if lease is None or lease[0] != tenure.token:\n        raise CommitRefused(place.revision",
+           "    if False:\n        raise CommitRefused(place.revision", SIMULATION),
+    Mutant("simulated: a lease that is held is not won", SQLITE, "and row[1] > at_ms and row[2] != signed", "and False", SIMULATION),
+    Mutant("simulated: a free lock alone says nothing", SQLITE, "and row[2] != signed:", "and signed is None:", SIMULATION),
+    Mutant("simulated: a commit whose reply was lost is sent again", "consumer/ingest/committer.py",
+           "                    await asyncio.sleep(retry_ms / 1000)\n", "                    return\n", SIMULATION),
+    Mutant("simulated: a commit that is sent again is applied once", TRANSACTIONS, "    if lease[1] == commit.number:\n        return False\n", "", SIMULATION),
+    Mutant("simulated: a checkpoint is of this commit, not of the next", "consumer/ingest/pipeline.py", "        ready.settle()\n",
+           "        ready.settle()\n        intake.ready.settle()\n", SIMULATION),
+    Mutant("simulated: a duplicate is recognised by identity", "consumer/ingest/interpreter.py", "change.identity in record.seen", "False", SIMULATION),
+    Mutant("simulated: a change is held back", "consumer/ingest/sequencer.py", "if answered_ms - lowest.answered_ms >= self._lateness_ms:", "if True:", SIMULATION),
+    Mutant("simulated: what was incomplete at a session end is no checkpoint", "consumer/ingest/positions.py",
+           "            self._entries[-1].position = None\n            self._entries[-1].complete = True\n",
+           "            self._entries[-1].complete = True\n", SIMULATION),
+    Mutant("simulated: a place waits for what is under way", "consumer/delivery/place.py", "self._offset = taken[0] - 1 if taken else self._highest",
+           "self._offset = self._highest", SIMULATION),
+    Mutant("simulated: what is settled around what was settled is one range", "consumer/delivery/place.py",
+           "if not apart or span[0] > apart[-1][1]:", "if True:", SIMULATION),
+    Mutant("simulated: parked runs are fetched again after a restart", "consumer/delivery/subscription.py", "        await self._live.recover()\n", "", SIMULATION),
+    Mutant("simulated: what failed goes before what follows in its run", "consumer/delivery/lanes.py",
+           "lane.waiting.extendleft(sorted(lane.returned, key=_by_turn, reverse=True))", "lane.waiting.extend(lane.returned)", SIMULATION),
+    Mutant("simulated: dead letters are written with the place", TRANSACTIONS, "    _keep_letters(connection, dead_letters)\n    connection", "    connection", SIMULATION),
+    Mutant("simulated: a wait that comes with the journal ends", "consumer/delivery/subscription.py",
+           "        if self.lanes.parked:\n            self._parked.set()", "        if False:\n            self._parked.set()", SIMULATION),
     # ---- places
     Mutant("a parked run holds the offset back no longer", "consumer/delivery/feed.py",
            "        self.keeper.parked(row, offsets)\n", "        pass\n", "tests/unit/delivery/test_failures.py"),

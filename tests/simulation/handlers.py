@@ -67,6 +67,8 @@ class Sink:
         for event in events:
             if event.id in done:
                 self.figures["deliveries repeated"] += 1
+            if event.id in given_up:
+                continue  # a dead letter that is tried again comes when it comes
             for earlier in self.journal[: self.offsets[event.id] - 1]:
                 if (
                     earlier.tracker_id == event.tracker_id

@@ -61,7 +61,25 @@ class Disk(Protocol):
         ...
 
 
-class Outside(SqliteStore):
+class _InMemory(SqliteStore):
+    """The real store, on a file that is memory and is gone with its last connection."""
+
+    def __init__(self, path: Path, **named: Any) -> None:
+        super().__init__(path, **named)
+        self._connections: list[sqlite3.Connection] = []
+
+    def _connect(self, database: str, *, uri: bool) -> sqlite3.Connection:
+        connection = super()._connect(f"file:/{self._path.name}?vfs=memdb", uri=True)
+        self._connections.append(connection)
+        return connection
+
+    def close_files(self) -> None:
+        """The world has ended; also for a process that died between forgetting a connection and closing it."""
+        for connection in self._connections:
+            connection.close()
+
+
+class Outside(_InMemory):
     """Somebody else's hand on the file, who waits for nobody: a person with a command, and the verdict."""
 
     async def _run(self, thread: Any, work: Callable[[], Any]) -> Any:
@@ -74,14 +92,8 @@ class Outside(SqliteStore):
         self._writer.execute("COMMIT")
         return result
 
-    def close_files(self) -> None:
-        """The world has ended."""
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
 
-
-class SimulatedStore(SqliteStore):
+class SimulatedStore(_InMemory):
     """One process's hand on the file.
 
     Args:
@@ -112,9 +124,7 @@ class SimulatedStore(SqliteStore):
         """The world has ended."""
         self._gone = True
         self.left_behind()
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
+        super().close_files()
 
     # ------------------------------------------------------------ the threads
 
