@@ -73,6 +73,8 @@ class Fleet:
         await store.aclose()
 
     def _ended(self, process: Process, task: Any) -> None:
+        if process not in self._running:
+            return  # killed after its last line
         self._tell(process.name, lambda: "ends")
         process.alive = False
         self._running.pop(process).left_behind()

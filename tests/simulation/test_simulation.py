@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.play import HAPPENINGS
 from tests.simulation.rounds import play_all, story_of
 
-SEEDS, CHUNK = 2_000, 125
+SEEDS, CHUNK = 2_000, 250
 MISFORTUNES = {
     *HAPPENINGS,
     "killed between two steps",
@@ -33,6 +33,7 @@ MISFORTUNES = {
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_whatever_happens_the_guarantees_hold(first):
     total = play_all(range(first, first + CHUNK))
