@@ -111,6 +111,7 @@ mutants: $(VENV)/.dev
 
 # Takes the code of each promise away and shows that every test which the README names for it goes red.
 promises: $(VENV)/.dev
+	@$(BIN)/python -m tests.debian
 	$(BIN)/python -m tests.promises
 
 # Builds the image with buildah on a Debian base made here and runs it, as root on Debian or Ubuntu; needs no container engine.

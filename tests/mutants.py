@@ -319,7 +319,8 @@ def killed(mutant: Mutant, copy: Path, tests: Sequence[str]) -> str:
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=600, check=False)
     finally:
         path.write_text(original)
-    return "red" if done.returncode == 1 else f"SURVIVED (pytest ended with {done.returncode})"
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    return "red" if done.returncode == 1 else f"SURVIVED ({last.strip('= ')})"
 
 
 def main() -> int:
