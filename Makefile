@@ -71,7 +71,7 @@ replicas: $(VENV)/.dev
 storm: $(VENV)/.dev
 	$(BIN)/python -m tests.storm --minutes 30
 
-# Measures the service beside what one would take instead, and writes the table into the README; about ten minutes.
+# Measures the service beside what one would take instead, and writes the table into the README; under fifteen minutes with the installation.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
 

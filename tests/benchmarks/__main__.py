@@ -1,90 +1,130 @@
-"""``make bench``: measures and writes the table into the README."""
+"""``make bench``: measures and writes the table into the README.
+
+Everything has its turn, the drain last: what the other measurements leave of ``--minutes`` is its. ``--only`` runs some of the
+measurements and prints what they came to; only a whole round is written into the README.
+"""
 
 import argparse
 import asyncio
-import os
 import platform
+import sqlite3
 import sys
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import latency, running, stream, throughput
+from tests.benchmarks import drain, latency, machine, restarts, running, stored, targets, throughput
+from tests.benchmarks.targets import Target
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- measured by `make bench` -->\n", "<!-- /measured -->"
-NAMES = {
-    "aiosfstream": "bare `aiosfstream` loop: receives, counts, keeps nothing",
-    "cometd": "bare npm `cometd` client: the same",
-    "jsforce": "bare `jsforce` subscription: the same",
-    "sqlite": "**the service on SQLite**: ordered, interpreted, committed, delivered, place saved",
-    "redis": "**the service on Redis**, AOF everysec: the same",
-}
+PARTS = ("throughput", "latency", "stored", "restarts", "drain")
 
 
-def table(runs: dict[str, throughput.Run], floor_us: float, waits: list[latency.Latency], events: int) -> str:
-    """The section of the README."""
-    base = runs["aiosfstream"].per_second
-    size = stream.record(time.time_ns() // 1_000_000).bytes_per_event
-    lines = [
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores (one of them busy serving), Python {platform.python_version()};",
-        f"{events:,} change events of {size / 1000:.1f} kB, 500 in an answer; medians. Parsing an event's bytes takes {floor_us:.1f} µs.",
-        "",
-        "| what | change events a second | of aiosfstream | CPU for each | of parsing | peak memory |",
-        "|---|---|---|---|---|---|",
+@dataclass
+class Report:
+    """What was measured so far.
+
+    Attributes:
+        sections: of the table, each in lines.
+        targets: what was wanted of them.
+    """
+
+    sections: list[list[str]] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+    def add(self, lines: list[str], wanted: list[Target]) -> None:
+        """Another measurement."""
+        self.sections.append(lines)
+        self.targets += wanted
+
+    def text(self, on: list[str]) -> str:
+        """The section of the README."""
+        parts = [on, targets.table(self.targets), *self.sections]
+        return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+async def run(options: argparse.Namespace) -> Report:
+    """Everything that is asked for."""
+    deadline = time.monotonic() + options.minutes * 60
+    report = Report()
+    if "throughput" in options.only:
+        through = await throughput.measure(options.events, options.rounds, max(options.events // 2, 1))
+        report.add(throughput.table(through), throughput.targets(through))
+    if "latency" in options.only:
+        waits = await latency.measure(tuple(options.rates))
+        report.add(latency.table(waits), latency.targets(waits))
+    if "stored" in options.only:
+        known = await stored.measure(options.stored, options.rounds)
+        report.add(stored.table(known), stored.targets(known))
+    if "restarts" in options.only:
+        pauses = await restarts.measure()
+        report.add(restarts.table(pauses), restarts.targets(pauses))
+    if "drain" in options.only:
+        drained = []
+        for store, backlog in (("redis", options.drain_redis), ("sqlite", options.drain)):
+            if backlog:
+                left_s = max(deadline - time.monotonic(), 60)
+                drained.append(await drain.measure(store, backlog, left_s))
+        report.add(drain.table(drained), drain.targets(drained))
+    return report
+
+
+def on_what(seconds: float) -> list[str]:
+    """Date, machine and versions."""
+    versions = machine.versions()
+    return [
+        f"{datetime.now(UTC):%Y-%m-%d}, in {seconds / 60:.0f} minutes on {machine.described()}, one core of which is busy serving; medians. "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + "."
     ]
-    lines += [
-        f"| {NAMES[name]} | {run.per_second:,.0f} | {run.per_second / base:.2f} | {run.cpu_us:.0f} µs | {run.cpu_us / floor_us:.1f} | {run.rss_mb:.0f} MB |"
-        for name, run in runs.items()
-    ]
-    lines += [
-        "",
-        "From publication to the handler (SQLite; a fifth of the transactions with holes in their sequence numbers), p50 / p99 in milliseconds:",
-        "",
-        "| change events a second | one custom channel | the same, `ordering.strict = false` | two channels | the same, not strict |",
-        "|---|---|---|---|---|",
-    ]
-    for rate in dict.fromkeys(wait.rate for wait in waits):
-        cells = [
-            f"{wait.p50_ms:,.0f} / {wait.p99_ms:,.0f}"
-            for channels in (1, 2)
-            for strict in (True, False)
-            for wait in waits
-            if (wait.rate, wait.channels, wait.strict) == (rate, channels, strict)
-        ]
-        lines.append(f"| {rate:,} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
-async def run(options: argparse.Namespace) -> str:
-    """Everything."""
-    runs, floor_us = await throughput.measure(options.events, 500, options.rounds)
-    waits = await latency.measure(tuple(options.rates))
-    return table(runs, floor_us, waits, options.events)
+def write(text: str) -> None:
+    """Between the markers of the README."""
+    whole = README.read_text()
+    head, _, rest = whole.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    README.write_text(head + BEGIN + text + END + tail)
+
+
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    """What is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--only", type=lambda text: text.split(","), default=PARTS, help=f"some of {','.join(PARTS)}")
+    add("--events", type=int, default=16_000, help="change events for each subject; default 16,000")
+    add("--rounds", type=int, default=3, help="turns of each subject, and of each store; default 3")
+    add("--rates", type=int, nargs="*", default=[10, 200, 2_000], help="for latency; default 10 200 2000")
+    add("--stored", type=int, nargs="+", default=[150_000, 1_500_000], help="records; default 150000 1500000")
+    add("--drain", type=int, default=1_000_000, help="backlog on SQLite; default 1,000,000; 0 for none")
+    add("--drain-redis", type=int, default=100_000, help="backlog on Redis; default 100,000; 0 for none")
+    add("--minutes", type=float, default=13.0, help="after which the drain is stopped; default 13")
+    add("--print", action="store_true", help="only print")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.only) - set(PARTS):
+        parser.error(f"--only takes {','.join(PARTS)}, not {','.join(sorted(unknown))}")
+    if options.stored != sorted(options.stored):
+        parser.error("--stored takes numbers that grow: each store is grown from the one before")
+    return options
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--events", type=int, default=40_000, help="change events for each subject; default 40,000"
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="how often each subject has its turn; default 3"
-    )
-    parser.add_argument("--rates", type=int, nargs="*", default=[10, 200, 2_000], help="for latency")
-    parser.add_argument("--print", action="store_true", help="only print")
-    options = parser.parse_args()
+    options = options_of(sys.argv[1:])
     began = time.monotonic()
-    written = asyncio.run(run(options))
-    print(f"\n{written}\n{time.monotonic() - began:.0f} s")
-    if not options.print:
-        text = README.read_text()
-        head, _, rest = text.partition(BEGIN)
-        _, _, tail = rest.partition(END)
-        README.write_text(head + BEGIN + written + END + tail)
+    report = asyncio.run(run(options))
+    text = report.text(on_what(time.monotonic() - began))
+    print(f"\n{text}\n{time.monotonic() - began:.0f} s")
+    if not options.print and set(options.only) == set(PARTS):
+        write(text)
     return 0
 
 
 if __name__ == "__main__":
     assert running.INTEROP.is_dir()
+    assert Path("/proc/self").is_dir(), "processor time and memory are read from /proc"
     sys.exit(main())

@@ -7,7 +7,6 @@ Argument: {"url", "channels", "total"} as JSON; prints one line of JSON.
 import asyncio
 import json
 import os
-import resource
 import sys
 import time
 import types
@@ -17,6 +16,8 @@ import aiocometd.transports.base
 import aiocometd.transports.long_polling
 from aiosfstream import Client, ReplayOption
 from aiosfstream.auth import AuthenticatorBase
+
+from tests.benchmarks.meter import peak_mb
 
 
 def _without_loop() -> types.SimpleNamespace:
@@ -58,7 +59,7 @@ async def receive(url, channels, total):
             if count == total:
                 break
         ended_ns = time.monotonic_ns()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = round(peak_mb() * 1e6)
         figures = {"ended_ns": ended_ns, "cpu_s": time.process_time() - cpu_s, "rss_peak": peak}
         print(json.dumps(figures), flush=True)
         os._exit(0)  # closing waits for the long poll, a minute or more

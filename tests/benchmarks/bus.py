@@ -2,7 +2,8 @@
 
 As little as every client needs and as fast as Python serves: OAuth is a token that everybody has, REST knows the cadence's name, CometD
 answers each poll with up to ``batch`` events that are due. With a ``rate`` events come due one after the other, beginning when every
-channel is subscribed; without, all are due at once. Prints one line of JSON when it listens; ``GET /figures`` tells when data began to flow.
+channel is subscribed; without, all are due at once. Events are made as they are asked for, so that the server's memory is that of one
+answer. Prints one line of JSON when it listens; ``GET /figures`` tells when data began to flow.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -28,15 +30,17 @@ class Client:
         channels: subscribed.
         at: the next event, counting from 0.
         connected: whether its first connect has been answered.
+        polled: whether it has asked for events.
     """
 
     channels: set[str] = field(default_factory=set)
     at: int = 0
     connected: bool = False
+    polled: bool = False
 
 
 class Bus:
-    """Serves ``total`` events over ``channels``."""
+    """Serves ``total`` events over ``channels``: of a world; or what comes ``before`` in one life; or what happens then in as many ``lives``."""
 
     def __init__(
         self,
@@ -47,18 +51,33 @@ class Bus:
         channels: list[str] | None = None,
         holes: float = 0.0,
         timeout_ms: int = 110_000,
+        lives: int = 0,
+        before: bool = False,
     ) -> None:
         self.total, self.batch, self.rate, self.timeout_ms = total, batch, rate, timeout_ms
         self.channels = tuple(channels or [stream.CUSTOM])
-        self.block = stream.record(time.time_ns() // 1_000_000, holes=holes)
+        now_ms = time.time_ns() // 1_000_000
+        self._order: list[int] | None = None
+        if before:
+            self.block = stream.life(now_ms).before
+        elif lives:
+            self.block = stream.life(now_ms).then
+            self._order = stream.visits(lives, -(-total // len(self.block.templates)))
+        else:
+            self.block = stream.record(now_ms, holes=holes)
         self.clients: dict[str, Client] = {}
         self.began_ns: int | None = None
+        self.polled_ns: int | None = None
+        self.first: int | None = None
         self.polls = 0
-        self._messages = stream.messages(self.block, 0, self.channels)
+        self._messages = self._from(0)
         self._made_at = 0
         self._ahead: list[bytes] = []
 
     # ------------------------------------------------------------ events
+
+    def _from(self, first: int) -> Iterator[bytes]:
+        return stream.messages(self.block, first, self.channels, self._order)
 
     def due(self) -> int:
         """How many events have come due by now."""
@@ -71,7 +90,7 @@ class Bus:
     def take(self, first: int, count: int) -> list[bytes]:
         """Events ``first`` to ``first + count``."""
         if first != self._made_at:
-            self._messages = stream.messages(self.block, first, self.channels)
+            self._messages = self._from(first)
             self._made_at, self._ahead = first, []
         made = self._ahead[:count]
         made += islice(self._messages, count - len(made))
@@ -119,6 +138,7 @@ class Bus:
             reply["subscription"] = wanted
             if client.channels >= set(self.channels) and self.began_ns is None:
                 self.began_ns = time.monotonic_ns()
+                self.first = client.at
         elif channel == "/meta/connect":
             client = self.clients[message["clientId"]]
             events = await self._poll(client, (message.get("advice") or {}).get("timeout"))
@@ -130,6 +150,8 @@ class Bus:
         if not client.connected or not client.channels:
             client.connected = True
             return []
+        if not client.polled:
+            client.polled, self.polled_ns = True, time.monotonic_ns()
         patience_s = (self.timeout_ms if wanted_ms is None else wanted_ms) / 1000
         until = time.monotonic() + patience_s
         while not (count := min(self.due() - client.at, self.batch)):
@@ -167,14 +189,14 @@ class Bus:
         return web.json_response({"organization_id": "00DWP000000132G2AQ", "user_id": "005WP000000132GYAQ"})
 
     async def figures(self, _: web.Request) -> web.Response:
-        """When data began to flow, and how much."""
+        """When data began to flow, with which event, and when a client last began to poll."""
         return web.json_response(
             {
                 "began_ns": self.began_ns,
+                "first": self.first,
+                "polled_ns": self.polled_ns,
                 "polls": self.polls,
                 "bytes_per_event": self.block.bytes_per_event,
-                "first_replay_id": stream.FIRST_REPLAY_ID,
-                "block": len(self.block.templates),
             }
         )
 

@@ -1,11 +1,17 @@
-"""Processes of a measurement: the bus, a peer, the service on a store of its own."""
+"""Processes of a measurement: the bus, a peer, the service on a store of its own.
+
+The service is measured from outside (``meter``): its clock runs from the moment in which its channels are subscribed to the moment in which
+the handler has had the last event that counts, its processor time is that of its process and of everything below it.
+"""
 
 import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +19,9 @@ import aiohttp
 
 from tests.acceptance.service_process import ServiceProcess
 from tests.benchmarks import stream
+from tests.benchmarks.meter import Meter
 from tests.interop.node import node_command, node_environment
+from tests.redis_server import RedisServer
 
 INTEROP = Path(__file__).parents[1] / "interop"
 PATIENCE_S = 300
@@ -22,8 +30,9 @@ PATIENCE_S = 300
 class BusProcess:
     """The server, as seen from here."""
 
-    def __init__(self, url: str, options: dict[str, Any]) -> None:
+    def __init__(self, url: str, options: dict[str, Any], pid: int) -> None:
         self.url, self.options = url, options
+        self.meter = Meter(pid)
 
     @property
     def channels(self) -> list[str]:
@@ -50,7 +59,7 @@ async def bus(**options: Any) -> AsyncIterator[BusProcess]:
     try:
         async with asyncio.timeout(60):
             url = json.loads(await process.stdout.readline())["url"]
-        yield BusProcess(url, options)
+        yield BusProcess(url, options, process.pid)
     finally:
         process.stdin.close()
         await process.wait()
@@ -103,3 +112,119 @@ async def written(path: Path, process: ServiceProcess, within_s: float = PATIENC
             assert process.process.returncode is None, process.errors()[-3000:]
             await asyncio.sleep(0.02)
     return dict(json.loads(path.read_text()))
+
+
+@asynccontextmanager
+async def store(kind: str, folder: Path) -> AsyncIterator[tuple[str, Meter | None]]:
+    """URL of a new store, and what its server uses, where it has one."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'cadence.db'}", None
+        return
+    redis = RedisServer(folder / "redis")
+    await asyncio.to_thread(redis.start)
+    try:
+        assert redis.process is not None
+        yield redis.url, Meter(redis.process.pid)
+    finally:
+        await asyncio.to_thread(redis.stop)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Of a service at work.
+
+    Attributes:
+        done: change events that had reached the handler, about.
+        memory_mb: of the process and everything below it.
+        server_mb: of the server that it reads from.
+    """
+
+    done: int
+    memory_mb: float
+    server_mb: float
+
+
+@dataclass
+class Served:
+    """What a service came to.
+
+    Attributes:
+        counted: change events that reached the handler.
+        seconds: from the subscription on.
+        cpu_s: processor time of the process and everything below it.
+        store_cpu_s: that of the store's server; 0 where there is none.
+        peak_mb: the most memory.
+        figures: of the tally; None when time was up before it had counted all.
+        samples: over time.
+    """
+
+    counted: int
+    seconds: float
+    cpu_s: float
+    store_cpu_s: float
+    peak_mb: float
+    figures: dict[str, Any] | None
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def per_second(self) -> float:
+        return self.counted / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_s / self.counted * 1e6
+
+
+async def serve(
+    server: BusProcess,
+    store_url: str,
+    folder: Path,
+    until: int,
+    *,
+    store_meter: Meter | None = None,
+    within_s: float = PATIENCE_S,
+    **more: str,
+) -> Served:
+    """Let the service have everything up to event ``until`` (counting from 0), or as much as it can in that time."""
+    out, progress = folder / "tally.json", folder / "tally.progress"
+    for file in (out, progress):
+        file.unlink(missing_ok=True)
+    environment = settings(server, store_url, out, stream.FIRST_REPLAY_ID + until, **more)
+    async with ServiceProcess(environment, folder) as service:
+        assert service.process is not None
+        meter = Meter(service.process.pid)
+        async with asyncio.timeout(60):
+            while (began := await server.figures())["began_ns"] is None:
+                assert service.process.returncode is None, service.errors()[-3000:]
+                await asyncio.sleep(0.02)
+        cpu_s, store_cpu_s = meter.cpu_s(), store_meter.cpu_s() if store_meter is not None else 0.0
+        samples, deadline, next_s = [], time.monotonic() + within_s, 0.0
+        while not out.exists():
+            assert service.process.returncode is None, service.errors()[-3000:]
+            now_s = time.monotonic()
+            if now_s > deadline:
+                break
+            if now_s >= next_s:
+                next_s = now_s + 1
+                samples.append(
+                    Sample(_done(progress) - began["first"], meter.memory_mb(), server.meter.memory_mb())
+                )
+            await asyncio.sleep(0.01)
+        cpu_s = meter.cpu_s() - cpu_s
+        store_cpu_s = (store_meter.cpu_s() if store_meter is not None else 0.0) - store_cpu_s
+        figures = json.loads(out.read_text()) if out.exists() else None
+        ended_ns = figures["ended_ns"] if figures is not None else time.monotonic_ns()
+        counted = (until if figures is not None else _done(progress)) - began["first"]
+        return Served(
+            counted,
+            (ended_ns - began["began_ns"]) / 1e9,
+            cpu_s,
+            store_cpu_s,
+            meter.peak_mb(),
+            figures,
+            samples,
+        )
+
+
+def _done(progress: Path) -> int:
+    return int(progress.read_text()) - stream.FIRST_REPLAY_ID if progress.exists() else 0
