@@ -154,6 +154,7 @@ class Served:
         cpu_s: processor time of the process and everything below it.
         store_cpu_s: that of the store's server; 0 where there is none.
         peak_mb: the most memory.
+        reads: from files, and bytes of that that the disk had to give.
         figures: of the tally; None when time was up before it had counted all.
         samples: over time.
     """
@@ -163,6 +164,7 @@ class Served:
     cpu_s: float
     store_cpu_s: float
     peak_mb: float
+    reads: tuple[int, int]
     figures: dict[str, Any] | None
     samples: list[Sample] = field(default_factory=list)
 
@@ -172,7 +174,7 @@ class Served:
 
     @property
     def cpu_us(self) -> float:
-        return self.cpu_s / self.counted * 1e6
+        return self.cpu_s / max(self.counted, 1) * 1e6
 
 
 async def serve(
@@ -198,6 +200,7 @@ async def serve(
                 assert service.process.returncode is None, service.errors()[-3000:]
                 await asyncio.sleep(0.02)
         cpu_s, store_cpu_s = meter.cpu_s(), store_meter.cpu_s() if store_meter is not None else 0.0
+        reads, disk = meter.reads()
         samples, deadline, next_s = [], time.monotonic() + within_s, 0.0
         while not out.exists():
             assert service.process.returncode is None, service.errors()[-3000:]
@@ -207,24 +210,26 @@ async def serve(
             if now_s >= next_s:
                 next_s = now_s + 1
                 samples.append(
-                    Sample(_done(progress) - began["first"], meter.memory_mb(), server.meter.memory_mb())
+                    Sample(_done(progress, began["first"]), meter.memory_mb(), server.meter.memory_mb())
                 )
             await asyncio.sleep(0.01)
         cpu_s = meter.cpu_s() - cpu_s
+        reads_now, disk_now = meter.reads()
         store_cpu_s = (store_meter.cpu_s() if store_meter is not None else 0.0) - store_cpu_s
         figures = json.loads(out.read_text()) if out.exists() else None
         ended_ns = figures["ended_ns"] if figures is not None else time.monotonic_ns()
-        counted = (until if figures is not None else _done(progress)) - began["first"]
+        counted = until - began["first"] if figures is not None else _done(progress, began["first"])
         return Served(
             counted,
             (ended_ns - began["began_ns"]) / 1e9,
             cpu_s,
             store_cpu_s,
             meter.peak_mb(),
+            (reads_now - reads, disk_now - disk),
             figures,
             samples,
         )
 
 
-def _done(progress: Path) -> int:
-    return int(progress.read_text()) - stream.FIRST_REPLAY_ID if progress.exists() else 0
+def _done(progress: Path, first: int) -> int:
+    return int(progress.read_text()) - stream.FIRST_REPLAY_ID - first if progress.exists() else 0

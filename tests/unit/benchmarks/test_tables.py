@@ -25,7 +25,7 @@ def drained(slope_mb=0.0, peak_mb=120.0, *, finished=True, backlog=1_000_000):
         for done in range(0, backlog + 1, backlog // 100)
     ]
     figures = {"ended_ns": 1} if finished else None
-    return drain.Drained("sqlite", backlog, Served(backlog, 100, 60, 0, peak_mb, figures, samples))
+    return drain.Drained("sqlite", backlog, Served(backlog, 100, 60, 0, peak_mb, (0, 0), figures, samples))
 
 
 def held(made):
@@ -86,9 +86,9 @@ def test_the_slope_of_memory_is_laid_after_the_first_quarter():
 @pytest.mark.parametrize(("cpu_us", "wanted"), [(120, True), (121, False)])
 def test_much_that_is_stored_may_cost_a_fifth(cpu_us, wanted):
     found = [
-        stored.Stored(0, 10, 100, 1),
-        stored.Stored(150_000, 100, 500, 1),
-        stored.Stored(1_500_000, 1_000, cpu_us, 1),
+        stored.Stored(0, 10, 100, 1, 1, 0),
+        stored.Stored(150_000, 100, 500, 1, 1, 0),
+        stored.Stored(1_500_000, 1_000, cpu_us, 1, 1, 0),
     ]
     assert held(stored.targets(found)) == [wanted]
 
