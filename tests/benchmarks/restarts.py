@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,8 @@ RATE = 50
 LEASES_S = (15.0, 2.0)
 """The default of ``lease.ttl``, and a short one."""
 MARGIN_S = 2.0
+START_S = 120
+"""Until a replica works or waits, on however busy a machine."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +148,14 @@ class Pair:
     async def start(self) -> None:
         """One that works, and one that waits."""
         self.holder = await ServiceProcess(self.environment, self.folder).start()
-        await self.holder.ready()
+        await self.holder.ready(within_s=START_S)
         await self.store.open()
         await self.wait()
 
     async def wait(self) -> None:
         """Start the other one."""
         self.standby = await ServiceProcess(self.environment, self.folder).start()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(START_S):
             while '"standby"' not in self.standby.errors():
                 await asyncio.sleep(0.05)
 
@@ -189,10 +192,10 @@ async def takeovers(lease_s: float, times: int, numbers: list[signal.Signals]) -
         async with running.bus(total=10**9, rate=RATE) as server, running.store("redis", folder) as (url, _):
             pairs = [Pair(server, url, folder, f"pair{number}", lease_s) for number in range(times)]
             try:
-                await asyncio.gather(*(pair.start() for pair in pairs))
+                await _some_at_a_time([pair.start() for pair in pairs])
                 for place, number in enumerate(numbers):
                     if place:
-                        await asyncio.gather(*(pair.wait() for pair in pairs))
+                        await _some_at_a_time([pair.wait() for pair in pairs])
                     found.append(
                         await asyncio.gather(*(_later(at, pair, number) for at, pair in enumerate(pairs)))
                     )
@@ -201,6 +204,17 @@ async def takeovers(lease_s: float, times: int, numbers: list[signal.Signals]) -
                 for pair in pairs:
                     await pair.close()
     return found
+
+
+async def _some_at_a_time(starting: list[Coroutine[None, None, None]]) -> None:
+    """As many as there are cores: starting is all work."""
+    cores = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def one(start: Coroutine[None, None, None]) -> None:
+        async with cores:
+            await start
+
+    await asyncio.gather(*map(one, starting))
 
 
 async def _later(seconds: float, pair: Pair, number: signal.Signals) -> float:

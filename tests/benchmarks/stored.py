@@ -175,7 +175,7 @@ def table(found: list[Stored]) -> list[str]:
     return [
         "With much stored already (SQLite; every event touches a run and a step that were not touched before, evenly spread over all of them):",
         "",
-        "| runs and steps stored beside those touched | file | CPU for each change event | of none | change events a second | reads of files for each |",
+        "| runs and steps stored beside those touched | file | CPU for each change event | of that with none | change events a second | reads of files for each |",
         "|---|---|---|---|---|---|",
         *(
             f"| {each.records:,} | {each.megabytes:,.0f} MB | {each.cpu_us:.0f} µs | {each.cpu_us / base.cpu_us:.2f} | {each.per_second:,.0f} "
@@ -196,7 +196,7 @@ def targets(found: list[Stored]) -> list[Target]:
     ratio = most.cpu_us / found[0].cpu_us
     return [
         Target(
-            f"CPU for a change event with {most.records:,} records, of none",
+            f"CPU for a change event with {most.records:,} records, of that with none",
             f"at most {MOST}",
             f"{ratio:.2f}",
             ratio <= MOST,

@@ -119,14 +119,13 @@ async def measure(events: int, rounds: int, batch_events: int) -> Throughput:
     for number in range(rounds):
         floors.append(await floor_us(events))
         print(f"round {number + 1}: parsing: {floors[-1]:.2f} us", flush=True)
-        plan = [(subject, BATCH, events) for subject in (*PEERS, *SERVICES)]
+        plan = [(subject, BATCH, events) for subject in (*PEERS, *SERVICES, NOT_STRICT)]
         if number == 0:
             plan += [
                 (subject, batch, batch_events)
                 for batch in OTHER_BATCHES
                 for subject in ("aiosfstream", "sqlite")
             ]
-            plan.append((NOT_STRICT, BATCH, events))
         for subject, batch, count in plan:
             run, size = await one(subject, count, batch)
             found[subject, batch].append(run)
