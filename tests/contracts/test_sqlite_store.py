@@ -2,11 +2,15 @@
 
 import contextlib
 import sqlite3
+import threading
 
 import pytest
 
-from consumer.errors import CommitRefused, StoreUnavailable
+from consumer.errors import CommitRefused, StoreEmpty, StoreForeign, StoreUnavailable
 from consumer.ports import Commit
+from consumer.stores import sqlite
+from consumer.stores.file_lock import FileLock
+from consumer.stores.schema import FORMAT
 from consumer.stores.sqlite import SqliteStore
 
 ORG = "00DWP0000001234MAA"
@@ -89,3 +93,92 @@ async def test_a_replica_that_waits_keeps_the_lock_from_nobody(tmp_path):
         await two.renew(holder, 0, 60_000)
         two._lock.give_back()
         assert await one.acquire("one", 60_000) is not None
+
+
+async def test_a_file_of_a_newer_format_is_refused_by_who_writes_and_by_who_looks(tmp_path):
+    path = tmp_path / "cadence.db"
+    store = SqliteStore(path)
+    await store.open()
+    await store.aclose()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT * FROM meta").fetchall() == [("format", str(FORMAT))]
+        other.execute("UPDATE meta SET value = ?", (str(FORMAT + 1),))
+        other.commit()
+    for read_only in (False, True):
+        newer = SqliteStore(path, read_only=read_only)
+        with pytest.raises(StoreForeign, match=f"cadence.db is of format {FORMAT + 1}; .* up to {FORMAT}:"):
+            await newer.open()
+        await newer.aclose()
+
+
+@pytest.mark.parametrize(("asked", "pragma"), [("normal", 1), ("full", 2)])
+async def test_a_commit_waits_for_the_disk_when_it_is_asked_to(tmp_path, asked, pragma):
+    store = SqliteStore(tmp_path / "cadence.db", synchronous=asked)
+    await store.open()
+    assert await store._write(lambda writer: writer.execute("PRAGMA synchronous").fetchone()) == (pragma,)
+    assert await store._read(lambda reader: reader.execute("PRAGMA query_only").fetchone()) is not None
+    with pytest.raises(StoreUnavailable, match=r"cadence\.db.*read-?only"):
+        await store._read(lambda reader: reader.execute("DELETE FROM meta"))
+    await store.aclose()
+
+
+async def test_each_connection_lives_on_a_thread_of_its_own(tmp_path):
+    opened = {}
+
+    class Watched(SqliteStore):
+        def _open_writer(self):
+            opened["writer"] = threading.current_thread()
+            super()._open_writer()
+
+        def _open_reader(self):
+            opened["reader"] = threading.current_thread()
+            super()._open_reader()
+
+    store = Watched(tmp_path / "cadence.db")
+    await store.open()
+    for _ in range(3):
+        assert await store._write(lambda _: threading.current_thread()) is opened["writer"]
+        assert await store._read(lambda _: threading.current_thread()) is opened["reader"]
+    assert opened["writer"] is not opened["reader"]
+    assert opened["writer"].name.startswith("store-write")
+    assert opened["reader"].name.startswith("store-read")
+    await store.aclose()
+
+
+async def test_tables_that_cannot_be_made_are_told_and_leave_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "SCHEMA", ("CREATE TABLE made (x)", "CREATE TABLE"))
+    store = SqliteStore(tmp_path / "cadence.db")
+    with pytest.raises(StoreUnavailable, match="incomplete input"):
+        await store.open()
+    await store.aclose()
+    with contextlib.closing(sqlite3.connect(tmp_path / "cadence.db")) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+
+async def test_a_store_that_is_closed_or_only_looks_says_so(tmp_path):
+    path = tmp_path / "cadence.db"
+    looking = SqliteStore(path, read_only=True)
+    with pytest.raises(StoreEmpty, match=r"cadence\.db.*there is no such file yet"):
+        await looking.open()
+    await looking.aclose()
+    store = SqliteStore(path)
+    await store.open()
+    looking = SqliteStore(path, read_only=True)
+    await looking.open()
+    with pytest.raises(StoreUnavailable, match=r"cadence\.db.*it is closed or was opened for reading only"):
+        await looking.move({})
+    await looking.aclose()
+    await store.aclose()
+    with pytest.raises(StoreUnavailable, match=r"cadence\.db.*it is closed$"):
+        await store.bounds()
+
+
+async def test_who_could_not_write_the_lease_keeps_the_lock_from_nobody(tmp_path):
+    path = tmp_path / "cadence.db"
+    store = SqliteStore(path)
+    with pytest.raises(StoreUnavailable):
+        await store.acquire("one", 60_000)
+    other = FileLock(tmp_path / "cadence.db.lock")
+    assert other.take() == ""
+    other.give_back()
+    await store.aclose()

@@ -1,7 +1,6 @@
 """The contract of ``consumer.ports.Store``: one suite, run against each implementation."""
 
 import asyncio
-import uuid
 from dataclasses import replace
 
 import pytest
@@ -9,75 +8,16 @@ import pytest
 from consumer.errors import CommitRefused, StoreEmpty, StoreForeign
 from consumer.ports import (
     ChannelState,
-    Commit,
     Epoch,
     HandlerDeadLetter,
     HandlerOrder,
     HandlerRequests,
     IngestDeadLetter,
-    JournalRecord,
     ParkedRun,
     PastPosition,
     SavedPlace,
 )
-from consumer.stores.redis import RedisStore
-from consumer.stores.sqlite import SqliteStore
-from tests.redis_server import RedisServer, redis_command, valkey_command
-
-ORG = "00DWP0000001234MAA"
-LEASE_MS = 60_000
-
-
-@pytest.fixture(scope="module", params=["sqlite", "redis", "valkey"])
-def server(request, tmp_path_factory):
-    """The kind of store, and its server where it needs one: a real one, started here."""
-    if request.param == "sqlite":
-        yield None
-        return
-    command = redis_command() if request.param == "redis" else valkey_command()
-    server = RedisServer(tmp_path_factory.mktemp(request.param), command)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def new_store(server, tmp_path):
-    """Makes stores on the same data: call it twice for two replicas."""
-    if server is None:
-        return lambda **options: SqliteStore(tmp_path / "cadence.db", **options)
-    prefix = f"test-{uuid.uuid4().hex}"
-    return lambda **options: RedisStore(server.url, shown_url=server.url, prefix=prefix, **options)
-
-
-@pytest.fixture
-async def store(new_store):
-    store = new_store()
-    await store.open()
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
-async def tenure(store):
-    won = await store.acquire("one", LEASE_MS)
-    assert won is not None
-    return won
-
-
-def commit_of(tenure, number, *, events=0, states=None, channels=None, letters=(), org=ORG):
-    return Commit(
-        token=tenure.token,
-        number=number,
-        org_id=org,
-        states=states or {},
-        journal=[
-            JournalRecord(f"{number}.{index}", "run.updated", f"run{index % 2}", b'{"v":1}')
-            for index in range(events)
-        ],
-        channels=channels or {},
-        dead_letters=list(letters),
-    )
+from tests.contracts.commits import LEASE_MS, ORG, commit_of
 
 
 async def test_a_commit_writes_everything_it_holds(store, tenure):
@@ -293,6 +233,21 @@ async def test_a_place_is_not_moved_under_an_old_token(store, tenure):
     with pytest.raises(CommitRefused):
         await store.save_place(tenure, "h", SavedPlace(1, b"a"))
     assert await store.place("h") is None
+
+
+async def test_a_place_beyond_a_journal_that_was_always_empty_is_refused(store, tenure):
+    with pytest.raises(CommitRefused):
+        await store.save_place(tenure, "h", SavedPlace(1, b"a", through=1))
+    await store.save_place(tenure, "h", SavedPlace(1, b"a", through=0))
+
+
+async def test_a_place_says_how_often_it_was_saved_and_others_have_their_own(store, tenure):
+    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    await store.save_place(tenure, "other", SavedPlace(1, b"b"))
+    await store.save_place(tenure, "h", SavedPlace(2, b"c"))
+    assert await store.place("h") == SavedPlace(2, b"c")
+    assert await store.place("other") == SavedPlace(1, b"b")
+    assert await store.place("none") is None
 
 
 async def test_an_ingest_dead_letter_that_comes_again_is_one(store, tenure):

@@ -28,7 +28,7 @@ class Answers:
         return answer
 
     async def renew(self, tenure, number, lease_ms):
-        self.renewals.append(number)
+        self.renewals.append((tenure, number, lease_ms))
 
 
 def unavailable():
@@ -77,4 +77,21 @@ async def test_a_renewal_waits_for_the_commit_under_way_and_carries_its_number()
     await asyncio.sleep(0.01)
     renewing = asyncio.create_task(sends.renew(15_000))
     await asyncio.gather(sending, renewing)
-    assert store.renewals == [1]
+    assert store.renewals == [(Tenure("token", "me"), 1, 15_000)]
+
+
+async def test_a_draft_carries_the_token_and_the_org_and_no_number_yet():
+    draft = committer(Answers()).draft("00D")
+    assert (draft.token, draft.org_id, draft.number) == ("token", "00D", 0)
+    assert not any((draft.states, draft.journal, draft.channels, draft.timers, draft.tasks))
+
+
+async def test_the_pause_between_tries_doubles_up_to_two_seconds_and_each_failure_says_why_and_how_long():
+    told = []
+    sends = committer(Answers(*[unavailable()] * 8, True), told)
+    await asyncio.sleep(60)
+    await sends.send(sends.draft("00D"))
+    assert told == [
+        (1, "timed out", pytest.approx(since_ms, abs=5))
+        for since_ms in (0, 50, 150, 350, 750, 1_550, 3_150, 5_150)
+    ]

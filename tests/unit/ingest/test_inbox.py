@@ -117,3 +117,62 @@ async def test_closing_wakes_who_waits_for_an_item():
 def test_an_inbox_without_room_is_refused(messages, size):
     with pytest.raises(ValueError, match="room"):
         Inbox(messages, size)
+
+
+def test_an_empty_inbox_is_an_inbox():
+    assert Inbox(1, 1)
+
+
+async def test_answers_that_fill_the_limits_exactly_fit():
+    inbox = Inbox(3, 100)
+    await inbox.put(answer(1, 50))
+    await inbox.put(answer(2, 50))
+    assert (inbox.messages, inbox.bytes) == (3, 100)
+
+
+async def test_an_inbox_with_several_answers_is_empty_only_when_all_of_them_are_taken():
+    inbox = Inbox(3, 100)
+    for _ in range(3):
+        await inbox.put(answer(1))
+    waiting = await starts_waiting(inbox.put(answer(9)))
+    await inbox.get()
+    await inbox.get()
+    await asyncio.sleep(0)
+    assert not waiting.done(), "one is inside, and nine more do not fit"
+    await inbox.get()
+    await waiting
+    assert inbox.messages == 9
+
+
+async def test_an_inbox_that_was_emptied_takes_one_answer_of_any_size_again():
+    inbox = Inbox(2, 5)
+    for _ in range(3):
+        await inbox.put(answer(1_000))
+        await inbox.get()
+    await inbox.put(answer(1_000))
+
+
+async def test_looking_only_waits_for_nothing():
+    inbox = Inbox(1, 1)
+    assert await asyncio.wait_for(inbox.get(0), 5) is None
+    inbox.close()
+    assert await asyncio.wait_for(inbox.get(None), 5) is None
+
+
+@pytest.mark.looptime
+async def test_a_millisecond_is_a_time_to_wait():
+    inbox = Inbox(1, 1)
+    started = asyncio.get_running_loop().time()
+    assert await inbox.get(1) is None
+    assert asyncio.get_running_loop().time() - started == pytest.approx(0.001)
+
+
+async def test_what_is_inside_is_taken_without_waiting():
+    inbox = Inbox(1, 1)
+    await inbox.put(answer(1))
+    assert await asyncio.wait_for(inbox.get(), 5) is not None
+
+
+async def test_an_inbox_that_is_closed_says_so():
+    with pytest.raises(InboxClosed, match="its tenure is over"):
+        raise InboxClosed

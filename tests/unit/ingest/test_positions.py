@@ -100,3 +100,50 @@ def test_a_repeated_position_is_a_position_of_its_own():
     for name in ("5", "6", "5", "7"):
         positions.arrive(name, 1).settle()
     assert positions.checkpoint == "5", "arrival order: the repeated 5 is the last finished one"
+
+
+def test_a_tenure_resumes_where_the_store_says():
+    positions = ChannelPositions("5")
+    assert (positions.resume, positions.checkpoint) == ("5", "5")
+
+
+def test_a_position_that_comes_again_in_the_next_answer_is_not_finished_by_that_answer():
+    positions = ChannelPositions(None)
+    positions.arrive("7", 1).settle()
+    positions.answer_ended()
+    positions.arrive("7", 1).settle()
+    positions.answer_ended()
+    assert positions.checkpoint is None, "the next answer may hold a third message of it"
+    positions.answer_ended()
+    assert positions.checkpoint == "7"
+
+
+def test_a_channel_is_idle_when_nothing_that_arrived_is_unfinished():
+    positions = ChannelPositions(None)
+    assert positions.is_idle
+    first, second = positions.arrive("7", 1), positions.arrive("8", 2)
+    assert not positions.is_idle
+    second.settle(2)
+    assert not positions.is_idle
+    first.settle()
+    assert positions.is_idle, "whether 8 is complete does not matter"
+
+
+def test_a_position_that_was_complete_before_the_session_ended_becomes_the_checkpoint_all_the_same():
+    positions = ChannelPositions(None)
+    positions.session_opened()
+    entry = positions.arrive("5", 1)
+    positions.answer_ended()
+    positions.answer_ended()
+    positions.session_opened()
+    entry.settle()
+    assert positions.checkpoint == "5"
+
+
+def test_what_was_incomplete_at_a_session_end_is_no_checkpoint_even_when_it_does_not_come_again():
+    positions = ChannelPositions("4")
+    positions.arrive("5", 1)
+    positions.arrive("6", 1)
+    positions.session_opened()
+    positions.arrive("7", 1)
+    assert positions.resume == "5", "6 may have had another message"

@@ -123,3 +123,28 @@ def test_equal_keys_keep_arrival_order():
     for name in "cab":
         sequencer.push((0, 1, 1), A, name, now_ms=0, answered_ms=0)
     assert sequencer.pop(now_ms=1_000, answered_ms=1_000) == ["c", "a", "b"]
+
+
+def test_a_change_that_arrives_late_in_the_day_is_held_as_long_as_any_other():
+    sequencer = make()
+    sequencer.push((0, 1, 1), A, "x", now_ms=4_000, answered_ms=0)
+    assert sequencer.due_ms() == 9_000
+    assert sequencer.pop(now_ms=8_999, answered_ms=0) == []
+    assert sequencer.pop(now_ms=9_000, answered_ms=0) == ["x"]
+
+
+def test_what_a_channel_has_delivered_at_most_is_not_forgotten_for_something_smaller():
+    sequencer = make((A, B), strict=False)
+    sequencer.push((0, 9, 1), B, "b", now_ms=0, answered_ms=0)
+    sequencer.push((0, 2, 1), B, "smaller", now_ms=0, answered_ms=0)
+    sequencer.push((0, 3, 1), A, "a", now_ms=0, answered_ms=0)
+    assert sequencer.pop(now_ms=0, answered_ms=0) == ["smaller", "a"]
+
+
+def test_a_channel_that_has_delivered_the_same_key_has_not_delivered_more():
+    sequencer = make((A, B), strict=False)
+    sequencer.push((0, 9, 1), A, "a", now_ms=0, answered_ms=0)
+    sequencer.push((0, 9, 1), B, "b", now_ms=0, answered_ms=0)
+    assert sequencer.pop(now_ms=0, answered_ms=0) == []
+    sequencer.push((0, 9, 2), B, "more", now_ms=0, answered_ms=0)
+    assert sequencer.pop(now_ms=0, answered_ms=0) == ["a"], "A has delivered nothing greater"

@@ -1,0 +1,195 @@
+"""What waits for a commit, what a commit holds of a batch, and what is told of it."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from consumer.clock import SystemClock
+from consumer.errors import CommitRefused
+from consumer.ingest.committer import Committer
+from consumer.ingest.due import DueTimers
+from consumer.ingest.interpreter import Batch, Part
+from consumer.ingest.positions import Entry
+from consumer.ingest.ready import Ready
+from consumer.ingest.writer import Writer
+from consumer.lifecycle import Org
+from consumer.ports import IngestDeadLetter, JournalRecord, Tenure
+from consumer.state import RecordState
+from consumer.targets import TargetRuns, key_of
+from consumer.tasks import Task
+from tests.changes import ORG, RUN, RUN_1, change
+
+pytestmark = pytest.mark.looptime
+
+TARGET = "00QWP0000001AbC2AU"
+JOURNALED = JournalRecord("1", "run.updated", RUN_1, b"{}")
+LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
+
+
+class Store:
+    def __init__(self, refusal=None):
+        self.refusal = refusal
+        self.commits = []
+
+    async def commit(self, commit):
+        await asyncio.sleep(0.2)
+        if self.refusal is not None:
+            raise self.refusal
+        self.commits.append(commit)
+        return True
+
+
+class Told:
+    def __init__(self):
+        self.commits = []
+        self.failures = []
+
+    def committed(self, summary):
+        self.commits.append(summary)
+
+    def commit_failing(self, number, why, since_ms):
+        self.failures.append((number, why, since_ms))
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+@pytest.fixture
+def due():
+    timers = DueTimers(1_000)
+    timers.answered(100_000, None, empty=True, now_ms=0)
+    return timers
+
+
+def writing(store, due, told):
+    clock = SystemClock()
+    committer = Committer(store, store, Tenure("token", "me"), clock, lambda *_: None)
+    return Writer(committer, due, clock, told)
+
+
+def batch(**parts) -> Batch:
+    return Batch(Org(ORG, "https://acme.my.salesforce.com"), **parts)
+
+
+def test_a_commit_holds_what_the_batch_amounts_to_in_its_stored_form(due, told):
+    state, runs = RecordState(RUN, RUN_1), TargetRuns(TARGET, ((RUN_1, None),))
+    commit = writing(Store(), due, told).draft(
+        batch(
+            states={RUN_1: state, "gone": None},
+            targets={TARGET: runs, "left": None},
+            timers={"a/step.overdue": 7, "b/step.overdue": None},
+            journal=[JOURNALED],
+        )
+    )
+    assert (commit.token, commit.org_id) == ("token", ORG)
+    assert commit.states == {
+        RUN_1: state.encode(),
+        "gone": None,
+        key_of(TARGET): runs.encode(),
+        key_of("left"): None,
+    }
+    assert commit.timers == {"a/step.overdue": 7, "b/step.overdue": None}
+    assert commit.journal == [JOURNALED]
+
+
+async def test_what_was_committed_is_told_and_its_timers_are_known(due, told):
+    store = Store()
+    writes = writing(store, due, told)
+    await asyncio.sleep(3)
+    one = batch(
+        timers={"a/step.overdue": 7, "b/step.overdue": None},
+        duplicates=2,
+        late=3,
+        ignored=4,
+        events=Counter({"run.updated": 5}),
+        newest_commit_ms=6,
+    )
+    commit = writes.draft(one)
+    began_ms = SystemClock().monotonic_ms()
+    await asyncio.sleep(0.3)
+    await writes.apply(commit, one, changes=9, began_ms=began_ms)
+    assert store.commits == [commit]
+    assert due.horizon_ms([]) is not None, "the timer that was set is due"
+    (summary,) = told.commits
+    assert (summary.number, summary.changes, summary.duplicates, summary.late) == (1, 9, 2, 3)
+    assert (summary.ignored, summary.events, summary.newest_commit_ms) == (4, {"run.updated": 5}, 6)
+    assert summary.duration_ms == pytest.approx(500, abs=2)
+
+
+async def test_a_commit_that_is_refused_sets_no_timer_and_is_told_of_by_nobody(due, told):
+    writes = writing(Store(CommitRefused(1, "another")), due, told)
+    one = batch(timers={"a/step.overdue": 7})
+    with pytest.raises(CommitRefused):
+        await writes.apply(writes.draft(one), one, changes=1, began_ms=0)
+    assert told.commits == []
+    assert due.horizon_ms([]) is None
+
+
+async def test_what_the_next_commit_needs_and_cannot_be_read_is_told_with_its_number(due, told):
+    writes = writing(Store(), due, told)
+    writes.failing("timed out")
+    await writes.apply(writes.draft(batch()), batch(), changes=0, began_ms=0)
+    writes.failing("timed out")
+    assert told.failures == [(1, "timed out", 0), (2, "timed out", 0)]
+
+
+# ------------------------------------------------------------ what waits
+
+
+def part(entry: Entry) -> Part:
+    return Part(change("DELETE", RUN, RUN_1, commit=1), (0, 1, 1), entry)
+
+
+@pytest.mark.parametrize(
+    "ready",
+    [
+        Ready(parts=[part(Entry("7", 1))]),
+        Ready(letters=[(LETTER, None)]),
+        Ready(journal=[JOURNALED]),
+        Ready(channels=True),
+        Ready(epochs=True),
+        Ready(tasks={"sweep": Task("sweep", "sweep", RUN)}),
+    ],
+)
+def test_anything_that_waits_makes_a_commit(ready):
+    assert ready
+
+
+def test_where_nothing_waits_there_is_no_commit():
+    assert not Ready()
+    waiting = Ready()
+    waiting.mark(5)
+    assert not waiting
+
+
+def test_the_wait_is_counted_from_the_oldest():
+    ready = Ready()
+    ready.mark(5)
+    ready.mark(9)
+    assert ready.since_ms == 5
+
+
+def test_every_part_and_every_letter_of_a_commit_is_settled_once():
+    merged, bad = Entry("7", 3), Entry("8", 1)
+    Ready(parts=[part(merged), part(merged)], letters=[(LETTER, bad), (LETTER, None)]).settle()
+    assert (merged.open_parts, bad.open_parts) == (1, 0)
+
+
+def test_what_a_commit_does_not_take_waits_from_now_on():
+    entries = [Entry(str(number), 1) for number in range(3)]
+    ready = Ready(parts=[part(one) for one in entries], letters=[(LETTER, None)], since_ms=5, channels=True)
+    left = ready.split(2, 9)
+    assert [one.entry for one in ready.parts] == entries[:2]
+    assert [one.entry for one in left.parts] == entries[2:]
+    assert (ready.since_ms, left.since_ms) == (5, 9)
+    assert (bool(ready.letters), ready.channels) == (True, True)
+    assert (left.letters, left.channels) == ([], False)
+
+
+def test_a_commit_that_takes_everything_leaves_nothing_that_waits():
+    ready = Ready(parts=[part(Entry("7", 1))])
+    left = ready.split(1, 9)
+    assert (len(ready.parts), left.parts, left.since_ms) == (1, [], None)
