@@ -6,12 +6,13 @@ the rate and the memory of the process, which must be the same after a tenth of 
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from consumer.clock import SystemClock
@@ -113,9 +114,14 @@ async def replay(folder: Path, events: int) -> Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
-    events = parser.parse_args().events
+    parser.add_argument("--json", action="store_true", help="only what it came to, for programs")
+    options = parser.parse_args()
+    events = options.events
     with tempfile.TemporaryDirectory() as folder:
         outcome = asyncio.run(replay(Path(folder), events))
+    if options.json:
+        print(json.dumps(asdict(outcome) | {"rate": outcome.rate}))
+        return 0
     print(
         f"{outcome.delivered} events in {outcome.seconds:.1f} s: {outcome.rate:.0f} a second; "
         f"memory {outcome.early_mb:.1f} MB after a tenth, {outcome.most_mb:.1f} MB at most"

@@ -6,6 +6,7 @@ measurements and prints what they came to; only a whole round is written into th
 
 import argparse
 import asyncio
+import os
 import platform
 import sqlite3
 import sys
@@ -89,11 +90,13 @@ async def run(options: argparse.Namespace) -> Report:
     return report
 
 
-def on_what(seconds: float) -> list[str]:
-    """Date, machine and versions."""
+def on_what(seconds: float, load: float) -> list[str]:
+    """Date, machine and versions, and how much others had it do before this began."""
+    # The installation before it is good for one.
+    company = f", for which {load:.0f} processes were waiting when it began," if load >= 2 else ","
     versions = machine.versions()
     return [
-        f"{datetime.now(UTC):%Y-%m-%d}, in {seconds / 60:.0f} minutes on {machine.described()}, one core of which is busy serving; medians. "
+        f"{datetime.now(UTC):%Y-%m-%d}, in {seconds / 60:.0f} minutes on {machine.described()}{company} one core of which is busy serving; medians. "
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + "."
@@ -133,9 +136,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 
 def main() -> int:
     options = options_of(sys.argv[1:])
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     report = asyncio.run(run(options))
-    text = report.text(on_what(time.monotonic() - began))
+    text = report.text(on_what(time.monotonic() - began, load))
     print(f"\n{text}\n{time.monotonic() - began:.0f} s")
     if report.failed:
         print(f"failed: {', '.join(report.failed)}; the README stays as it is", file=sys.stderr)

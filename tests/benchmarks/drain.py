@@ -44,11 +44,11 @@ class Drained:
         return self.served.figures is not None
 
     @property
-    def slope_mb(self) -> float:
-        """Growth of memory over 100,000 events, after warm-up."""
+    def slope_mb(self) -> float | None:
+        """Growth of memory over 100,000 events, after warm-up; None where it did not come that far."""
         later = [one for one in self.served.samples if one.done >= self.backlog * 0.25]
         if len({one.done for one in later}) < 3:
-            return 0.0
+            return None
         line = statistics.linear_regression([one.done for one in later], [one.memory_mb for one in later])
         return line.slope * 100_000
 
@@ -58,6 +58,10 @@ class Drained:
         if percent == 100 and self.finished:
             return self.served.samples[-1].memory_mb
         return next((one.memory_mb for one in self.served.samples if one.done >= wanted), None)
+
+
+def _signed(megabytes: float | None) -> str:
+    return "unknown" if megabytes is None else f"{megabytes:+.1f} MB"
 
 
 async def measure(store: str, backlog: int, within_s: float) -> Drained:
@@ -71,7 +75,7 @@ async def measure(store: str, backlog: int, within_s: float) -> Drained:
     server_mb = [one.server_mb for one in served.samples]
     print(
         f"drain, {store}: {served.counted:,} of {backlog:,} in {served.seconds:.0f} s: {served.per_second:,.0f}/s, {served.cpu_us:.0f} us, "
-        f"peak {served.peak_mb:.0f} MB, slope {found.slope_mb:+.2f} MB; the server had {min(server_mb):.0f} to {max(server_mb):.0f} MB; "
+        f"peak {served.peak_mb:.0f} MB, growth {_signed(found.slope_mb)}; the server had {min(server_mb):.0f} to {max(server_mb):.0f} MB; "
         f"MB by second: {' '.join(f'{one.memory_mb:.0f}' for one in served.samples)}",
         flush=True,
     )
@@ -93,7 +97,7 @@ def table(found: list[Drained]) -> list[str]:
             waiting += f", stopped after {each.served.counted:,}"
         lines.append(
             f"| {waiting} | {each.served.per_second:,.0f} | {each.served.cpu_us:.0f} µs | {' | '.join(sizes)} "
-            f"| {each.served.peak_mb:.0f} MB | {each.slope_mb:+.1f} MB |"
+            f"| {each.served.peak_mb:.0f} MB | {_signed(each.slope_mb)} |"
         )
     return lines
 
@@ -116,8 +120,8 @@ def targets(found: list[Drained]) -> list[Target]:
             Target(
                 f"{what}, growth in 100,000 events after a quarter",
                 f"none (at most {FLAT_MB} MB)",
-                f"{slope:+.1f} MB",
-                each.finished and slope <= FLAT_MB,
+                _signed(slope),
+                each.finished and slope is not None and slope <= FLAT_MB,
             )
         )
     return made

@@ -83,6 +83,14 @@ def test_the_slope_of_memory_is_laid_after_the_first_quarter():
     assert drained(slope_mb=2.0).slope_mb == pytest.approx(2.0, abs=0.01)
 
 
+def test_a_drain_that_did_not_warm_up_tells_no_slope():
+    found = drained()
+    short = replace(found, served=replace(found.served, samples=found.served.samples[:20], figures=None))
+    assert short.slope_mb is None
+    assert held(drain.targets([short])) == [False, False]
+    assert "unknown" in drain.table([short])[-1]
+
+
 @pytest.mark.parametrize(("cpu_us", "wanted"), [(120, True), (121, False)])
 def test_much_that_is_stored_may_cost_a_fifth(cpu_us, wanted):
     found = [
