@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: fuzz promises bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python simulation
+.PHONY: fuzz promises bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python simulation mutation
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,6 +38,11 @@ $(VENV)/.dev: tests/requirements.lock $(VENV)/.runtime
 # What fuzzing needs on top.
 $(VENV)/.fuzz: tests/fuzzing/requirements.lock $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/fuzzing/requirements.lock
+	@touch $@
+
+# What mutation testing needs on top.
+$(VENV)/.mutation: tests/mutation/requirements.lock $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/mutation/requirements.lock
 	@touch $@
 
 demo: $(VENV)/.runtime
@@ -92,6 +97,10 @@ MINUTES ?= 2
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)
 
+# Every operator, number and argument of the parts that keep the promises turned into another, one at a time; ends with 1 when no test notices and no reason is listed.
+mutation: $(VENV)/.mutation
+	$(BIN)/python -m tests.mutation
+
 # 100,000 random schedules of the protocol, beside a model that predicts every answer of the store; in the suite 5,000.
 model: $(VENV)/.dev
 	$(BIN)/python -m tests.model --rounds 50000 --jobs 2
@@ -128,6 +137,7 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate pyproject.toml --group dev -c requirements.lock -o tests/requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --group fuzz -o tests/fuzzing/requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --group mutation -c tests/requirements.lock -o tests/mutation/requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

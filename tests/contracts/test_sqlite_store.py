@@ -61,6 +61,19 @@ async def test_the_lease_of_a_dead_process_is_taken_at_once(tmp_path):
         assert await two.acquire("two", 60_000) is not None
 
 
+async def test_a_lease_is_over_in_the_millisecond_in_which_it_ends(tmp_path, monkeypatch):
+    now_ms = 1_000_000
+    monkeypatch.setattr(sqlite, "now_ms", lambda: now_ms)
+    async with replicas(tmp_path / "cadence.db", 2) as (one, two):
+        assert await one.acquire("one", 50) is not None
+        now_ms += 49
+        assert await two.acquire("two", 50) is None
+        assert (await two.lease()).holder == "one"
+        now_ms += 1
+        assert (await two.lease()).holder is None
+        assert await two.acquire("two", 50) is not None
+
+
 async def test_a_frozen_holder_that_goes_on_does_not_oust_the_one_that_took_over(tmp_path):
     async with replicas(tmp_path / "cadence.db", 3) as (one, two, three):
         frozen = await one.acquire("one", 0)  # its lease runs out, and its process still has the lock
@@ -142,6 +155,16 @@ async def test_each_connection_lives_on_a_thread_of_its_own(tmp_path):
     assert opened["writer"] is not opened["reader"]
     assert opened["writer"].name.startswith("store-write")
     assert opened["reader"].name.startswith("store-read")
+    await store.aclose()
+
+
+async def test_many_states_are_asked_for_in_few_queries(tmp_path):
+    store = SqliteStore(tmp_path / "cadence.db")
+    await store.open()
+    asked = []
+    await store._read(lambda reader: reader.set_trace_callback(asked.append))
+    assert await store.states([f"r{number}" for number in range(1_200)]) == {}
+    assert len(asked) == 3
     await store.aclose()
 
 
