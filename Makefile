@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # xdist workers: two, because the acceptance tests start processes of their own.
 WORKERS ?= 2
 
-.PHONY: fuzz promises bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python simulation mutation
+.PHONY: fuzz promises bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python simulation mutation soak
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -77,6 +77,11 @@ storm: $(VENV)/.dev
 	$(BIN)/python -m tests.storm --minutes 30
 
 # Measures the service beside what one would take instead, and writes the table into the README; under fifteen minutes with the installation.
+# An hour of an endless stream, with a rolling checksum of order and completeness and the slope of memory; in the suite a quarter of a minute.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak --minutes 60
+
+# Measures the service beside what one would take instead, and writes the table into the README; about ten minutes.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
 

@@ -7,7 +7,6 @@ the rate and the memory of the process, which must be the same after a tenth of 
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from consumer.clock import SystemClock
 from consumer.delivery.dispatcher import Dispatcher
 from consumer.ports import Commit, HandlerOrder, JournalRecord
 from consumer.stores.sqlite import SqliteStore
+from tests.memory import resident_bytes
 from tests.unit.delivery.world import Observer, loaded, record, until
 
 ORG = "00D000000000001EAA"
@@ -56,12 +56,6 @@ class Quiet(Observer):
         return super().__getattr__(name)
 
 
-def resident_mb() -> float:
-    """Memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1_048_576
-
-
 async def replay(folder: Path, events: int) -> Outcome:
     """Fill a journal and replay all of it."""
     store = SqliteStore(folder / "replay.db")
@@ -82,7 +76,7 @@ async def replay(folder: Path, events: int) -> Outcome:
         assert ctx.replayed
         delivered += 1
         if delivered % (events // 100) == 0:
-            now = resident_mb()
+            now = resident_bytes() / 1_048_576
             if delivered == events // 10:
                 early = now
             most = max(most, now) if early else 0.0

@@ -24,6 +24,7 @@ from consumer.state import RecordState
 from consumer.stores.redis import RedisStore
 from consumer.tasks import Task
 from tests.acceptance.service_process import ServiceProcess, settings_for
+from tests.memory import resident_bytes
 from tests.redis_server import RedisServer
 
 PIECE = 5_000
@@ -131,12 +132,11 @@ async def snapshot(folder: Path, runs: int, steps: int) -> Outcome:
                 living = asyncio.create_task(live(sandbox, made, touched))
                 store = RedisStore(redis.url, shown_url=redis.url, prefix="cadence", read_only=True)
                 await store.open()
-                status = Path(f"/proc/{service.process.pid}/statm")
                 while (tasks := await store.tasks()) or not outcome.memory_mb:
                     begun = [task for task in map(Task.decode, tasks.values()) if task.after is not None]
                     if begun:
-                        size = int(status.read_text().split()[1]) * 4096 / 1e6
-                        outcome.memory_mb[begun[0].entity].append(size)
+                        size = resident_bytes(service.process.pid)
+                        outcome.memory_mb[begun[0].entity].append(size / 1e6)
                     await asyncio.sleep(0.5)
                     assert service.process.returncode is None, service.errors()[-3000:]
                 outcome.seconds = time.monotonic() - began

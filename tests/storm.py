@@ -13,7 +13,6 @@ because over less a regression says nothing).
 import argparse
 import asyncio
 import random
-import statistics
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from consumer.sandbox import CometdOptions, SandboxOptions, WeatherOptions
 from tests.acceptance.connection import Link, connected
+from tests.memory import Memory
 from tests.redis_server import RedisServer
 
 QUICK = {
@@ -34,10 +34,6 @@ QUICK = {
     "locked_most_ms": 600,
 }
 """With the waits of the command it would spend the storm waiting, which is wise and tests little."""
-MOST_SLOPE_MB_H = 1.0
-LONG_S = 20 * 60
-WARM_UP_S = 10 * 60
-"""Until the caches hold as many records and targets as they may."""
 WEATHER = WeatherOptions(reorder=0.05, swap=0.03, republish=0.03, duplicate=0.05, reorder_ms=(50, 200))
 PROXY_PAGES = (401, 403, 413, 429, 500, 502, 503, 504, 200)
 
@@ -54,7 +50,7 @@ class Storm:
         events: lifecycle events in the journal.
         excused: of those, expected ones that something late made others of.
         unready: how often the service said that it is not ready.
-        memory: resident bytes by second since the beginning.
+        memory: of the process, by second.
         recovered_s: from the last fault until it was ready.
     """
 
@@ -65,24 +61,17 @@ class Storm:
     events: int = 0
     excused: int = 0
     unready: int = 0
-    memory: list[tuple[float, float]] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
     recovered_s: float = 0.0
 
-    def slope_mb_h(self) -> float:
-        """Growth after the warm-up, by linear regression, in MB an hour."""
-        warm = [(at, size) for at, size in self.memory if at >= min(self.seconds / 2, WARM_UP_S)]
-        slope, _ = statistics.linear_regression([at for at, _ in warm], [size for _, size in warm])
-        return slope * 3_600 / 1e6
-
     def __str__(self) -> str:
-        sizes = [size / 1e6 for _, size in self.memory]
         return "\n".join(
             (
                 (
                     f"{self.seconds:.0f} s, {self.faults.total()} faults, {self.ends.total()} sessions ended, {self.sessions} opened, "
                     f"{self.events} events ({self.excused} told otherwise because late), {self.unready} times not ready, ready {self.recovered_s:.1f} s after the last fault"
                 ),
-                f"memory: {sizes[0]:.1f} MB at first, {sizes[-1]:.1f} MB at last, slope {self.slope_mb_h():+.2f} MB/h after the warm-up",
+                str(self.memory),
                 f"faults: {dict(self.faults.most_common())}",
                 f"ends: {dict(self.ends.most_common())}",
             )
@@ -127,11 +116,9 @@ async def rage(link: Link, seconds: float, seed: int) -> Storm:
 
 async def _measure(link: Link, storm: Storm) -> None:
     assert link.service.process is not None
-    status = Path(f"/proc/{link.service.process.pid}/statm")
     began = time.monotonic()
     while True:
-        pages = int(status.read_text().split()[1])
-        storm.memory.append((time.monotonic() - began, pages * 4096.0))
+        storm.memory.sample(time.monotonic() - began, link.service.process.pid)
         await asyncio.sleep(1)
 
 
@@ -218,8 +205,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         storm = asyncio.run(storm_of(folder, wanted.minutes * 60, wanted.seed))
     print(storm, flush=True)
-    if storm.seconds >= LONG_S:
-        assert storm.slope_mb_h() < MOST_SLOPE_MB_H, f"memory grows by {storm.slope_mb_h():.2f} MB/h"
+    assert not storm.memory.grows, f"memory grows by {storm.memory.slope_mb_h():.2f} MB/h"
     return 0
 
 
