@@ -44,6 +44,12 @@ class Drained:
         return self.served.figures is not None
 
     @property
+    def waiting(self) -> str:
+        """What it was, in words."""
+        stopped = "" if self.finished else f", stopped after {self.served.counted:,}"
+        return f"{self.backlog:,} on {NAMES[self.store]}{stopped}"
+
+    @property
     def slope_mb(self) -> float | None:
         """Growth of memory over 100,000 events, after warm-up; None where it did not come that far."""
         later = [one for one in self.served.samples if one.done >= self.backlog * 0.25]
@@ -92,11 +98,8 @@ def table(found: list[Drained]) -> list[str]:
     ]
     for each in found:
         sizes = [f"{size:.0f}" if (size := each.at(mark)) is not None else "-" for mark in MARKS]
-        waiting = f"{each.backlog:,} on {NAMES[each.store]}"
-        if not each.finished:
-            waiting += f", stopped after {each.served.counted:,}"
         lines.append(
-            f"| {waiting} | {each.served.per_second:,.0f} | {each.served.cpu_us:.0f} µs | {' | '.join(sizes)} "
+            f"| {each.waiting} | {each.served.per_second:,.0f} | {each.served.cpu_us:.0f} µs | {' | '.join(sizes)} "
             f"| {each.served.peak_mb:.0f} MB | {_signed(each.slope_mb)} |"
         )
     return lines
@@ -106,7 +109,7 @@ def targets(found: list[Drained]) -> list[Target]:
     """What was wanted of it."""
     made = []
     for each in found:
-        what = f"draining {each.served.counted:,} change events on {NAMES[each.store]}"
+        what = f"draining {each.waiting}"
         peak, slope = each.served.peak_mb, each.slope_mb
         made.append(
             Target(
