@@ -18,6 +18,8 @@ CEILING_S = LEASE_S + 2
 """Promised for a take-over."""
 HANDED_OVER_S = LEASE_S
 """A lease that was left is not waited for."""
+ENDED_S = 60
+"""More than the grace of a stop and all of its time-outs."""
 REFUSED_S = RENEW_S + 1.5
 """A holder that goes on learns by its next renewal, if by no commit before, that it is none."""
 
@@ -208,7 +210,14 @@ class Round:
         led, since = self._leads(victim), victim.hit(signal.SIGTERM)
 
         async def start_again() -> None:
-            assert await victim.service.ended() == 0, victim.service.errors()[-3000:]
+            try:
+                async with asyncio.timeout(ENDED_S):
+                    code = await victim.service.ended()
+            except TimeoutError:
+                raise AssertionError(
+                    f"{victim.name} does not end {ENDED_S} s after SIGTERM\n{self.tails()}"
+                ) from None
+            assert code == 0, victim.service.errors()[-3000:]
             await victim.start()
 
         self._meanwhile(victim, start_again())

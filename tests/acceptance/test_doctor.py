@@ -1,5 +1,6 @@
 """``doctor`` beside a running service: it looks, and the service notices nothing."""
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -26,7 +27,9 @@ async def test_doctor_looks_beside_a_running_service_without_a_trace(tmp_path):
         async with ServiceProcess(environment, tmp_path) as service:
             await service.ready()
             (client,) = sandbox.status()["clients"]
-            before = everything(tmp_path / "cadence.db")
+            async with asyncio.timeout(20):  # ready comes before the birth of the channels is committed
+                while not (before := everything(tmp_path / "cadence.db"))["channels"]:
+                    await asyncio.sleep(0.05)
             async with ServiceProcess(environment, tmp_path, "doctor", "--json") as doctor:
                 assert await doctor.ended() == 0, doctor.out.read_text()
             findings = [json.loads(line) for line in doctor.out.read_text().splitlines()]
