@@ -74,6 +74,10 @@ class Round:
             now = time.monotonic()
             waited_s = now - began - self.lease.stalled(began, now)
             assert waited_s < within_s, f"not within {within_s:g} s: {what}\n{self.tails()}"
+            # Where not one look gets through, all of the time is taken off.
+            assert now - began < within_s + 60, (
+                f"{what}: {len(self.lease.looks)} looks at the lease\n{self.tails()}"
+            )
             await asyncio.sleep(0.02)
         return found
 
