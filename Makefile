@@ -68,7 +68,7 @@ tests: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --rounds 30
 
-# Ten minutes of kills, freezes and restarts of three replicas on one Redis; in the suite once each on a SQLite file.
+# Ten minutes of kills, freezes and restarts of three replicas on one Redis; in the suite half a minute, in CI two.
 replicas: $(VENV)/.dev
 	$(BIN)/python -m tests.replicas --minutes 10
 
