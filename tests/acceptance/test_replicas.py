@@ -1,7 +1,7 @@
 """Half a minute (two where CI says so) of what ``make replicas`` does for ten; and that its witnesses see what they are there for.
 
-The round on Redis is the command itself, in a process of its own: in the worker of a whole run of the suite it came to no end twice, for a
-reason that is not known yet.
+Rounds are the command itself, in a process of its own: in the worker of a whole run of the suite one came to no end twice, for a reason
+that is not known yet.
 """
 
 import asyncio
@@ -17,25 +17,23 @@ import pytest
 from tests.acceptance.fleet import Answer, Replica, overlaps
 from tests.acceptance.lease_watch import Held, LeaseWatch
 from tests.acceptance.seen import Sight, repeats
-from tests.replicas import play
 
 SECONDS = 120 if os.environ.get("CI") else 30
 
 
-@pytest.mark.long
-@pytest.mark.timeout(SECONDS + 180)
-def test_three_replicas_under_kills_and_freezes_hand_over_in_time_and_lose_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.replicas", "--minutes", str(SECONDS / 60), "--seed", "1"]
-    with (tmp_path / "round.txt").open("w+") as told:
+def played(folder: Path, seconds: float, *more: str) -> str:
+    """What the command says of a round, which holds."""
+    command = [sys.executable, "-m", "tests.replicas", "--minutes", str(seconds / 60), *more]
+    with (folder / "round.txt").open("w+") as told:
         round_ = subprocess.Popen(
-            [*command, "--folder", str(tmp_path / "round")],
+            [*command, "--folder", str(folder / "round")],
             cwd=Path(__file__).parents[2],
             stdout=told,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            code = round_.wait(SECONDS + 150)
+            code = round_.wait(seconds + 150)
         except subprocess.TimeoutExpired:
             os.killpg(round_.pid, signal.SIGKILL)
             round_.wait()
@@ -44,15 +42,21 @@ def test_three_replicas_under_kills_and_freezes_hand_over_in_time_and_lose_nothi
         output = told.read()
     print(f"\n{output}")
     assert code == 0, output[-5_000:]
-    repeated = re.search(r"(\d+) repeated to the handler", output)
+    return output
+
+
+@pytest.mark.long
+@pytest.mark.timeout(SECONDS + 180)
+def test_three_replicas_under_kills_and_freezes_hand_over_in_time_and_lose_nothing(tmp_path: Path) -> None:
+    repeated = re.search(r"(\d+) repeated to the handler", played(tmp_path, SECONDS, "--seed", "1"))
     assert repeated is not None
     assert int(repeated[1]) > 0, "work was under way when a holder was hit"
 
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-async def test_so_do_three_on_one_sqlite_file(tmp_path: Path) -> None:
-    print(f"\n{await play(tmp_path, 0, seed=2, kind='sqlite')}")
+def test_so_do_three_on_one_sqlite_file(tmp_path: Path) -> None:
+    played(tmp_path, 0, "--seed", "2", "--store", "sqlite")
 
 
 def replica(name: str, *answers: tuple[float, bool]) -> Replica:
