@@ -17,6 +17,12 @@ def pytest_sessionstart() -> None:
     asyncio.set_event_loop(None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that no worker begins one when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if _witness is not None:
         _witness.captured += ((f"{report.nodeid}: {name}", text) for name, text in report.sections)

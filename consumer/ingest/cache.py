@@ -9,6 +9,7 @@ A known absence is kept too: a record that the store does not hold need not be a
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 
 from consumer.state import RecordState
 
@@ -55,8 +56,11 @@ class RecordCache:
         self._records.pop(record_id, None)
         self.weight -= self._weights.pop(record_id, 0)
 
-    def shrink(self) -> None:
-        """Let go of what was not needed for longest, until the rest is light enough."""
+    def shrink(self, unwritten: Container[str]) -> None:
+        """Let go of what was not needed for longest, until the rest is light enough or the next is ``unwritten``."""
         while self.weight > self._most:
-            record_id, _ = self._records.popitem(last=False)
+            record_id = next(iter(self._records))
+            if record_id in unwritten:
+                return  # and everything after it is needed as well, or was loaded for the same changes
+            del self._records[record_id]
             self.weight -= self._weights.pop(record_id)

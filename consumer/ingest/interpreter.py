@@ -133,6 +133,8 @@ class Interpreter:
     async def interpret(self, parts: Sequence[Part], channels: Mapping[str, ChannelState], org: Org) -> Batch:
         """States and events of ``parts``, in their order; ``org`` is for ids and links.
 
+        The commit before may be under way. Memory grows by what is loaded until :meth:`shrink` is called.
+
         Raises:
             StoreUnavailable: states could not be loaded; nothing has changed.
         """
@@ -144,8 +146,14 @@ class Interpreter:
         for part in parts:
             self._take(part, channels, batch)
         self._described.clear()
-        self._shrink()
         return batch
+
+    def shrink(self, batch: Batch) -> None:
+        """Let go of what was not needed for longest, but for what ``batch`` changed, which alone is not in the store yet."""
+        # A target is asked for when a run of it begins, its records with every change.
+        self._cache.shrink(batch.states)
+        while len(self._targets) > _TARGETS_KEPT and next(iter(self._targets)) not in batch.targets:
+            self._targets.popitem(last=False)
 
     async def fire(self, due: Sequence[tuple[str, int]], org: Org) -> Batch:
         """States and events of timers that are due: key and due time each, the earliest first.
@@ -167,7 +175,7 @@ class Interpreter:
             run = self._cache.get(run_id) if run_id is not None else None
             self._append(batch, timer_event(name, due_ms, record, run, batch.org))
             self._keep(record.with_fired(name, due_ms), batch)
-        self._shrink()
+        self.shrink(batch)
         return batch
 
     def _overtaken(
@@ -308,7 +316,7 @@ class Interpreter:
         for record_id in passing:
             # A page passes through once: what it is about must not drive out what the stream is about.
             self._cache.forget(record_id)
-        self._shrink()
+        self.shrink(batch)
         return batch
 
     async def expire(self, keys: Sequence[str], horizon: Horizon, waiting: Container[str], org: Org) -> Batch:
@@ -531,12 +539,6 @@ class Interpreter:
             for record_id in missing:
                 data = found.get(record_id)
                 self._cache.keep(record_id, None if data is None else RecordState.decode(data))
-
-    def _shrink(self) -> None:
-        # A target is asked for when a run of it begins, its records with every change.
-        self._cache.shrink()
-        while len(self._targets) > _TARGETS_KEPT:
-            self._targets.popitem(last=False)
 
 
 def _gap_key(change: Change) -> str:

@@ -76,6 +76,7 @@ class Mending:
             waited_ms = self._clock.monotonic_ms() - fetched.received_ms
             if waited_ms < self._options.max_hold_ms and self._concerns_held(fetched.page):
                 return
+            await self._writer.landed()
             try:
                 if isinstance(fetched.page, Proposal):
                     await self._forget(fetched.page)

@@ -4,7 +4,9 @@ One loop does all of it, for one tenure, on state that it built from the store a
 supervisor fills the inbox beside it, so the next poll is under way while a commit is. What arrives goes through the intake
 (:mod:`consumer.ingest.intake`), what REST answered through the mending (:mod:`consumer.ingest.mending`); both end in the writer's commits.
 
-Nothing is awaited per event: an answer is decoded whole, and a commit takes everything that is ready, up to ``commit.max_events``.
+Nothing is awaited per event: an answer is decoded whole, and a commit takes everything that is ready, up to ``commit.max_events``. While
+more waits in the inbox, the next batch is interpreted beside the commit before it; one is under way at a time, in order, and whatever else
+reads or writes states (rows, timers, what is forgotten) waits until it has landed. Nothing is under way while ingest waits for more.
 """
 
 from __future__ import annotations
@@ -174,6 +176,10 @@ class Ingest:
             CommitRefused: the tenure is over.
             StoreForeign: the store belongs to another org.
         """
+        async with self._writer.landing():
+            await self._ingest()
+
+    async def _ingest(self) -> None:
         intake, options = self._intake, self._options
         while not self._stopping:
             if intake.is_full():
@@ -189,6 +195,8 @@ class Ingest:
             self._release()
             while self._should_commit():
                 await self._commit()
+            if len(self._inbox) == 0 or intake.is_full():
+                await self._writer.landed()
             if not self._stopping:
                 await self._mending.turn()
                 await self._fire_timers()
@@ -196,8 +204,9 @@ class Ingest:
 
     async def finish(self) -> None:
         """Commit what was released; what is still held back stays unfinished and is delivered again to the next tenure."""
-        while self._intake.ready:
-            await self._commit()
+        async with self._writer.landing():
+            while self._intake.ready:
+                await self._commit()
 
     async def _take(self, item: Inbound) -> None:
         if isinstance(item, Answer):
@@ -226,6 +235,7 @@ class Ingest:
     # ------------------------------------------------------------ the commit
 
     async def _commit(self) -> None:
+        """Begin the commit of what is ready, once the one before has landed."""
         began_ms = self._clock.monotonic_ms()
         intake, ready = self._intake, self._intake.ready
         # Whatever becomes ready while the commit is under way belongs to the next one.
@@ -236,6 +246,8 @@ class Ingest:
         begun = {**ready.tasks, **batch.tasks} if self.reconciler is not None else {}
         commit.tasks = {task_id: task.encode() for task_id, task in begun.items()}
         commit.dead_letters = [letter for letter, _ in ready.letters]
+        await self._writer.landed()
+        self._interpreter.shrink(batch)
         ready.settle()
         commit.channels = intake.channels.settled(
             self._clock.wall_ms(), intake.epochs.greatest, everything=ready.channels
@@ -247,9 +259,13 @@ class Ingest:
         ):
             self._remembered_ms = began_ms
             commit.remember_ms = self._clock.wall_ms()
-        await self._writer.apply(commit, batch, changes=len(ready.parts), began_ms=began_ms)
-        if self.reconciler is not None and begun:
-            self.reconciler.know(begun)
+        await self._writer.begin(
+            commit, batch, changes=len(ready.parts), began_ms=began_ms, then=lambda: self._begin(begun)
+        )
+
+    def _begin(self, tasks: Mapping[str, Task]) -> None:
+        if self.reconciler is not None and tasks:
+            self.reconciler.know(tasks)
 
     async def _interpret(self, parts: Sequence[Part]) -> Batch:
         if not parts:
@@ -269,6 +285,9 @@ class Ingest:
 
     async def _fire_timers(self) -> None:
         """Journal what has come due, once everything up to then is committed: downtime raises no false alarm."""
+        if self._due.horizon_ms(()) is None:
+            return  # whatever is not committed yet
+        await self._writer.landed()
         horizon_ms = self._due.horizon_ms(part.change.header.commit_ms for part in self._intake.uncommitted())
         if horizon_ms is None:
             return

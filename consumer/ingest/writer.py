@@ -1,8 +1,14 @@
-"""Writes batches: makes a commit of what changes or rows amount to, has it applied, and tells of it."""
+"""Writes batches: makes a commit of what changes or rows amount to, has it applied, and tells of it.
+
+A commit can be *under way* while the next batch is interpreted. Until it has *landed* nothing that it changes may be read from the store or
+dropped from memory, and the next one is not sent: what was interpreted on top of it is worth nothing if it is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from consumer import targets
@@ -43,6 +49,7 @@ class Writer:
         self._due = due
         self._clock = clock
         self._observer = observer
+        self._under_way: asyncio.Task[None] | None = None
 
     @staticmethod
     def _encoded(batch: Batch) -> dict[str, bytes | None]:
@@ -88,6 +95,55 @@ class Writer:
                 self._clock.monotonic_ms() - began_ms,
             )
         )
+
+    async def begin(
+        self, commit: Commit, batch: Batch, *, changes: int, began_ms: int, then: Callable[[], None]
+    ) -> None:
+        """As :meth:`apply`, beside what the caller does next; returns when it is sent. None may be under way.
+
+        Args:
+            commit: of the batch.
+            batch: what it amounts to.
+            changes: how many changes it took.
+            began_ms: monotonic milliseconds when the work on it began.
+            then: called when it is applied.
+        """
+
+        async def applied() -> None:
+            await self.apply(commit, batch, changes=changes, began_ms=began_ms)
+            then()
+
+        assert self._under_way is None, "commits land one after the other"
+        self._under_way = asyncio.create_task(applied(), name="commit")
+        await asyncio.sleep(0)  # a caller that finds everything in memory would keep it from being sent
+
+    async def landed(self) -> None:
+        """Returns when no commit is under way.
+
+        Raises:
+            CommitRefused: the tenure is over.
+            StoreForeign: the store belongs to another org.
+        """
+        task, self._under_way = self._under_way, None
+        if task is not None:
+            await task
+
+    @asynccontextmanager
+    async def landing(self) -> AsyncIterator[None]:
+        """Leaves no commit under way: waits for it, or, on the way of an error or a cancellation, abandons it.
+
+        Raises:
+            CommitRefused: the tenure is over.
+            StoreForeign: the store belongs to another org.
+        """
+        try:
+            yield
+            await self.landed()
+        finally:
+            if self._under_way is not None:
+                self._under_way.cancel()
+                await asyncio.gather(self._under_way, return_exceptions=True)
+                self._under_way = None
 
     def failing(self, why: str) -> None:
         """What the next commit needs could not be read; it is asked for again."""

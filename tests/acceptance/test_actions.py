@@ -44,6 +44,7 @@ async def sandbox():
         yield running
 
 
+@pytest.mark.long
 async def test_enrolled_by_action_skipped_by_a_handler_ended_by_action_and_told_by_timeline(
     sandbox, tmp_path
 ):
@@ -132,6 +133,7 @@ async def test_a_file_of_enrolments_is_reported_line_by_line_with_exit_code_1(sa
     assert len(sandbox.world.open_runs) == 995
 
 
+@pytest.mark.long
 async def test_every_command_takes_what_a_person_has(sandbox, tmp_path):
     environment = settings_for(sandbox, tmp_path)
     world, trackers = sandbox.world, sandbox.org.records[TRACKER]

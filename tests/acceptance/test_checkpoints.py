@@ -4,6 +4,8 @@ import asyncio
 import json
 import signal
 
+import pytest
+
 from consumer.sandbox import Sandbox, SandboxOptions
 from consumer.stores.sqlite import SqliteStore
 from tests.acceptance.service_process import ServiceProcess, settings_for
@@ -15,6 +17,7 @@ async def command(environment, folder, *words, code=0):
         return process.out.read_text(), process.errors()
 
 
+@pytest.mark.long
 async def test_a_position_is_saved_moved_back_and_carried_to_another_store(tmp_path):
     async with Sandbox(SandboxOptions()) as sandbox:
         environment = settings_for(sandbox, tmp_path)

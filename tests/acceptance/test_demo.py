@@ -8,6 +8,7 @@ import pytest
 from tests.acceptance.service_process import ServiceProcess
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_200_events_of_bad_weather_come_out_once_and_in_commit_order(tmp_path, seed):
     async with ServiceProcess(

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import aiohttp
+import pytest
 from pydantic import SecretStr
 
 from consumer.clock import SystemClock
@@ -183,6 +184,7 @@ def first_seen(received: list[int]) -> list[int]:
     return list(dict.fromkeys(received))
 
 
+@pytest.mark.long
 async def test_everything_published_arrives_in_order_through_every_kind_of_fault():
     async with cometd_server() as bus:
         consumer = Consumer(bus)

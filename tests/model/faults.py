@@ -1,5 +1,6 @@
 """A real store that fails on demand, and whose every answer is compared with what the model says it must be."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from copy import deepcopy
@@ -36,6 +37,7 @@ class FaultyStore:
         self.dice = dice
         self.next_fault: str | None = None
         self.given_up: Commit | None = None
+        self.found: AssertionError | None = None
         self.arrivals: dict[str, tuple[Arrivals, Any]] = {}
         self.commits = 0
         self.refused = 0
@@ -60,6 +62,8 @@ class FaultyStore:
         )
 
     async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
+        for _ in range(3):
+            await asyncio.sleep(0)  # a commit that was begun before is with the store, however fast this is
         if self._happens("unloadable"):
             raise StoreUnavailable("model", "states")
         found: dict[str, bytes] = await self.real.states(record_ids)
@@ -91,17 +95,30 @@ class FaultyStore:
         return applied
 
     def _happens(self, fault: str) -> bool:
+        if self.found is not None:
+            raise self.found
         if self.next_fault != fault:
             return False
         self.next_fault = None
         return True
 
     async def send(self, commit: Commit) -> bool:
-        """Let the real store execute it, and compare what it says.
+        """Let the real store execute it, whatever becomes of whoever sent it, and compare what it says.
 
         Raises:
             CommitRefused: rightly.
         """
+        execution = asyncio.create_task(self._execute(commit))
+        try:
+            return await asyncio.shield(execution)
+        except asyncio.CancelledError:
+            # A commit that was under way when its sender died: the store has it.
+            await asyncio.wait({execution})
+            if isinstance(error := execution.exception(), AssertionError):
+                self.found = error
+            raise
+
+    async def _execute(self, commit: Commit) -> bool:
         right = self.model.answer_to(commit)
         try:
             answer = "applied" if await self.real.commit(commit) else "again"

@@ -123,6 +123,7 @@ def test_promtool_accepts_the_rules():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_promtool_sees_every_alert_fire_and_stay_quiet_as_told():
     done = promtool("test", "rules", TESTS_FILE.name)
     assert done.returncode == 0, done.stdout + done.stderr

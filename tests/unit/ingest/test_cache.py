@@ -19,7 +19,7 @@ def test_what_was_not_needed_for_longest_is_let_go_of_first():
         cache.keep(one, known(one))
     cache.touch("a")
     cache.keep("d", None)
-    cache.shrink()
+    cache.shrink(())
     assert [one in cache for one in ("a", "b", "c", "d")] == [True, False, True, True]
     assert cache.get("d") is None
 
@@ -30,7 +30,7 @@ def test_a_record_weighs_what_is_known_of_it():
     cache.keep("busy", known("busy", identities=10))
     assert cache.weight == 36
     cache.keep("busy", known("busy", identities=80))
-    cache.shrink()
+    cache.shrink(())
     assert "quiet" not in cache
     assert cache.weight == 88
 
@@ -38,7 +38,7 @@ def test_a_record_weighs_what_is_known_of_it():
 def test_a_record_that_is_heavier_than_everything_may_be_is_let_go_of_too():
     cache = RecordCache(50)
     cache.keep("busy", known("busy", identities=400))
-    cache.shrink()
+    cache.shrink(())
     assert len(cache) == cache.weight == 0
 
 
