@@ -42,13 +42,11 @@ from consumer.salesforce.auth import (
 )
 from consumer.salesforce.instance import InstanceName
 from consumer.salesforce.rest import RestClient
-from consumer.salesforce.rotation import KeptRefreshToken
 from consumer.salesforce.session import CometdSource
 from consumer.salesforce.streaming import Limits
 from consumer.service import Service, ServiceOptions
 from consumer.settings import AuthFlow, SalesforceSettings, Settings
 from consumer.standing import read_standing
-from consumer.stores.redis import RedisStore
 from consumer.stores.sqlite import SqliteStore
 from consumer.telemetry.allowances import AllowanceWatch
 from consumer.telemetry.delivery import DeliveryTelemetry
@@ -325,6 +323,8 @@ def _performer(settings: Settings, rest: RestClient, clock: Clock) -> Salesforce
 def _store(settings: Settings, *, read_only: bool) -> Store:
     where = settings.store
     if where.is_redis:
+        from consumer.stores.redis import RedisStore  # with a client of 7 MB
+
         return RedisStore(where.url, shown_url=where.shown, prefix=where.prefix, read_only=read_only)
     return SqliteStore(where.path, synchronous=where.synchronous, read_only=read_only)
 
@@ -424,6 +424,8 @@ def _grant(
             )
         case AuthFlow.REFRESH_TOKEN:
             given = _given(salesforce.refresh_token)
+            from consumer.salesforce.rotation import KeptRefreshToken  # with cryptography, as for JWT
+
             kept = KeptRefreshToken(_given(store), given, (redactor or Redactor()).learn, store_failing)
             return RefreshToken(
                 _given(salesforce.client_id),

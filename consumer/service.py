@@ -38,8 +38,8 @@ from consumer.ports import Source, Store, Tenure
 __all__ = ["Service", "ServiceEvents", "ServiceOptions"]
 
 _STANDBY_LOOK_MS = 1_000
-_INBOX_MESSAGES = 2_000
-_INBOX_BYTES = 8 * 1024 * 1024
+_INBOX_MESSAGES = 1_000
+_INBOX_BYTES = 4 * 1024 * 1024
 """Room for the answer that is taken in next and for some behind it: more would not be faster, and parsed they weigh five times as much."""
 
 

@@ -119,7 +119,7 @@ class Interpreter:
     """
 
     def __init__(
-        self, store: IngestStore, lookup: Lookup, *, hydrate: bool = True, cache_weight: int = 100_000
+        self, store: IngestStore, lookup: Lookup, *, hydrate: bool = True, cache_weight: int = 50_000
     ) -> None:
         self._store = store
         self._lookup = lookup

@@ -23,7 +23,6 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
-import jwt
 from pydantic import SecretStr
 
 from consumer.clock import Clock
@@ -186,6 +185,8 @@ class JwtBearer:
 
     async def obtain(self, endpoint: TokenEndpoint) -> AccessToken:
         """See :meth:`Grant.obtain`."""
+        import jwt  # with cryptography, 10 MB that no other flow needs
+
         claims = {
             "iss": self.client_id,
             "sub": self.username,

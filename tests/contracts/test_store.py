@@ -37,6 +37,19 @@ async def test_a_commit_writes_everything_it_holds(store, tenure):
     assert await store.bounds() == (1, 3)
 
 
+@pytest.mark.parametrize("count", [7, 8, 9, 63, 64, 65, 137, 1_000])
+async def test_a_commit_of_any_size_is_written_whole_and_in_its_order(store, tenure, count):
+    states = {f"r{number}": b"%d" % number for number in range(count)}
+    await store.commit(commit_of(tenure, 1, events=count, states=dict.fromkeys(states, b"old")))
+    await store.commit(commit_of(tenure, 2, events=1, states=states))
+    assert await store.states([*states]) == states
+    entries = await store.read(0, 2_000)
+    assert [(one.offset, one.id) for one in entries] == [
+        *((number + 1, f"1.{number}") for number in range(count)),
+        (count + 1, "2.0"),
+    ]
+
+
 async def test_a_commit_removes_the_states_it_says_and_an_old_token_removes_none(store, tenure):
     await store.commit(commit_of(tenure, 1, states={"a": b"1", "b": b"2", "c": b"3"}))
     await store.commit(commit_of(tenure, 2, states={"a": None, "b": b"4", "unknown": None}))
