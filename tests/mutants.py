@@ -30,6 +30,7 @@ EXPIRY = "tests/unit/ingest/test_expiry.py"
 RECONCILE = "tests/unit/ingest/test_reconcile.py"
 PAGES = "consumer/ingest/pages.py"
 SIMULATION = "tests/simulation/test_simulation.py"
+OVERLAP = "tests/unit/ingest/test_overlap.py"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,14 @@ LEASE_LUA = "consumer/stores/lua/lease.lua"
 PLACE_LUA = "consumer/stores/lua/place.lua"
 
 MUTANTS = (
+    # ---- a commit under way
+    Mutant("what a commit under way changes stays in memory", "consumer/ingest/interpreter.py", "self._cache.shrink(batch.states)", "self._cache.shrink(())", OVERLAP),
+    Mutant("commits land one after the other", "consumer/ingest/pipeline.py", "        await self._writer.landed()\n        self._interpreter.shrink(batch)",
+           "        self._interpreter.shrink(batch)", OVERLAP),
+    Mutant("a refusal is noticed though nothing more arrives", "consumer/ingest/pipeline.py", "            if len(self._inbox) == 0 or intake.is_full():",
+           "            if False:", OVERLAP),
+    Mutant("rows wait until a commit has landed", "consumer/ingest/mending.py", "            await self._writer.landed()\n", "", OVERLAP),
+    Mutant("timers wait until a commit has landed", "consumer/ingest/pipeline.py", "        await self._writer.landed()\n        horizon_ms", "        horizon_ms", OVERLAP),
     # ---- what Salesforce loses
     Mutant("a gap that is delivered again is one gap", "consumer/ingest/interpreter.py", "if change.identity in noted.seen:",
            "if False:", RECONCILE),
