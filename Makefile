@@ -5,8 +5,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# xdist workers: three on two cores, because what starts processes of its own waits for them half of the time.
-WORKERS ?= 3
+# xdist workers: three on two cores, because what starts processes of its own waits for them half of the time; in CI, where rounds are longer, two.
+WORKERS ?= $(if $(CI),2,3)
 
 .PHONY: fuzz promises bench image-check snapshot mend-kills sink-kills help demo test lint types contracts tests chaos replicas storm model mutants replay format lock clean check-python simulation mutation soak
 
@@ -62,7 +62,7 @@ contracts: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	@$(BIN)/python -m tests.debian
-	$(BIN)/pytest -n $(WORKERS) --dist load --maxschedchunk 1
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Long rounds of kills, lost answers, restores and frozen replicas on a real Redis.
 chaos: $(VENV)/.dev

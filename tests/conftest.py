@@ -4,7 +4,9 @@ The looptime plugin asks for an event loop in synchronous tests too; on Python 3
 """
 
 import asyncio
+import os
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
@@ -19,8 +21,30 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first, so that no worker begins one when the others are done."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Scatter the long ones over the first two thirds of each worker's share.
+
+    They start processes and wait for them: side by side they are in each other's way, and one that is left for the end keeps everybody.
+    """
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    is_long = [item.get_closest_marker("long") is not None for item in items]
+    long = [item for item, yes in zip(items, is_long, strict=True) if yes]
+    short = [item for item, yes in zip(items, is_long, strict=True) if not yes]
+    items[:] = [
+        item for share in range(shares) for item in _mixed(long[share::shares], _part(short, share, shares))
+    ]
+
+
+def _part(items: list[pytest.Item], share: int, shares: int) -> list[pytest.Item]:
+    return items[len(items) * share // shares : len(items) * (share + 1) // shares]
+
+
+def _mixed(long: list[pytest.Item], short: list[pytest.Item]) -> Iterator[pytest.Item]:
+    between = len(short) * 2 // 3 // max(len(long), 1)
+    rest = iter(short)
+    for item in long:
+        yield item
+        yield from islice(rest, between)
+    yield from rest
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
