@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections import defaultdict
 
 import pytest
@@ -113,15 +114,23 @@ async def test_kills_in_the_middle_of_writes_tear_no_event_out_of_the_files_or_t
             sandbox.settle()
             expectation = expected(sandbox.ledger.messages(), sandbox.org.organization_id)
             async with ServiceProcess(environment, tmp_path) as service:
-                async with asyncio.timeout(90):
-                    while True:
-                        with contextlib.suppress(FileNotFoundError):  # it is being turned over
-                            events = {event["id"] for event in lines_of(path)[0]}
-                        topic = {header(one, "ce_id") for one in await asyncio.to_thread(cluster.records)}
-                        if expectation.ids <= events & topic:
-                            break
-                        assert service.process.returncode is None, service.errors()[-3000:]
-                        await asyncio.sleep(0.1)
+                deadline = time.monotonic() + 90
+                while True:
+                    with contextlib.suppress(FileNotFoundError):  # it is being turned over
+                        events = {event["id"] for event in lines_of(path)[0]}
+                    topic = {header(one, "ce_id") for one in await asyncio.to_thread(cluster.records)}
+                    if expectation.ids <= events & topic:
+                        break
+                    assert service.process.returncode is None, service.errors()[-3000:]
+                    if time.monotonic() > deadline:
+                        journaled = {event["id"] for event in await journal_of(store)}
+                        missing = {
+                            name: (len(lacking), sorted(lacking)[:3])
+                            for name, had in (("journal", journaled), ("file", events), ("topic", topic))
+                            if (lacking := expectation.ids - had)
+                        }
+                        raise AssertionError(f"not within 90 s: {missing}\n{service.errors()[-3000:]}")
+                    await asyncio.sleep(0.1)
                 service.signal(signal.SIGTERM)
                 assert await service.ended() == 0, service.errors()[-3000:]
         records = cluster.records()
