@@ -76,12 +76,11 @@ replicas: $(VENV)/.dev
 storm: $(VENV)/.dev
 	$(BIN)/python -m tests.storm --minutes 30
 
-# Measures the service beside what one would take instead, and writes the table into the README; under fifteen minutes with the installation.
 # An hour of an endless stream, with a rolling checksum of order and completeness and the slope of memory; in the suite a quarter of a minute.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak --minutes 60
 
-# Measures the service beside what one would take instead, and writes the table into the README; about ten minutes.
+# Measures the service beside what one would take instead, and writes the table into the README; under fifteen minutes with the installation.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
 
