@@ -58,7 +58,11 @@ SCOPES = (
         ("tests/unit/test_file_lock.py", "tests/contracts/test_sqlite_store.py"),
     ),
     Scope("committer", "consumer/ingest/committer.py", ("tests/unit/ingest/test_committer.py",)),
-    Scope("writer", "consumer/ingest/writer.py", ("tests/unit/ingest/test_writer.py",)),
+    Scope(
+        "writer",
+        "consumer/ingest/writer.py",
+        ("tests/unit/ingest/test_writer.py", "tests/unit/ingest/test_overlap.py"),
+    ),
     Scope("ready", "consumer/ingest/ready.py", ("tests/unit/ingest/test_writer.py",)),
     Scope(
         "sqlite",

@@ -136,6 +136,79 @@ async def test_what_the_next_commit_needs_and_cannot_be_read_is_told_with_its_nu
     assert told.failures == [(1, "timed out", 0), (2, "timed out", 0)]
 
 
+# ------------------------------------------------------------ a commit under way
+
+
+async def test_a_commit_goes_on_beside_its_caller_until_somebody_waits(due, told):
+    store, done = Store(), []
+    writes = writing(store, due, told)
+    one = batch(duplicates=2)
+    commit = writes.draft(one)
+    await asyncio.sleep(0.1)
+    await writes.begin(
+        commit,
+        one,
+        changes=9,
+        began_ms=SystemClock().monotonic_ms() - 50,
+        then=lambda: done.append(len(store.commits)),
+    )
+    assert commit.number == 1, "it has been sent"
+    assert store.commits == []
+    await writes.landed()
+    assert store.commits == [commit]
+    assert done == [1], "after it was applied"
+    (summary,) = told.commits
+    assert (summary.changes, summary.duplicates) == (9, 2)
+    assert summary.duration_ms == pytest.approx(250, abs=2)
+    await writes.landed()
+    assert done == [1], "nothing is under way any more"
+
+
+async def test_one_is_under_way_at_a_time(due, told):
+    writes = writing(Store(), due, told)
+    async with writes.landing():
+        await writes.begin(writes.draft(batch()), batch(), changes=0, began_ms=0, then=lambda: None)
+        with pytest.raises(AssertionError, match="one after the other"):
+            await writes.begin(writes.draft(batch()), batch(), changes=0, began_ms=0, then=lambda: None)
+
+
+async def test_whoever_leaves_waits_for_it_and_hears_of_a_refusal(due, told):
+    store, done = Store(), []
+    writes = writing(store, due, told)
+    async with writes.landing():
+        await writes.begin(writes.draft(batch()), batch(), changes=0, began_ms=0, then=lambda: done.append(1))
+    assert (len(store.commits), done) == (1, [1])
+    store.refusal = CommitRefused(2, "another")
+    with pytest.raises(CommitRefused):
+        async with writes.landing():
+            await writes.begin(
+                writes.draft(batch()), batch(), changes=0, began_ms=0, then=lambda: done.append(2)
+            )
+    assert done == [1]
+
+
+async def test_an_error_abandons_it(due, told):
+    store = Store()
+    writes = writing(store, due, told)
+    with pytest.raises(ValueError, match="the error"):  # noqa: PT012 - raised inside, as it would be
+        async with writes.landing():
+            await writes.begin(writes.draft(batch()), batch(), changes=0, began_ms=0, then=lambda: None)
+            raise ValueError("the error")
+    assert {task.get_name() for task in asyncio.all_tasks()} == {asyncio.current_task().get_name()}
+    assert store.commits == told.commits == []
+    await writes.landed()
+
+
+async def test_an_error_hides_no_other_and_is_hidden_by_none(due, told):
+    store = Store(CommitRefused(1, "another"))
+    writes = writing(store, due, told)
+    with pytest.raises(ValueError, match="the error"):  # noqa: PT012 - raised inside, as it would be
+        async with writes.landing():
+            await writes.begin(writes.draft(batch()), batch(), changes=0, began_ms=0, then=lambda: None)
+            await asyncio.sleep(1)
+            raise ValueError("the error")
+
+
 # ------------------------------------------------------------ what waits
 
 
