@@ -46,8 +46,10 @@ class LeaseWatch:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        while not self._task.done():
+            # redis-py sends under asyncio.wait_for, which on Python 3.11 swallows a cancellation that comes while it sends.
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=0.1)
 
     def check(self) -> None:
         """Raises what ended the watch, lest anybody wait for ever for what it will not see."""

@@ -1,7 +1,6 @@
 """Half a minute (two where CI says so) of what ``make replicas`` does for ten; and that its witnesses see what they are there for.
 
-Rounds are the command itself, in a process of its own: in the worker of a whole run of the suite one came to no end twice, for a reason
-that is not known yet.
+Rounds are the command itself, in a process of its own, so that one that comes to no end takes nobody along.
 """
 
 import asyncio
@@ -113,6 +112,24 @@ async def test_a_watch_that_ended_is_waited_for_by_nobody() -> None:
         await asyncio.wait({watch._task})  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="no lease"):
             watch.check()
+
+
+async def test_a_look_that_swallows_its_cancellation_keeps_nobody_waiting() -> None:
+    swallowed = []
+
+    async def look() -> Held:
+        try:
+            await asyncio.sleep(0.2)
+        except asyncio.CancelledError:
+            if swallowed:
+                raise
+            swallowed.append(1)
+        return Held("a", 7, "one")
+
+    async with asyncio.timeout(5):
+        async with LeaseWatch(look):
+            await asyncio.sleep(0.05)
+    assert swallowed
 
 
 JOURNAL = [{"id": id_, "tracker_id": run} for id_, run in (("1", "r"), ("2", "s"), ("3", "r"), ("4", "r"))]
