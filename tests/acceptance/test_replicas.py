@@ -127,9 +127,11 @@ async def test_a_look_that_swallows_its_cancellation_keeps_nobody_waiting() -> N
         return Held("a", 7, "one")
 
     async with asyncio.timeout(5):
-        async with LeaseWatch(look):
+        async with LeaseWatch(look) as watch:
             await asyncio.sleep(0.05)
     assert swallowed
+    assert watch._task is not None
+    assert watch._task.done()
 
 
 JOURNAL = [{"id": id_, "tracker_id": run} for id_, run in (("1", "r"), ("2", "s"), ("3", "r"), ("4", "r"))]
