@@ -114,7 +114,7 @@ class Writer:
             then()
 
         assert self._under_way is None, "commits land one after the other"
-        self._under_way = asyncio.create_task(applied(), name="commit")
+        self._under_way = asyncio.create_task(applied())
         await asyncio.sleep(0)  # a caller that finds everything in memory would keep it from being sent
 
     async def landed(self) -> None:
