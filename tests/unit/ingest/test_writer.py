@@ -168,7 +168,7 @@ async def test_one_is_under_way_at_a_time(due, told):
     writes = writing(Store(), due, told)
     async with writes.landing():
         await writes.begin(writes.draft(batch()), batch(), changes=0, began_ms=0, then=lambda: None)
-        with pytest.raises(AssertionError, match="^commits land one after the other$"):
+        with pytest.raises(AssertionError, match=r"^commits land one after the other"):
             await writes.begin(writes.draft(batch()), batch(), changes=0, began_ms=0, then=lambda: None)
 
 
