@@ -423,9 +423,9 @@ def _grant(
                 _given(salesforce.client_id), _given(salesforce.client_secret), salesforce.login_url
             )
         case AuthFlow.REFRESH_TOKEN:
-            given = _given(salesforce.refresh_token)
             from consumer.salesforce.rotation import KeptRefreshToken  # with cryptography, as for JWT
 
+            given = _given(salesforce.refresh_token)
             kept = KeptRefreshToken(_given(store), given, (redactor or Redactor()).learn, store_failing)
             return RefreshToken(
                 _given(salesforce.client_id),

@@ -260,10 +260,10 @@ class Ingest:
             self._remembered_ms = began_ms
             commit.remember_ms = self._clock.wall_ms()
         await self._writer.begin(
-            commit, batch, changes=len(ready.parts), began_ms=began_ms, then=lambda: self._begin(begun)
+            commit, batch, changes=len(ready.parts), began_ms=began_ms, then=lambda: self._begun(begun)
         )
 
-    def _begin(self, tasks: Mapping[str, Task]) -> None:
+    def _begun(self, tasks: Mapping[str, Task]) -> None:
         if self.reconciler is not None and tasks:
             self.reconciler.know(tasks)
 
