@@ -166,6 +166,7 @@ PROOFS = (
     Proof(2, "tests/acceptance/test_kill.py", DUPLICATES),
     Proof(2, "tests/contracts/test_store.py", "a commit that was applied is not applied again (SQLite)"),
     Proof(2, "tests/model/test_model.py", DUPLICATES),
+    Proof(2, "tests/unit/ingest/test_overlap.py", "commits land one after the other"),
     Proof(2, "tests/acceptance/test_service_interop.py", UNCOMMITTED),
     Proof(2, "tests/properties/test_delivery.py", UNSETTLED),
     Proof(2, "tests/acceptance/test_kill_places.py", PARKED),

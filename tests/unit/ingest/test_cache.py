@@ -24,6 +24,16 @@ def test_what_was_not_needed_for_longest_is_let_go_of_first():
     assert cache.get("d") is None
 
 
+def test_what_is_not_written_yet_stays_however_heavy_it_is():
+    cache = RecordCache(8)
+    for one in ("written", "unwritten", "loaded with it"):
+        cache.keep(one, known(one))
+    cache.shrink({"unwritten"})
+    assert [one in cache for one in ("written", "unwritten", "loaded with it")] == [False, True, True]
+    cache.shrink(())
+    assert cache.weight == 8
+
+
 def test_a_record_weighs_what_is_known_of_it():
     cache = RecordCache(100)
     cache.keep("quiet", known("quiet", fields=10))
