@@ -23,6 +23,7 @@ from consumer.sandbox import (
     SandboxOptions,
     entity_channel,
 )
+from tests.stencil import Stencil
 
 CUSTOM = "/data/Cadences__chn"
 FIRST_REPLAY_ID = 100_000_000_000
@@ -57,11 +58,10 @@ _DYNAMIC = re.compile(
 
 @dataclass
 class Template:
-    """One event: what stays between what changes."""
+    """One event."""
 
     entity: str
-    fixed: list[bytes]
-    kinds: list[str]
+    stencil: Stencil
     commit: int
 
 
@@ -160,22 +160,10 @@ def block_of(entries: Sequence[Any], commit_ms: int) -> Block:
         data["payload"] = bodies.of(entry.entity, data["payload"])
         raw = orjson.dumps({"data": data, "channel": "?"}).removesuffix(b'"?"}')
         size += len(raw) + 25
-        block.templates.append(
-            _template(entry.entity, raw, data["payload"]["ChangeEventHeader"]["commitNumber"])
-        )
+        commit = data["payload"]["ChangeEventHeader"]["commitNumber"]
+        block.templates.append(Template(entry.entity, Stencil.cut(raw, _DYNAMIC), commit))
     block.bytes_per_event = size / len(block.templates)
     return block
-
-
-def _template(entity: str, raw: bytes, commit: int) -> Template:
-    fixed, kinds, last = [], [], 0
-    for match in _DYNAMIC.finditer(raw):
-        kind = str(match.lastgroup)
-        fixed.append(raw[last : match.end(kind)])
-        kinds.append(kind)
-        last = match.end()
-    fixed.append(raw[last:])
-    return Template(entity, fixed, kinds, commit)
 
 
 def channel_of(entity: str, channels: tuple[str, ...]) -> str:
@@ -206,11 +194,7 @@ def messages(
             "key": b"%08x" % repetition,
             "replay": b"%d" % (FIRST_REPLAY_ID + index),
         }
-        parts = []
-        for fixed, kind in zip(template.fixed, template.kinds, strict=False):
-            parts += (fixed, values[kind])
-        parts += (template.fixed[-1], endings[template.entity])
-        yield b"".join(parts)
+        yield template.stencil.filled(values) + endings[template.entity]
         index += 1
 
 

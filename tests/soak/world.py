@@ -12,6 +12,7 @@ import orjson
 from consumer.sandbox import ManualClock, Sandbox, SandboxOptions
 from tests.oracle import expected
 from tests.soak.checksum import Checksum, Sum
+from tests.stencil import Stencil
 
 __all__ = ["CHANNEL", "COMMIT_SPAN", "Place", "World", "place_of"]
 
@@ -41,8 +42,7 @@ def place_of(run_id: str, record_id: str) -> Place:
 
 @dataclass(frozen=True)
 class _Template:
-    fixed: tuple[bytes, ...]
-    kinds: tuple[str, ...]
+    stencil: Stencil
     commit: int
     after_ms: int
 
@@ -70,7 +70,8 @@ class World:
             commit = message["data"]["payload"]["ChangeEventHeader"]["commitNumber"]
             # All changes of a transaction are committed together.
             after_ms = first_of.setdefault(commit, index) * step_ms
-            self._templates.append(_template(orjson.dumps(message), commit, after_ms))
+            stencil = Stencil.cut(orjson.dumps(message), _DYNAMIC)
+            self._templates.append(_Template(stencil, commit, after_ms))
         self.sum = _sum_of(messages)
 
     def __len__(self) -> int:
@@ -92,20 +93,7 @@ class World:
             "key": b"%08x" % repetition,
             "replay": b"%d" % replay_id,
         }
-        parts = [
-            part for fixed, kind in zip(one.fixed, one.kinds, strict=False) for part in (fixed, values[kind])
-        ]
-        return b"".join((*parts, one.fixed[-1]))
-
-
-def _template(raw: bytes, commit: int, after_ms: int) -> _Template:
-    fixed, kinds, last = [], [], 0
-    for match in _DYNAMIC.finditer(raw):
-        kind = str(match.lastgroup)
-        fixed.append(raw[last : match.end(kind)])
-        kinds.append(kind)
-        last = match.end()
-    return _Template((*fixed, raw[last:]), tuple(kinds), commit, after_ms)
+        return one.stencil.filled(values)
 
 
 def _sum_of(messages: list[dict]) -> Sum:
