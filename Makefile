@@ -61,24 +61,24 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 tests: $(VENV)/.dev
-	@$(BIN)/python -m tests.debian
+	@$(BIN)/python -m tests.support.servers.debian
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Long rounds of kills, lost answers, restores and frozen replicas on a real Redis.
 chaos: $(VENV)/.dev
-	$(BIN)/python -m tests.chaos --rounds 30
+	$(BIN)/python -m tests.rounds.chaos --rounds 30
 
 # Ten minutes of kills, freezes and restarts of three replicas on one Redis; in the suite half a minute, in CI two.
 replicas: $(VENV)/.dev
-	$(BIN)/python -m tests.replicas --minutes 10
+	$(BIN)/python -m tests.rounds.replicas --minutes 10
 
 # Half an hour of connection faults on the service with a real Redis; in the suite a minute, in CI five.
 storm: $(VENV)/.dev
-	$(BIN)/python -m tests.storm --minutes 30
+	$(BIN)/python -m tests.rounds.storm --minutes 30
 
 # An hour of an endless stream, with a rolling checksum of order and completeness and the slope of memory; in the suite a quarter of a minute.
 soak: $(VENV)/.dev
-	$(BIN)/python -m tests.soak --minutes 60
+	$(BIN)/python -m tests.rounds.soak --minutes 60
 
 # Measures the service beside what one would take instead, and writes the table into the README; under fifteen minutes with the installation.
 bench: $(VENV)/.dev
@@ -86,7 +86,7 @@ bench: $(VENV)/.dev
 
 # 150,000 runs and 300,000 steps read while the org goes on living: the rate, and whether memory stays flat.
 snapshot: $(VENV)/.dev
-	$(BIN)/python -m tests.snapshotting
+	$(BIN)/python -m tests.rounds.snapshotting
 
 # Ten kills in the middle of each kind of reconcile task; in the suite one.
 mend-kills: $(VENV)/.dev
@@ -116,7 +116,7 @@ simulation: $(VENV)/.dev
 
 # A million journal events replayed into a counting handler: the rate, and whether memory stays flat.
 replay: $(VENV)/.dev
-	$(BIN)/python -m tests.replaying --events 1000000
+	$(BIN)/python -m tests.rounds.replaying --events 1000000
 
 # Takes each rule of the protocol out and shows the test that goes red.
 mutants: $(VENV)/.dev
@@ -124,12 +124,12 @@ mutants: $(VENV)/.dev
 
 # Takes the code of each promise away and shows that every test which the README names for it goes red.
 promises: $(VENV)/.dev
-	@$(BIN)/python -m tests.debian
+	@$(BIN)/python -m tests.support.servers.debian
 	$(BIN)/python -m tests.promises
 
 # Builds the image with buildah on a Debian base made here and runs it, as root on Debian or Ubuntu; needs no container engine.
 image-check: $(VENV)/.dev
-	$(BIN)/python -m tests.image_check
+	$(BIN)/python -m tests.rounds.image_check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix-only --quiet .

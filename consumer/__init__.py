@@ -8,12 +8,11 @@ This is what a handler author imports, and nothing else::
     async def notify(event: LifecycleEvent, ctx: Context) -> None:
         await ctx.http.post(URL, json={"text": f"{event.cadence_name}: {event.type} → {event.url}"})
 
-The names of event types are constants in :mod:`consumer.vocabulary`.
+The names of event types are constants in :mod:`consumer.event_types`.
 """
 
-from consumer.acting import Actions
-from consumer.action_results import ActionCallFailed, ActionError, ActionResult, ActionStatus, Template
-from consumer.actions import (
+from consumer.actions.client import Actions
+from consumer.actions.inputs import (
     AssignTarget,
     ChangeAssignee,
     ModifyAttributes,
@@ -23,7 +22,22 @@ from consumer.actions import (
     SelectTemplate,
     SendEvent,
 )
-from consumer.events import ErrorDetail, LifecycleEvent, Origin, Position, Transaction
+from consumer.actions.results import (
+    ActionCallFailed,
+    ActionError,
+    ActionResult,
+    ActionStatus,
+    Template,
+)
+from consumer.domain.lifecycle_events import (
+    ErrorDetail,
+    LifecycleEvent,
+    Origin,
+    Position,
+    Transaction,
+)
+from consumer.domain.objects import ActionCadenceStepTracker, ActionCadenceTracker
+from consumer.event_types import EventPattern, EventType
 from consumer.plugin import (
     ActionsRefused,
     BatchHandler,
@@ -36,8 +50,6 @@ from consumer.plugin import (
     Retry,
     handler,
 )
-from consumer.records import ActionCadenceStepTracker, ActionCadenceTracker
-from consumer.vocabulary import EventPattern, EventType
 
 __all__ = [
     "ActionCadenceStepTracker",

@@ -22,50 +22,51 @@ from pydantic import SecretStr
 
 from consumer.clock import Clock, SystemClock
 from consumer.delivery.loading import LoadedHandler, load_handlers
+from consumer.domain.lifecycle import OrgInfo
 from consumer.errors import SettingsError, StopService, StoreEmpty, StoreForeign, StoreUnavailable
-from consumer.examination import OrgExamination, Tell, examine_store
-from consumer.examination.findings import Fault, failed, fine
 from consumer.ingest.options import IngestOptions
-from consumer.ingest.supervisor import Backoff, SupervisorEvents
-from consumer.lifecycle import Org
-from consumer.ports import SecretStore, Store
-from consumer.salesforce.actions import SalesforceActions
+from consumer.ingest.supervisor import Backoff
+from consumer.inspection import OrgChecks, ReportFinding, check_store
+from consumer.inspection.findings import FailureKind, failed, passed
+from consumer.inspection.status import read_status
+from consumer.ports.observers import SupervisorEvents
+from consumer.ports.store import SecretStore, Store
+from consumer.salesforce.action_sender import RestActionSender
 from consumer.salesforce.auth import (
     ClientCredentials,
-    GivenAccessToken,
     Grant,
     JwtBearer,
     Password,
     RefreshToken,
+    StaticAccessToken,
     TokenCache,
     TokenEndpoint,
 )
+from consumer.salesforce.cometd_client import RequestLimits
+from consumer.salesforce.cometd_session import CometdSource
 from consumer.salesforce.instance import InstanceName
 from consumer.salesforce.rest import RestClient
-from consumer.salesforce.session import CometdSource
-from consumer.salesforce.streaming import Limits
 from consumer.service import Service, ServiceOptions
 from consumer.settings import AuthFlow, SalesforceSettings, Settings
-from consumer.standing import read_standing
-from consumer.stores.sqlite import SqliteStore
-from consumer.telemetry.allowances import AllowanceWatch
-from consumer.telemetry.delivery import DeliveryTelemetry
-from consumer.telemetry.events import IngestTelemetry, TenureTelemetry
+from consumer.stores.sqlite.sqlite_store import SqliteStore
+from consumer.telemetry.delivery_events import DeliveryTelemetry
 from consumer.telemetry.health import COMMIT_MARGIN_MS, Health
+from consumer.telemetry.ingest_events import IngestTelemetry, TenureTelemetry
+from consumer.telemetry.log_throttle import LogThrottle
 from consumer.telemetry.logging import Redactor, configure_logging
 from consumer.telemetry.metrics import Metrics
-from consumer.telemetry.repeats import Repeats
-from consumer.telemetry.retention import RetentionTelemetry
+from consumer.telemetry.org_limits import OrgLimitsWatch
+from consumer.telemetry.retention_events import RetentionTelemetry
 from consumer.telemetry.watchdogs import LoopWatch, RetentionWatch
 from consumer.web.server import WebServer
 
-__all__ = ["examine", "handlers_of", "make_service", "open_rest", "open_store", "serve"]
+__all__ = ["load_enabled_handlers", "make_service", "open_rest", "open_store", "run_checks", "serve"]
 
 T = TypeVar("T")
 
-EXIT_FINE, EXIT_CUT_SHORT, EXIT_UNAVAILABLE, EXIT_NOT_PERMITTED = 0, 1, 69, 77
-_STORE_AGAIN_MS = 2_000
-_PATIENCE_MS = 15_000
+EXIT_OK, EXIT_FORCED, EXIT_UNAVAILABLE, EXIT_NOT_PERMITTED = 0, 1, 69, 77
+_STORE_RETRY_AFTER_MS = 2_000
+_TIMEOUT_MS = 15_000
 """For each answer when a person waits for it."""
 
 
@@ -85,7 +86,7 @@ async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
     redactor = Redactor(settings.secrets())
     configure_logging(settings.log.level, settings.log.format, redactor)
     log = structlog.get_logger("service")
-    handlers = handlers_of(settings)
+    handlers = load_enabled_handlers(settings)
     clock = SystemClock()
     metrics = Metrics()
     health = Health(
@@ -102,7 +103,7 @@ async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
         host=settings.http.host,
         port=settings.http.port,
         token=_reveal(settings.http.token),
-        standing=lambda: read_standing(
+        service_status=lambda: read_status(
             store, settings.channels, settings.enabled_handlers(), clock.wall_ms()
         ),
     )
@@ -119,8 +120,8 @@ async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
         return EXIT_UNAVAILABLE
     code = EXIT_UNAVAILABLE
     try:
-        repeats = Repeats()
-        tenure_events = TenureTelemetry(metrics, health, clock, repeats)
+        throttle = LogThrottle()
+        tenure_events = TenureTelemetry(metrics, health, clock, throttle)
         log.info(
             "starting",
             store=store.url,
@@ -137,17 +138,17 @@ async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
             clock,
             redactor,
             backoff=backoff,
-            repeats=repeats,
+            throttle=throttle,
         ) as service:
-            _collect_less_often()
-            _share_the_lock()
+            _tune_garbage_collector()
+            _shorten_switch_interval()
             retention = RetentionWatch(store, metrics, clock, settings.channels)
             async with LoopWatch(metrics), retention:
-                with _signals(service):
-                    await _open(store, tenure_events, service)
-                    code = EXIT_FINE if await service.run() else EXIT_CUT_SHORT
+                with _stop_on_signals(service):
+                    await _open_until_available(store, tenure_events, service)
+                    code = EXIT_OK if await service.run() else EXIT_FORCED
     except* (StopService, StoreForeign) as group:
-        cause = _only(group)
+        cause = _unwrap(group)
         health.stopped(str(cause), "")
         log.error("stopped", code=getattr(cause, "code", "store_foreign"), why=str(cause))
         if getattr(cause, "permission", False):
@@ -170,7 +171,7 @@ async def make_service(
     redactor: Redactor,
     session_events: SupervisorEvents | None = None,
     backoff: Backoff | None = None,
-    repeats: Repeats | None = None,
+    throttle: LogThrottle | None = None,
 ) -> AsyncIterator[Service]:
     """A replica on an opened store; ``session_events`` stands in for the usual telemetry of sessions."""
     tokens = TokenCache(
@@ -182,11 +183,11 @@ async def make_service(
     version = settings.salesforce.api_version
     rest = RestClient(tokens, api_version=version)
     instance = InstanceName(rest, lambda why: log.info("instance_unknown", why=why))
-    ingest_events = IngestTelemetry(metrics, health, clock, settings.channels, repeats)
+    ingest_events = IngestTelemetry(metrics, health, clock, settings.channels, throttle)
     service = Service(
         store,
         CometdSource(tokens, clock, api_version=settings.salesforce.api_version),
-        _Whereabouts(tokens),
+        OrgOfToken(tokens),
         instance,
         rest,
         handlers,
@@ -196,19 +197,19 @@ async def make_service(
         events=tenure_events,
         ingest_events=ingest_events,
         session_events=session_events or ingest_events,
-        delivery_events=DeliveryTelemetry(metrics, health, repeats),
+        delivery_events=DeliveryTelemetry(metrics, health, throttle),
         retention_events=RetentionTelemetry(metrics, health),
-        performer=_performer(settings, rest, clock),
-        fetches=rest,
+        action_sender=_action_sender(settings, rest, clock),
+        record_source=rest,
     )
     try:
-        async with AllowanceWatch(rest, lambda: health.signed_in, metrics):
+        async with OrgLimitsWatch(rest, lambda: health.signed_in, metrics):
             yield service
     finally:
         await rest.aclose()
 
 
-def handlers_of(settings: Settings) -> list[LoadedHandler]:
+def load_enabled_handlers(settings: Settings) -> list[LoadedHandler]:
     """The handlers the settings enable; the log alone when they name none.
 
     Raises:
@@ -234,7 +235,7 @@ async def open_store(settings: Settings, *, read_only: bool = True) -> AsyncIter
 
 
 @asynccontextmanager
-async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, SalesforceActions]]:
+async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, RestActionSender]]:
     """Salesforce for commands that ask or act: REST, and the actions over it.
 
     Raises:
@@ -250,40 +251,40 @@ async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, Sales
             api_version=settings.salesforce.api_version,
         )
         stack.push_async_callback(rest.aclose)
-        yield rest, _performer(settings, rest, clock)
+        yield rest, _action_sender(settings, rest, clock)
 
 
-async def examine(settings: Settings, tell: Tell, *, signs_in: bool) -> None:
+async def run_checks(settings: Settings, report: ReportFinding, *, can_sign_in: bool) -> None:
     """Look whether everything is there that the service needs; changes nothing.
 
     Args:
         settings: everything the service would be told.
-        tell: takes each finding as soon as it is known.
-        signs_in: whether the settings say how; without, nothing is asked of Salesforce.
+        report: takes each finding as soon as it is known.
+        can_sign_in: whether the settings say how; without, nothing is asked of Salesforce.
     """
     try:
-        names = [handler.name for handler in handlers_of(settings)]
-        tell(fine("handlers", f"{', '.join(names)} can be loaded"))
+        names = [handler.name for handler in load_enabled_handlers(settings)]
+        report(passed("handlers", f"{', '.join(names)} can be loaded"))
     except SettingsError as error:
         for problem in error.problems:
-            tell(failed("handlers", str(problem), "", Fault.SETTINGS))
+            report(failed("handlers", str(problem), "", FailureKind.SETTINGS))
     clock = SystemClock()
-    known = await examine_store(_store(settings, read_only=True), settings.channels, clock, tell)
-    if not signs_in:
-        OrgExamination.not_possible("the settings have to be right first", tell)
+    store_facts = await check_store(_store(settings, read_only=True), settings.channels, clock, report)
+    if not can_sign_in:
+        OrgChecks.skip_all("the settings have to be right first", report)
         return
     salesforce = settings.salesforce
     tokens = TokenCache(
-        _grant(salesforce, _SecretsWhenNeeded(settings)), TokenEndpoint(clock, timeout_ms=_PATIENCE_MS)
+        _grant(salesforce, _OnDemandSecretStore(settings)), TokenEndpoint(clock, timeout_ms=_TIMEOUT_MS)
     )
-    rest = RestClient(tokens, api_version=salesforce.api_version, timeout_ms=_PATIENCE_MS)
-    limits = Limits(handshake_ms=_PATIENCE_MS, subscribe_ms=_PATIENCE_MS)
+    rest = RestClient(tokens, api_version=salesforce.api_version, timeout_ms=_TIMEOUT_MS)
+    limits = RequestLimits(handshake_ms=_TIMEOUT_MS, subscribe_ms=_TIMEOUT_MS)
     source = CometdSource(tokens, clock, api_version=salesforce.api_version, limits=limits)
-    examination = OrgExamination(
+    examination = OrgChecks(
         tokens, rest, source, clock, flow=salesforce.auth.value, api_version=salesforce.api_version
     )
     try:
-        await examination.run(settings.channels, known, tell)
+        await examination.run(settings.channels, store_facts, report)
     finally:
         await rest.aclose()
 
@@ -291,7 +292,7 @@ async def examine(settings: Settings, tell: Tell, *, signs_in: bool) -> None:
 # ---------------------------------------------------------------- pieces
 
 
-def _collect_less_often() -> None:
+def _tune_garbage_collector() -> None:
     """Tell the cyclic garbage collector what kind of heap this is.
 
     Thousands of record states live long and hold no cycles; looking through them again and again, as the default thresholds make it do,
@@ -302,7 +303,7 @@ def _collect_less_often() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _share_the_lock() -> None:
+def _shorten_switch_interval() -> None:
     """Have the event loop give the interpreter's lock to the store's threads when they ask for it, not five milliseconds later.
 
     A commit asks a few dozen times; the loop, with a backlog before it, would make it wait each time, and then wait for the commit.
@@ -310,8 +311,8 @@ def _share_the_lock() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _performer(settings: Settings, rest: RestClient, clock: Clock) -> SalesforceActions:
-    return SalesforceActions(
+def _action_sender(settings: Settings, rest: RestClient, clock: Clock) -> RestActionSender:
+    return RestActionSender(
         rest,
         api_version=settings.salesforce.api_version,
         clock=clock,
@@ -321,22 +322,27 @@ def _performer(settings: Settings, rest: RestClient, clock: Clock) -> Salesforce
 
 
 def _store(settings: Settings, *, read_only: bool) -> Store:
-    where = settings.store
-    if where.is_redis:
-        from consumer.stores.redis import RedisStore  # with a client of 7 MB
+    store_settings = settings.store
+    if store_settings.is_redis:
+        from consumer.stores.redis.redis_store import RedisStore  # with a client of 7 MB
 
-        return RedisStore(where.url, shown_url=where.shown, prefix=where.prefix, read_only=read_only)
-    return SqliteStore(where.path, synchronous=where.synchronous, read_only=read_only)
+        return RedisStore(
+            store_settings.url,
+            shown_url=store_settings.shown,
+            prefix=store_settings.prefix,
+            read_only=read_only,
+        )
+    return SqliteStore(store_settings.path, synchronous=store_settings.synchronous, read_only=read_only)
 
 
-async def _open(store: Store, events: TenureTelemetry, service: Service) -> None:
+async def _open_until_available(store: Store, events: TenureTelemetry, service: Service) -> None:
     """Open the store, however often it takes: an unreachable one is no reason to exit, but to be not ready."""
     while True:
         try:
             await store.open()
         except StoreUnavailable as error:
             events.store_unavailable(error.why)
-            if await service.stopping_within(_STORE_AGAIN_MS):
+            if await service.stopping_within(_STORE_RETRY_AFTER_MS):
                 return
         else:
             events.store_available()
@@ -376,7 +382,7 @@ def _options(settings: Settings, backoff: Backoff) -> ServiceOptions:
     )
 
 
-class _SecretsWhenNeeded:
+class _OnDemandSecretStore:
     """Kept refresh tokens, for who only looks: a store is written to only with a token that Salesforce has just put in place of another.
 
     That one must not be lost, and the service finds it there; everything else about the store stays as it is.
@@ -386,7 +392,7 @@ class _SecretsWhenNeeded:
         self._settings = settings
 
     async def secret(self, name: str) -> str | None:
-        """See :class:`consumer.ports.SecretStore`."""
+        """See :class:`consumer.ports.store.SecretStore`."""
         try:
             async with open_store(self._settings) as store:
                 return await store.secret(name)
@@ -394,60 +400,64 @@ class _SecretsWhenNeeded:
             return None
 
     async def save_secret(self, name: str, value: str) -> None:
-        """See :class:`consumer.ports.SecretStore`."""
+        """See :class:`consumer.ports.store.SecretStore`."""
         async with open_store(self._settings, read_only=False) as store:
             await store.save_secret(name, value)
 
 
-def _ignore(_: str) -> None:
+def _ignore_failure(_: str) -> None:
     """A command ends with the error itself."""
 
 
 def _grant(
     salesforce: SalesforceSettings,
     store: SecretStore | None,
-    store_failing: Callable[[str], None] = _ignore,
+    on_store_unavailable: Callable[[str], None] = _ignore_failure,
     redactor: Redactor | None = None,
 ) -> Grant:
     """The OAuth flow of the settings, whose completeness they have checked; rotated refresh tokens are kept in ``store``."""
     match salesforce.auth:
         case AuthFlow.JWT:
             return JwtBearer(
-                _given(salesforce.client_id),
-                _given(salesforce.username),
-                _given(salesforce.private_key),
+                _required(salesforce.client_id),
+                _required(salesforce.username),
+                _required(salesforce.private_key),
                 salesforce.login_url,
             )
         case AuthFlow.CLIENT_CREDENTIALS:
             return ClientCredentials(
-                _given(salesforce.client_id), _given(salesforce.client_secret), salesforce.login_url
+                _required(salesforce.client_id), _required(salesforce.client_secret), salesforce.login_url
             )
         case AuthFlow.REFRESH_TOKEN:
-            from consumer.salesforce.rotation import KeptRefreshToken  # with cryptography, as for JWT
+            from consumer.salesforce.refresh_token_store import (
+                RefreshTokenStore,  # with cryptography, as for JWT
+            )
 
-            given = _given(salesforce.refresh_token)
-            kept = KeptRefreshToken(_given(store), given, (redactor or Redactor()).learn, store_failing)
+            configured_token = _required(salesforce.refresh_token)
+            token_store = RefreshTokenStore(
+                _required(store), configured_token, (redactor or Redactor()).learn, on_store_unavailable
+            )
             return RefreshToken(
-                _given(salesforce.client_id),
+                _required(salesforce.client_id),
                 salesforce.client_secret,
-                given,
+                configured_token,
                 salesforce.login_url,
-                kept.keep,
-                kept.recall,
+                token_store.save,
+                token_store.load,
             )
         case AuthFlow.PASSWORD:
             return Password(
-                _given(salesforce.client_id),
-                _given(salesforce.client_secret),
-                _given(salesforce.username),
-                _given(salesforce.password),
+                _required(salesforce.client_id),
+                _required(salesforce.client_secret),
+                _required(salesforce.username),
+                _required(salesforce.password),
                 salesforce.login_url,
             )
         case AuthFlow.ACCESS_TOKEN:
-            return GivenAccessToken(_given(salesforce.access_token), _given(salesforce.instance_url))
+            return StaticAccessToken(_required(salesforce.access_token), _required(salesforce.instance_url))
 
 
-def _given(value: T | None) -> T:
+def _required(value: T | None) -> T:
     assert value is not None, "settings check what each flow needs"
     return value
 
@@ -456,37 +466,37 @@ def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-class _Whereabouts:
+class OrgOfToken:
     """The org that sessions lead to; remembered while a token is being renewed."""
 
     def __init__(self, tokens: TokenCache) -> None:
         self._tokens = tokens
-        self._org: Org | None = None
+        self._org: OrgInfo | None = None
 
-    def __call__(self) -> Org:
+    def __call__(self) -> OrgInfo:
         token = self._tokens.current
         if token is not None:
-            self._org = Org(token.org_id, token.instance_url)
+            self._org = OrgInfo(token.org_id, token.instance_url)
         assert self._org is not None, "nothing is committed before a session has authenticated"
         return self._org
 
 
 @contextmanager
-def _signals(service: Service) -> Iterator[None]:
+def _stop_on_signals(service: Service) -> Iterator[None]:
     """The first SIGTERM or SIGINT stops in order, the second at once."""
     loop = asyncio.get_running_loop()
-    seen = 0
+    received = 0
 
-    def asked() -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 1:
+    def on_signal() -> None:
+        nonlocal received
+        received += 1
+        if received == 1:
             service.stop()
         else:
-            os._exit(EXIT_CUT_SHORT)
+            os._exit(EXIT_FORCED)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
+        loop.add_signal_handler(number, on_signal)
     try:
         yield
     finally:
@@ -494,7 +504,7 @@ def _signals(service: Service) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _unwrap(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

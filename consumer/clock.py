@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "from_ms", "iso", "ms_of_date", "ms_of_iso", "to_ms"]
+__all__ = ["Clock", "SystemClock", "from_ms", "iso", "parse_http_date_ms", "parse_iso_ms", "to_ms"]
 
 
 class Clock(Protocol):
@@ -54,7 +54,7 @@ def to_ms(instant: datetime) -> int:
 
 
 @lru_cache(4_096)
-def ms_of_iso(text: str) -> int:
+def parse_iso_ms(text: str) -> int:
     """Milliseconds since the epoch of ISO 8601; without a zone it is UTC, wherever this runs.
 
     Raises:
@@ -64,7 +64,7 @@ def ms_of_iso(text: str) -> int:
     return to_ms(instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC))
 
 
-def ms_of_date(header: str) -> int:
+def parse_http_date_ms(header: str) -> int:
     """Milliseconds since the epoch of a date as HTTP headers write it; without a zone it is UTC.
 
     Raises:

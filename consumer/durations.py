@@ -14,12 +14,12 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-__all__ = ["Milliseconds", "as_written", "in_words", "parse_ms", "shown"]
+__all__ = ["Milliseconds", "format_ms", "humanize_ms", "parse_ms", "preview"]
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_LONGEST_MS = 1_000 * 365 * 86_400_000
+_MAX_MS = 1_000 * 365 * 86_400_000
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_TEXT = re.compile(rf"(?:{_PART.pattern}\s*)+")
+_TEXT_WITH_UNITS = re.compile(rf"(?:{_PART.pattern}\s*)+")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _ISO = re.compile(
     r"P(?:(?P<d>\d+)D)?(?:T(?:(?P<h>\d+(?:\.\d+)?)H)?(?:(?P<m>\d+(?:\.\d+)?)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?"
@@ -33,36 +33,38 @@ def parse_ms(value: object) -> int:
         ValueError: it is none of these, or negative.
     """
     if isinstance(value, timedelta):
-        return _checked(Decimal(value // timedelta(milliseconds=1)), value)
+        return _bounded_ms(Decimal(value // timedelta(milliseconds=1)), value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _checked(Decimal(value if isinstance(value, int) else str(value)) * 1_000, value)
+        return _bounded_ms(Decimal(value if isinstance(value, int) else str(value)) * 1_000, value)
     if isinstance(value, str):
         text = value.strip()
         if _NUMBER.fullmatch(text):
-            return _checked(Decimal(text) * 1_000, value)
-        if _TEXT.fullmatch(text.lower()):
+            return _bounded_ms(Decimal(text) * 1_000, value)
+        if _TEXT_WITH_UNITS.fullmatch(text.lower()):
             parts = _PART.findall(text.lower())
-            return _checked(
+            return _bounded_ms(
                 sum((Decimal(number) * _UNITS[unit] for number, unit in parts), Decimal(0)), value
             )
         if (match := _ISO.fullmatch(text.upper())) and (
-            given := {k: v for k, v in match.groupdict().items() if v}
+            given := {unit: number for unit, number in match.groupdict().items() if number}
         ):
-            return _checked(sum((Decimal(v) * _UNITS[k] for k, v in given.items()), Decimal(0)), value)
+            return _bounded_ms(
+                sum((Decimal(number) * _UNITS[unit] for unit, number in given.items()), Decimal(0)), value
+            )
     raise ValueError(
-        f'must be a span of time such as "500ms", "1s", "15m", "72h" or a number of seconds, not {shown(value)}'
+        f'must be a span of time such as "500ms", "1s", "15m", "72h" or a number of seconds, not {preview(value)}'
     )
 
 
-def _checked(ms: Decimal, value: object) -> int:
+def _bounded_ms(ms: Decimal, value: object) -> int:
     if not ms.is_finite() or ms < 0:
-        raise ValueError(f"must not be a negative or endless span of time, as {shown(value)} is")
-    if ms > _LONGEST_MS:
-        raise ValueError(f"must be a span of at most a thousand years, not {shown(value)}")
+        raise ValueError(f"must not be a negative or endless span of time, as {preview(value)} is")
+    if ms > _MAX_MS:
+        raise ValueError(f"must be a span of at most a thousand years, not {preview(value)}")
     return int(ms.to_integral_value())
 
 
-def shown(value: object) -> str:
+def preview(value: object) -> str:
     """What somebody wrote, for a message of one line: cut where it is long."""
     try:
         text = repr(value)
@@ -71,21 +73,24 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def in_words(ms: int) -> str:
+def humanize_ms(ms: int) -> str:
     """A span for people, in at most two units: ``340 ms``, ``4.2 s``, ``3 min 20 s``, ``5 h 10 min``, ``2 d 3 h``."""
     if ms < 1_000:
         return f"{ms} ms"
     if ms < 60_000:
         return f"{ms / 1_000:.1f} s".replace(".0 s", " s")
-    for unit, name, below, below_name in ((86_400_000, "d", 3_600_000, "h"), (3_600_000, "h", 60_000, "min")):
+    for unit, name, smaller_unit, smaller_name in (
+        (86_400_000, "d", 3_600_000, "h"),
+        (3_600_000, "h", 60_000, "min"),
+    ):
         if ms >= unit:
-            rest = ms % unit // below
-            return f"{ms // unit} {name} {rest} {below_name}" if rest else f"{ms // unit} {name}"
+            rest = ms % unit // smaller_unit
+            return f"{ms // unit} {name} {rest} {smaller_name}" if rest else f"{ms // unit} {name}"
     rest = ms % 60_000 // 1_000
     return f"{ms // 60_000} min {rest} s" if rest else f"{ms // 60_000} min"
 
 
-def as_written(ms: int) -> str:
+def format_ms(ms: int) -> str:
     """A span as it stands in settings, exact and in the largest unit that it is a whole number of: ``20ms``, ``15s``, ``90d``."""
     unit, size = next(
         ((unit, size) for unit, size in reversed(_UNITS.items()) if ms and ms % size == 0), ("s", 1)

@@ -30,9 +30,9 @@ __all__ = [
     "CadenceError",
     "CommitRefused",
     "EndReason",
-    "Problem",
     "Remedy",
     "SessionFault",
+    "SettingProblem",
     "SettingsError",
     "StopService",
     "StoreDamaged",
@@ -48,7 +48,7 @@ class CadenceError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class SettingProblem:
     """One unusable setting.
 
     Attributes:
@@ -66,7 +66,7 @@ class Problem:
 class SettingsError(CadenceError):
     """The configuration is unusable; ``problems`` holds all of them."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[SettingProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
@@ -199,14 +199,14 @@ class StoreDamaged(StoreForeign):
 
     Attributes:
         what: what it should have been, as in ``state of a record``.
-        begins: how it begins.
+        data_prefix: how it begins.
     """
 
     def __init__(self, what: str, data: bytes) -> None:
         self.what = what
-        self.begins = data[:200]
+        self.data_prefix = data[:200]
         super().__init__(
-            f"the store holds {self.begins!r}, which should be the {what} and is none: it was damaged, or something else writes "
+            f"the store holds {self.data_prefix!r}, which should be the {what} and is none: it was damaged, or something else writes "
             "under the same store.prefix; restore it from a backup, or give this service a store of its own"
         )
 
@@ -215,12 +215,12 @@ class CommitRefused(StoreError):
     """The tenure is over: everything built from the store must be built again.
 
     Attributes:
-        held: who holds the lease now, where known.
+        holder: who holds the lease now, where known.
     """
 
-    def __init__(self, number: int, held: str | None) -> None:
+    def __init__(self, number: int, holder: str | None) -> None:
         self.number = number
-        self.held = held
+        self.holder = holder
         super().__init__(
-            f"commit {number} was refused: the lease is held by {held or 'nobody or a newer tenure'}"
+            f"commit {number} was refused: the lease is held by {holder or 'nobody or a newer tenure'}"
         )

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from consumer.acting import Actions, Performer, client_of
-from consumer.events import LifecycleEvent
-from consumer.records import Record
-from consumer.vocabulary import EventPattern
+from consumer.actions.client import Actions, ActionSender, client_name_for
+from consumer.domain.lifecycle_events import LifecycleEvent
+from consumer.domain.objects import Record
+from consumer.event_types import EventPattern
 
 if TYPE_CHECKING:  # a third of a second of imports that `--help` need not pay
     from aiohttp import ClientSession
@@ -172,13 +172,14 @@ class Context:
         replayed: whether the event is delivered again because somebody asked for a replay.
         event_id: of the event, None for batches and for ``open``.
         run: of the event, where it has one; for the log.
-        performer: what :attr:`actions` are sent with; None where there is no org to send them to.
+        action_sender: what :attr:`actions` are sent with; None where there is no org to send them to.
         dry_run: whether nothing is to be changed anywhere.
         memory: what :meth:`latest` and :meth:`once` ask; None where there is no store.
         allow_actions_on_replay: whether :attr:`actions` may be used although the event is delivered again by a replay.
     """
 
     __slots__ = (
+        "_action_sender",
         "_actions",
         "_allow_actions_on_replay",
         "_bound",
@@ -186,7 +187,6 @@ class Context:
         "_http",
         "_log",
         "_memory",
-        "_performer",
         "_run",
         "attempt",
         "dry_run",
@@ -204,7 +204,7 @@ class Context:
         replayed: bool = False,
         event_id: str | None = None,
         run: str | None = None,
-        performer: Performer | None = None,
+        action_sender: ActionSender | None = None,
         dry_run: bool = False,
         allow_actions_on_replay: bool = False,
         memory: Memory | None = None,
@@ -218,7 +218,7 @@ class Context:
         self._run = run
         self._bound: FilteringBoundLogger | None = None
         self.dry_run = dry_run
-        self._performer = performer
+        self._action_sender = action_sender
         self._allow_actions_on_replay = allow_actions_on_replay
         self._memory = memory
         self._actions: Actions | None = None
@@ -256,13 +256,13 @@ class Context:
                 alone, it makes the event a dead letter.
             RuntimeError: there is no org to act in.
         """
-        recorded = getattr(self._performer, "records", False)  # sends nothing
+        recorded = getattr(self._action_sender, "records", False)  # sends nothing
         if not recorded and (self.dry_run or (self.replayed and not self._allow_actions_on_replay)):
             raise ActionsRefused(self.handler, dry_run=self.dry_run)
-        if self._performer is None:
+        if self._action_sender is None:
             raise RuntimeError("ctx.actions: there is no Salesforce org to act in here")
         if self._actions is None:
-            self._actions = Actions(self._performer, self.log, client=client_of(self.handler))
+            self._actions = Actions(self._action_sender, self.log, client=client_name_for(self.handler))
         return self._actions
 
     async def latest(self, record_id: str) -> Record | None:
@@ -278,7 +278,7 @@ class Context:
             ValueError: ``record_id`` is none.
             RuntimeError: there is no store here.
         """
-        return await self._remembered().latest(record_id)
+        return await self._required_memory().latest(record_id)
 
     @asynccontextmanager
     async def once(self, key: str) -> AsyncIterator[bool]:
@@ -300,13 +300,13 @@ class Context:
         Raises:
             RuntimeError: there is no store here.
         """
-        memory = self._remembered()
+        memory = self._required_memory()
         first = self.dry_run or not await memory.was_done(self.handler, key)
         yield first
         if first and not self.dry_run:
             await memory.mark_done(self.handler, key)
 
-    def _remembered(self) -> Memory:
+    def _required_memory(self) -> Memory:
         if self._memory is None:
             raise RuntimeError("ctx.latest and ctx.once: there is no store here")
         return self._memory
@@ -321,7 +321,7 @@ class NoSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Plugin:
+class _HandlerBase:
     """What both classes of handlers share.
 
     Attributes:
@@ -353,7 +353,7 @@ class _Plugin:
         """Leave nothing behind, within 5 s; called once if ``open`` had returned."""
 
 
-class Handler(_Plugin, ABC):
+class Handler(_HandlerBase, ABC):
     """A handler with settings or something to hold open, one event at a time.
 
     Up to ``concurrency`` calls run at once, never two for the same run.
@@ -370,7 +370,7 @@ class Handler(_Plugin, ABC):
         """
 
 
-class BatchHandler(_Plugin, ABC):
+class BatchHandler(_HandlerBase, ABC):
     """A handler that takes many events at a time, for sinks where a round trip costs more than an event.
 
     Attributes:

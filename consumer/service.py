@@ -15,68 +15,38 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
-from consumer.acting import Performer
+from consumer.actions.client import ActionSender
 from consumer.clock import Clock
 from consumer.delivery.dispatcher import Dispatcher
+from consumer.delivery.journal_retention import Retention
 from consumer.delivery.loading import LoadedHandler
-from consumer.delivery.observer import DeliveryEvents
-from consumer.delivery.retention import Retention, RetentionEvents
+from consumer.domain.lifecycle import OrgInfo
 from consumer.errors import CommitRefused, StoreUnavailable
-from consumer.ingest.committer import Committer
-from consumer.ingest.inbox import Inbox, InboxClosed
-from consumer.ingest.lookup import Rows
-from consumer.ingest.observer import IngestEvents
+from consumer.ingest.buffer import BufferClosed, IntakeBuffer
+from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.options import IngestOptions
-from consumer.ingest.pages import Fetches
 from consumer.ingest.pipeline import Ingest, Instance
-from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorEvents
-from consumer.lifecycle import Org
-from consumer.ports import Source, Store, Tenure
+from consumer.ingest.reconcile.fetch import RecordSource
+from consumer.ingest.states.lookup import RowSource
+from consumer.ingest.supervisor import Backoff, Supervisor
+from consumer.ports.lease import Tenure
+from consumer.ports.observers import (
+    DeliveryEvents,
+    IngestEvents,
+    RetentionEvents,
+    ServiceEvents,
+    SupervisorEvents,
+)
+from consumer.ports.source import Source
+from consumer.ports.store import Store
 
-__all__ = ["Service", "ServiceEvents", "ServiceOptions"]
+__all__ = ["Service", "ServiceOptions"]
 
-_STANDBY_LOOK_MS = 1_000
-_INBOX_MESSAGES = 1_000
-_INBOX_BYTES = 4 * 1024 * 1024
+_STANDBY_POLL_MS = 1_000
+_BUFFER_MESSAGES = 1_000
+_BUFFER_BYTES = 4 * 1024 * 1024
 """Room for the answer that is taken in next and for some behind it: more would not be faster, and parsed they weigh five times as much."""
-
-
-class ServiceEvents(Protocol):
-    """Named moments of the service's life."""
-
-    def waiting(self, holder: str | None) -> None:
-        """Another replica holds the lease; repeated at every look."""
-        ...
-
-    def won(self, holder: str, until_ms: int | None = None, token: str = "") -> None:
-        """The lease is ours until then (monotonic milliseconds), a tenure begins; called where its tasks are started from."""
-        ...
-
-    def renewed(self, until_ms: int) -> None:
-        """The lease is ours until then; repeated."""
-        ...
-
-    def ended(self, why: str, holder: str | None = None) -> None:
-        """The tenure is over: another replica has taken over, or the store went back in time, or we left."""
-        ...
-
-    def store_unavailable(self, why: str) -> None:
-        """The store does not answer while the lease is asked for, kept or left; repeated with every attempt."""
-        ...
-
-    def store_available(self) -> None:
-        """The store answered; repeated."""
-        ...
-
-    def stopping(self, grace_ms: int) -> None:
-        """A stop was asked for."""
-        ...
-
-    def stopped(self, *, clean: bool) -> None:
-        """Everything has ended; ``clean`` when nothing had to be cut short."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +84,7 @@ class Service:
         source: makes sessions.
         org: where sessions lead to; asked once one has opened.
         instance: the name of the org's instance.
-        rows: where records that were never seen are looked up; None looks nothing up.
+        row_source: where records that were never seen are looked up; None looks nothing up.
         handlers: what lifecycle events are handed to.
         options: plain arguments.
         clock: for waiting and for naming instants.
@@ -123,8 +93,8 @@ class Service:
         ingest_events: told what happens in ingest.
         session_events: told what happens to sessions.
         delivery_events: told what happens in delivery.
-        performer: what handlers' actions are sent with; None lets them do nothing.
-        fetches: where reconcile tasks fetch from; None leaves what the stream loses as it is.
+        action_sender: what handlers' actions are sent with; None lets them do nothing.
+        record_source: where reconcile tasks fetch from; None leaves what the stream loses as it is.
         retention_events: told how large journal and store are; None keeps everything.
     """
 
@@ -132,9 +102,9 @@ class Service:
         self,
         store: Store,
         source: Source,
-        org: Callable[[], Org],
+        org: Callable[[], OrgInfo],
         instance: Instance,
-        rows: Rows | None,
+        row_source: RowSource | None,
         handlers: Sequence[LoadedHandler],
         options: ServiceOptions,
         clock: Clock,
@@ -144,15 +114,15 @@ class Service:
         ingest_events: IngestEvents,
         session_events: SupervisorEvents,
         delivery_events: DeliveryEvents,
-        performer: Performer | None = None,
-        fetches: Fetches | None = None,
+        action_sender: ActionSender | None = None,
+        record_source: RecordSource | None = None,
         retention_events: RetentionEvents | None = None,
     ) -> None:
         self._store = store
         self._source = source
         self._org = org
         self._instance = instance
-        self._rows = rows
+        self._row_source = row_source
         self._handlers = handlers
         self._options = options
         self._clock = clock
@@ -161,16 +131,16 @@ class Service:
         self._ingest_events = ingest_events
         self._session_events = session_events
         self._delivery_events = delivery_events
-        self._performer = performer
-        self._fetches = fetches
+        self._action_sender = action_sender
+        self._record_source = record_source
         self._retention_events = retention_events
         self._stop = asyncio.Event()
-        self._stop_by_ms = 0
+        self._stop_deadline_ms = 0
 
     def stop(self) -> None:
         """Ask for an orderly stop; the grace counts from here."""
         if not self._stop.is_set():
-            self._stop_by_ms = self._clock.monotonic_ms() + self._options.grace_ms
+            self._stop_deadline_ms = self._clock.monotonic_ms() + self._options.grace_ms
             self._events.stopping(self._options.grace_ms)
             self._stop.set()
 
@@ -191,22 +161,22 @@ class Service:
         """
         clean = True
         while not self._stop.is_set():
-            tenure = await self._win()
+            tenure = await self._acquire_lease()
             if tenure is None:
                 break
             try:
                 clean = await self._serve(tenure)
             except* CommitRefused as refusals:
-                refusal = _first(refusals)
-                self._events.ended(str(refusal), refusal.held)
+                refusal = _first_refusal(refusals)
+                self._events.ended(str(refusal), refusal.holder)
             finally:
-                await self._leave(tenure)
+                await self._release_lease(tenure)
         self._events.stopped(clean=clean)
         return clean
 
     # ------------------------------------------------------------ the lease
 
-    async def _win(self) -> Tenure | None:
+    async def _acquire_lease(self) -> Tenure | None:
         """Wait for the lease; None when a stop comes first."""
         while not self._stop.is_set():
             # Counted from before the question: a process that was frozen meanwhile must not take its lease for longer than it is.
@@ -220,7 +190,7 @@ class Service:
                 self._events.waiting((await self._store.lease()).holder)
             except StoreUnavailable as error:
                 self._events.store_unavailable(error.why)
-            await self._sleep(_STANDBY_LOOK_MS)
+            await self._sleep(_STANDBY_POLL_MS)
         return None
 
     async def _sleep(self, ms: int) -> None:
@@ -231,19 +201,19 @@ class Service:
         except TimeoutError:
             return
 
-    async def _renew(self, committer: Committer) -> None:
+    async def _keep_lease(self, commit_sender: CommitSender) -> None:
         while True:
             await asyncio.sleep(self._options.renew_ms / 1000)
             until_ms = self._clock.monotonic_ms() + self._options.lease_ms
             try:
-                await committer.renew(self._options.lease_ms)
+                await commit_sender.renew(self._options.lease_ms)
             except StoreUnavailable as error:
                 self._events.store_unavailable(error.why)
             else:
                 self._events.store_available()
                 self._events.renewed(until_ms)
 
-    async def _leave(self, tenure: Tenure) -> None:
+    async def _release_lease(self, tenure: Tenure) -> None:
         try:
             async with asyncio.timeout(2):
                 await self._store.release(tenure)
@@ -256,27 +226,27 @@ class Service:
     async def _serve(self, tenure: Tenure) -> bool:
         """One tenure; returns whether it ended in order."""
         options = self._options
-        committer = Committer(
+        commit_sender = CommitSender(
             self._store, self._store, tenure, self._clock, self._ingest_events.commit_failing
         )
-        inbox = Inbox(_INBOX_MESSAGES, _INBOX_BYTES)
+        buffer = IntakeBuffer(_BUFFER_MESSAGES, _BUFFER_BYTES)
         ingest = Ingest(
             self._store,
-            committer,
-            inbox,
+            commit_sender,
+            buffer,
             self._org,
             self._instance,
-            self._rows,
+            self._row_source,
             options.ingest,
             self._clock,
             self._ingest_events,
-            self._fetches,
+            self._record_source,
         )
         await self._prepare(ingest)
         supervisor = Supervisor(
             self._source,
             ingest,
-            inbox,
+            buffer,
             self._session_events,
             self._clock,
             lateness_ms=options.ingest.lateness_ms,
@@ -290,29 +260,29 @@ class Service:
             clock=self._clock,
             random=self._random.random,
             observer=self._delivery_events,
-            performer=self._performer,
+            action_sender=self._action_sender,
         )
         async with asyncio.TaskGroup() as tasks:
             polling = tasks.create_task(_until_closed(supervisor), name="supervisor")
             ingesting = tasks.create_task(ingest.run(), name="ingest")
             delivering = tasks.create_task(dispatcher.run(), name="delivery")
-            renewing = tasks.create_task(self._renew(committer), name="lease")
-            mending = None
-            if ingest.reconciler is not None:
-                mending = tasks.create_task(ingest.reconciler.run(), name="reconcile")
-            expiring = tasks.create_task(ingest.expirer.run(), name="expiry")
-            trimming = tasks.create_task(self._trim(tenure), name="retention")
+            renewing = tasks.create_task(self._keep_lease(commit_sender), name="lease")
+            reconciling = None
+            if ingest.reconcile_worker is not None:
+                reconciling = tasks.create_task(ingest.reconcile_worker.run(), name="reconcile")
+            expiring = tasks.create_task(ingest.state_expiry.run(), name="expiry")
+            trimming = tasks.create_task(self._run_retention(tenure), name="retention")
             await self._stop.wait()
             trimming.cancel()
             expiring.cancel()
-            if mending is not None:
-                mending.cancel()
+            if reconciling is not None:
+                reconciling.cancel()
             clean = await self._stop_in_order(polling, ingest, ingesting, dispatcher)
             delivering.cancel()
             renewing.cancel()
         return clean
 
-    async def _trim(self, tenure: Tenure) -> None:
+    async def _run_retention(self, tenure: Tenure) -> None:
         if self._retention_events is not None:
             retention = Retention(
                 self._store,
@@ -331,7 +301,7 @@ class Service:
                 return await ingest.prepare()
             except StoreUnavailable as error:
                 self._events.store_unavailable(error.why)
-                await asyncio.sleep(_STANDBY_LOOK_MS / 1000)
+                await asyncio.sleep(_STANDBY_POLL_MS / 1000)
 
     async def _stop_in_order(
         self,
@@ -347,7 +317,7 @@ class Service:
         try:
             async with asyncio.timeout(self._grace_left_ms() / 1000):
                 await asyncio.wait([ingesting])
-                await ingest.finish()
+                await ingest.commit_remaining()
         except TimeoutError:
             # The store does not answer: what was not committed is delivered again.
             ingesting.cancel()
@@ -356,17 +326,17 @@ class Service:
         return clean
 
     def _grace_left_ms(self) -> int:
-        return max(self._stop_by_ms - self._clock.monotonic_ms(), 0)
+        return max(self._stop_deadline_ms - self._clock.monotonic_ms(), 0)
 
 
 async def _until_closed(supervisor: Supervisor) -> None:
     try:
         await supervisor.run()
-    except InboxClosed:
+    except BufferClosed:
         return
 
 
-def _first(group: ExceptionGroup[CommitRefused]) -> CommitRefused:
+def _first_refusal(group: ExceptionGroup[CommitRefused]) -> CommitRefused:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -92,7 +92,7 @@ class Jsonl(BatchHandler):
             assert self._fd is not None
             size = os.fstat(self._fd).st_size
             if size and size + len(lines) > self._settings.max_bytes:
-                self._turn_over()
+                self._rotate()
                 size = 0
             try:
                 _write(self._fd, lines)
@@ -115,7 +115,7 @@ class Jsonl(BatchHandler):
         finally:
             self._close_locked()  # opening ends a torn line, should there be one
 
-    def _turn_over(self) -> None:
+    def _rotate(self) -> None:
         self._close_locked()
         path, keep = self._settings.path, self._settings.keep
         numbered = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, keep + 1))]

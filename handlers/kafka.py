@@ -40,7 +40,7 @@ except ImportError as missing:
 
 __all__ = ["Kafka"]
 
-FIXED = {
+FIXED_OPTIONS = {
     "enable.idempotence": True,
     "acks": "all",
     # The service counts attempts and time; a producer that gives up by itself would let later events pass.
@@ -55,17 +55,17 @@ SYSTEM = "system"
 OPEN_S = 10.0
 CLOSE_S = 4.0
 POLL_S = 0.1
-REMEMBERED = 10_000
+MAX_IN_FLIGHT = 10_000
 """Events under way that are remembered, at most; one that is forgotten is sent again by its next attempt."""
-NEVER = frozenset({
+PERMANENT_ERRORS = frozenset({
     KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD,
 })  # fmt: skip
 """What Kafka says to an event that it will not take tomorrow either."""
 
-CONNECTION: int = KafkaError._TRANSPORT  # noqa: SLF001 - the names of the client's own errors begin so
+TRANSPORT_ERROR: int = KafkaError._TRANSPORT  # noqa: SLF001 - the names of the client's own errors begin so
 
-Verdict = Exception | None
-Confirmation = asyncio.Future[Verdict]
+DeliveryResult = Exception | None
+Confirmation = asyncio.Future[DeliveryResult]
 
 
 class Kafka(BatchHandler):
@@ -113,7 +113,7 @@ class Kafka(BatchHandler):
 
         @field_validator("options")
         @classmethod
-        def _not_ours(cls, options: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        def _reject_reserved(cls, options: dict[str, SecretStr]) -> dict[str, SecretStr]:
             aliases = {
                 "request.required.acks",
                 "delivery.timeout.ms",
@@ -121,14 +121,14 @@ class Kafka(BatchHandler):
                 "bootstrap.servers",
                 "metadata.broker.list",
             }
-            if taken := sorted(options.keys() & (FIXED.keys() | aliases)):
+            if reserved := sorted(options.keys() & (FIXED_OPTIONS.keys() | aliases)):
                 raise ValueError(
-                    f"{', '.join(taken)} cannot be set here: order and safety rest on it, or a setting of its own says it"
+                    f"{', '.join(reserved)} cannot be set here: order and safety rest on it, or a setting of its own says it"
                 )
             return options
 
         @model_validator(mode="after")
-        def _user_and_security_fit(self) -> Self:
+        def _check_credentials(self) -> Self:
             if (self.username is None) != (self.password is None):
                 raise ValueError("username and password belong together: give both or none")
             if (self.username is not None) != self.security.startswith("sasl"):
@@ -140,19 +140,19 @@ class Kafka(BatchHandler):
     def __init__(self) -> None:
         self._fatal = False
         """Whether the producer cannot go on, and another one is needed."""
-        self._refused = False
+        self._has_rejections = False
         """Whether something was not taken since the topic was looked at."""
 
     async def open(self, settings: Settings, ctx: Context) -> None:
         """Connect, and see whether the topic is there."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._under_way: OrderedDict[str, Confirmation] = OrderedDict()
+        self._in_flight: OrderedDict[str, Confirmation] = OrderedDict()
         self._log = ctx.log
-        self._beginning = asyncio.Lock()
-        self._begin()
+        self._restart_lock = asyncio.Lock()
+        self._start_producer()
         try:
-            await asyncio.to_thread(self._look)
+            await asyncio.to_thread(self._check_topic)
         except BaseException:
             await self.close()
             raise
@@ -160,14 +160,14 @@ class Kafka(BatchHandler):
     async def handle_batch(self, events: Sequence[LifecycleEvent], ctx: Context) -> None:
         """Publish the events, those of one run one after the other, and wait until each is confirmed."""
         self._log = ctx.log
-        async with self._beginning:
+        async with self._restart_lock:
             if self._fatal:
                 await self.close()
-                self._begin()
-            if self._refused:
+                self._start_producer()
+            if self._has_rejections:
                 # A topic that was refused once is refused by the producer itself until it looks again.
-                await asyncio.to_thread(self._look)
-                self._refused = False
+                await asyncio.to_thread(self._check_topic)
+                self._has_rejections = False
         lanes: defaultdict[str, deque[LifecycleEvent]] = defaultdict(deque)
         for event in events:
             lanes[_key_of(event)].append(event)
@@ -178,7 +178,7 @@ class Kafka(BatchHandler):
             await asyncio.wait(first.values(), timeout=max(0.0, deadline - self._loop.time()))
             for key, confirmation in first.items():
                 event = lanes[key].popleft()
-                why = self._verdict(event.id, confirmation)
+                why = self._take_result(event.id, confirmation)
                 if why is not None:
                     failed[event.id] = why
                     failed |= {each.id: Retry(reason=f"waits for {event.id}") for each in lanes[key]}
@@ -190,53 +190,53 @@ class Kafka(BatchHandler):
     async def close(self) -> None:
         """Disconnect; what is not confirmed by then is the next attempt's."""
         self._closing.set()
-        await asyncio.to_thread(self._end, self._producer, self._polling)
-        self._under_way.clear()
+        await asyncio.to_thread(self._stop_producer, self._producer, self._polling)
+        self._in_flight.clear()
 
     # ------------------------------------------------------------ the producer
 
-    def _begin(self) -> None:
+    def _start_producer(self) -> None:
         self._fatal = False
-        self._refused = False
-        self._complained: set[str] = set()
+        self._has_rejections = False
+        self._logged_errors: set[str] = set()
         self._closing = threading.Event()
-        self._producer = Producer(_options(self._settings) | {"error_cb": self._told, "log_level": 0})
+        self._producer = Producer(_options(self._settings) | {"error_cb": self._on_error, "log_level": 0})
         self._polling = threading.Thread(
             target=_poll, args=(self._producer, self._closing), name="kafka", daemon=True
         )
         self._polling.start()
 
-    def _look(self) -> None:
+    def _check_topic(self) -> None:
         topic = self._settings.topic
         found = self._producer.list_topics(topic, timeout=OPEN_S).topics[topic]
         if found.error is not None:
             raise RuntimeError(f"topic {topic}: {found.error.str()}; create it, or allow it to be made")
 
     @staticmethod
-    def _end(producer: Producer, polling: threading.Thread) -> None:
+    def _stop_producer(producer: Producer, polling: threading.Thread) -> None:
         polling.join()
         producer.purge()
         producer.flush(CLOSE_S)
 
-    def _told(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError) -> None:
         """Called in the polling thread: a broker is gone, all are, or the producer cannot go on."""
         self._fatal = self._fatal or error.fatal()
         # One broker's connection comes and goes, and that all are gone is told apart; the rest is told until something is confirmed again.
-        if error.code() != CONNECTION and error.name() not in self._complained:
-            self._complained.add(error.name())
+        if error.code() != TRANSPORT_ERROR and error.name() not in self._logged_errors:
+            self._logged_errors.add(error.name())
             self._log.warning("kafka", error=error.name(), why=error.str())
 
     # ------------------------------------------------------------ one event
 
     def _send(self, event: LifecycleEvent) -> Confirmation:
         """Its confirmation; sends it unless it is under way or was confirmed meanwhile."""
-        known = self._under_way.get(event.id)
+        known = self._in_flight.get(event.id)
         if known is not None and not (known.done() and known.result() is not None):
             return known
-        confirmation = self._under_way[event.id] = self._loop.create_future()
-        self._under_way.move_to_end(event.id)
-        while len(self._under_way) > REMEMBERED:
-            self._under_way.popitem(last=False)
+        confirmation = self._in_flight[event.id] = self._loop.create_future()
+        self._in_flight.move_to_end(event.id)
+        while len(self._in_flight) > MAX_IN_FLIGHT:
+            self._in_flight.popitem(last=False)
         try:
             self._producer.produce(
                 self._settings.topic,
@@ -247,41 +247,41 @@ class Kafka(BatchHandler):
                     ("ce_id", event.id.encode()),
                     ("ce_type", f"cadence.{event.type}".encode()),
                 ],
-                on_delivery=lambda error, _message: self._confirmed(confirmation, error),
+                on_delivery=lambda error, _message: self._on_delivery_report(confirmation, error),
             )
         except BufferError:
             confirmation.set_result(Retry(reason="the producer's queue is full"))
         except KafkaException as error:
-            confirmation.set_result(_judged(error.args[0]))
+            confirmation.set_result(_classify(error.args[0]))
         return confirmation
 
-    def _confirmed(self, confirmation: Confirmation, error: KafkaError | None) -> None:
+    def _on_delivery_report(self, confirmation: Confirmation, error: KafkaError | None) -> None:
         """Called in the polling thread."""
         if error is not None and error.fatal():
             self._fatal = True
-        verdict = None if error is None else _judged(error)
+        result = None if error is None else _classify(error)
         try:
-            self._loop.call_soon_threadsafe(_settle, confirmation, verdict)
+            self._loop.call_soon_threadsafe(_resolve, confirmation, result)
         except RuntimeError:
             return  # the loop is closed: nobody waits any more
 
-    def _verdict(self, event_id: str, confirmation: Confirmation) -> Verdict:
+    def _take_result(self, event_id: str, confirmation: Confirmation) -> DeliveryResult:
         if not confirmation.done():
             return Retry(reason=f"not confirmed within {self._settings.timeout:g} s")
-        if self._under_way.get(event_id) is confirmation:
-            del self._under_way[event_id]
+        if self._in_flight.get(event_id) is confirmation:
+            del self._in_flight[event_id]
         why = confirmation.result()
         if why is None:
-            self._complained.clear()
+            self._logged_errors.clear()
         else:
-            self._refused = True
+            self._has_rejections = True
         return why
 
 
 def _options(settings: Kafka.Settings) -> dict[str, Any]:
     options: dict[str, Any] = {name: value.get_secret_value() for name, value in settings.options.items()}
     options |= {
-        **FIXED,
+        **FIXED_OPTIONS,
         "bootstrap.servers": settings.servers,
         "security.protocol": settings.security,
         "compression.type": settings.compression,
@@ -302,14 +302,16 @@ def _poll(producer: Producer, closing: threading.Event) -> None:
         producer.poll(POLL_S)
 
 
-def _settle(confirmation: Confirmation, verdict: Verdict) -> None:
+def _resolve(confirmation: Confirmation, result: DeliveryResult) -> None:
     if not confirmation.done():
-        confirmation.set_result(verdict)
+        confirmation.set_result(result)
 
 
-def _judged(error: KafkaError) -> Exception:
+def _classify(error: KafkaError) -> Exception:
     why = f"{error.name()}: {error.str()}"
-    return Reject(f"Kafka will never take it: {why}") if error.code() in NEVER else Retry(reason=why)
+    return (
+        Reject(f"Kafka will never take it: {why}") if error.code() in PERMANENT_ERRORS else Retry(reason=why)
+    )
 
 
 def _key_of(event: LifecycleEvent) -> str:

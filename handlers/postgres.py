@@ -36,7 +36,7 @@ except ImportError as missing:
 __all__ = ["Postgres"]
 
 TIMEOUT_S = 20.0
-LOCK = 0x_CADE_0001
+MIGRATION_LOCK_ID = 0x_CADE_0001
 """Of the advisory lock under which tables are made: replicas may open at once."""
 
 MIGRATIONS = (
@@ -100,7 +100,7 @@ UPSERT = """
 """
 
 
-def _address(dsn: SecretStr) -> SecretStr:
+def _check_address(dsn: SecretStr) -> SecretStr:
     if not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("must begin with postgresql://")
     return dsn
@@ -114,7 +114,7 @@ class Postgres(BatchHandler):
 
         model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-        dsn: Annotated[SecretStr, AfterValidator(_address)] = Field(
+        dsn: Annotated[SecretStr, AfterValidator(_check_address)] = Field(
             description="The database, as postgresql://user:password@host:port/name?sslmode=require."
         )
         db_schema: str = Field(
@@ -178,13 +178,15 @@ class Postgres(BatchHandler):
 
 
 def _row(event: LifecycleEvent) -> tuple[Any, ...]:
-    written = event.after.model_dump(mode="json", by_alias=True, exclude_unset=True) if event.after else {}
+    record_fields = (
+        event.after.model_dump(mode="json", by_alias=True, exclude_unset=True) if event.after else {}
+    )
     transaction = event.transaction
     return (
         event.record_id,
         event.entity or "",
         event.tracker_id,
-        orjson.dumps(written).decode(),
+        orjson.dumps(record_fields).decode(),
         event.type.endswith(".deleted"),
         event.time,
         transaction.commit_number if transaction is not None else 0,
@@ -195,7 +197,7 @@ def _row(event: LifecycleEvent) -> tuple[Any, ...]:
 
 
 async def _migrate(connection: Any, schema: str, ctx: Context) -> None:
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK_ID)
     # IF NOT EXISTS asks for the right to create even where there is nothing to create.
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
         await connection.execute(f"CREATE SCHEMA {schema}")

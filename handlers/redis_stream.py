@@ -61,7 +61,7 @@ return added
 """
 
 
-def _address(url: SecretStr) -> SecretStr:
+def _check_address(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(SCHEMES):
         raise ValueError(f"must begin with {', '.join(SCHEMES)}")
     return url
@@ -75,7 +75,7 @@ class RedisStream(BatchHandler):
 
         model_config = ConfigDict(extra="forbid")
 
-        url: Annotated[SecretStr, AfterValidator(_address)] = Field(
+        url: Annotated[SecretStr, AfterValidator(_check_address)] = Field(
             description="The Redis, such as `rediss://user:password@cache:6379/1`; may be another than `store.url`. Redis 7 or Valkey."
         )
         stream: str = Field(
@@ -123,13 +123,13 @@ class RedisStream(BatchHandler):
         by_stream: defaultdict[str, list[LifecycleEvent]] = defaultdict(list)
         for event in events:
             by_stream[self._stream_of(event.tracker_id)].append(event)
-        for stream, mine in by_stream.items():
+        for stream, stream_events in by_stream.items():
             arguments: list[str | bytes | int] = [self._settings.maxlen, self._remember_ms]
-            for event in mine:
+            for event in stream_events:
                 arguments += (event.id, event.type, event.tracker_id or "", event.to_json())
-            added = await self._append(keys=[stream, _ids_of(stream)], args=arguments)
-            if added < len(mine):
-                ctx.log.info("already in the stream", stream=stream, events=len(mine) - added)
+            added = await self._append(keys=[stream, _ids_key(stream)], args=arguments)
+            if added < len(stream_events):
+                ctx.log.info("already in the stream", stream=stream, events=len(stream_events) - added)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -143,6 +143,6 @@ class RedisStream(BatchHandler):
         return f"{self._settings.stream}:{number}"
 
 
-def _ids_of(stream: str) -> str:
+def _ids_key(stream: str) -> str:
     """In the stream's slot of a Redis Cluster, whose slot is that of what stands in braces."""
     return f"{stream}:ids" if "{" in stream else f"{{{stream}}}:ids"

@@ -53,32 +53,32 @@ from consumer import Context, Disable, Handler, LifecycleEvent, Reject, Retry
 
 __all__ = ["Webhook"]
 
-LONGEST_ASKED_S = 86_400.0
+MAX_RETRY_AFTER_S = 86_400.0
 """A receiver that asks for more than a day is asked again after a day."""
-SHORTEST_SECRET = 24
-LONGEST_SECRET = 64
+MIN_SECRET_BYTES = 24
+MAX_SECRET_BYTES = 64
 """Bytes of a secret, as Standard Webhooks demands."""
 OWN_HEADERS = frozenset(
     {"content-type", "content-length", "host", "webhook-id", "webhook-timestamp", "webhook-signature"}
 )
-AGAIN = frozenset({408, 425, 429})
+RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
 
-def _listed(value: object) -> object:
+def _split_list(value: object) -> object:
     """Several secrets as one text, separated by blanks or commas, which is how they come from the environment."""
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
-def _secret(given: SecretStr) -> SecretStr:
-    key = _key(given)
-    if not SHORTEST_SECRET <= len(key) <= LONGEST_SECRET:
+def _check_secret(given: SecretStr) -> SecretStr:
+    key = _decode_key(given)
+    if not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
         raise ValueError(
-            f"must be {SHORTEST_SECRET} to {LONGEST_SECRET} bytes, not {len(key)}; make one with: openssl rand -base64 32"
+            f"must be {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes, not {len(key)}; make one with: openssl rand -base64 32"
         )
     return given
 
 
-def _key(secret: SecretStr) -> bytes:
+def _decode_key(secret: SecretStr) -> bytes:
     text = secret.get_secret_value().removeprefix("whsec_")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -96,7 +96,7 @@ class Webhook(Handler):
 
         url: HttpUrl = Field(description="Where to post.")
         secrets: Annotated[
-            tuple[Annotated[SecretStr, AfterValidator(_secret)], ...], BeforeValidator(_listed)
+            tuple[Annotated[SecretStr, AfterValidator(_check_secret)], ...], BeforeValidator(_split_list)
         ] = Field(
             min_length=1,
             description="Standard Webhooks secrets (`whsec_` and base64 of 24 to 64 bytes). All of them sign: to replace one, "
@@ -117,7 +117,7 @@ class Webhook(Handler):
 
         @field_validator("headers")
         @classmethod
-        def _not_ours(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        def _reject_reserved(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
             for name, value in headers.items():
                 if name.lower() in OWN_HEADERS:
                     raise ValueError(f"{name} is set by the handler itself")
@@ -131,7 +131,7 @@ class Webhook(Handler):
         """Keep the settings; connections are made when there is something to send."""
         del ctx
         self._url = str(settings.url)
-        self._keys = [_key(secret) for secret in settings.secrets]
+        self._keys = [_decode_key(secret) for secret in settings.secrets]
         self._headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
         self._timeout = ClientTimeout(total=settings.timeout)
         self._source = settings.source
@@ -142,21 +142,21 @@ class Webhook(Handler):
         headers = {
             **self._headers,
             "Content-Type": "application/cloudevents+json; charset=utf-8",
-            **self._signed(event.id, body),
+            **self._signature_headers(event.id, body),
         }
         try:
             async with ctx.http.post(
                 self._url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
-            ) as answer:
-                status, asked = answer.status, answer.headers.get("Retry-After")
+            ) as response:
+                status, retry_after = response.status, response.headers.get("Retry-After")
         except TimeoutError:
             raise Retry(reason=f"no answer within {self._timeout.total:g} s") from None
         except ClientError as error:
             # Its text may hold the address, and the address a token.
             raise Retry(reason=f"the receiver could not be reached: {type(error).__name__}") from None
-        _judge(status, asked)
+        _raise_for_status(status, retry_after)
 
-    def _signed(self, event_id: str, body: bytes) -> dict[str, str]:
+    def _signature_headers(self, event_id: str, body: bytes) -> dict[str, str]:
         timestamp = str(int(time.time()))
         # The signed text is "id.timestamp.body", so an id must not hold a dot; a deterministic digest of ours does not.
         message_id = _message_id(event_id)
@@ -191,15 +191,15 @@ def _cloud_event(event: LifecycleEvent, source: str) -> bytes:
     return orjson.dumps({**attributes, "data": orjson.Fragment(event.to_json())})
 
 
-def _judge(status: int, asked: str | None) -> None:
+def _raise_for_status(status: int, retry_after: str | None) -> None:
     if 200 <= status < 300:
         return
     if status == 410:
         raise Disable(
             "the receiver answered 410 Gone: it wants no more events; change settings.url or disable this handler, then restart"
         )
-    if status in AGAIN or status >= 500:
-        after = _seconds(asked) if status in {429, 503} else None
+    if status in RETRYABLE_STATUSES or status >= 500:
+        after = _retry_after_seconds(retry_after) if status in {429, 503} else None
         raise Retry(after=after, reason=f"the receiver answered {status}")
     if 300 <= status < 400:
         raise Reject(
@@ -208,13 +208,13 @@ def _judge(status: int, asked: str | None) -> None:
     raise Reject(f"the receiver answered {status}")
 
 
-def _seconds(asked: str | None) -> float | None:
+def _retry_after_seconds(retry_after: str | None) -> float | None:
     """``Retry-After``: seconds or an HTTP date; None where it says nothing usable."""
-    if asked is None:
+    if retry_after is None:
         return None
-    text = asked.strip()
+    text = retry_after.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text), LONGEST_ASKED_S)
+        return min(float(text), MAX_RETRY_AFTER_S)
     try:
         instant = parsedate_to_datetime(text)
     except (ValueError, OverflowError, IndexError, TypeError):
@@ -222,4 +222,4 @@ def _seconds(asked: str | None) -> float | None:
         return None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
-    return min(max(0.0, (instant - datetime.now(UTC)).total_seconds()), LONGEST_ASKED_S)
+    return min(max(0.0, (instant - datetime.now(UTC)).total_seconds()), MAX_RETRY_AFTER_S)

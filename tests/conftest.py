@@ -10,7 +10,7 @@ from itertools import islice
 
 import pytest
 
-from tests.secrets_kept import Witness, witnessed
+from tests.support.processes.secrets_kept import Witness, witnessed
 
 _witness: Witness | None = None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.mutants import MUTANTS, ROOT, Mutant, copy_to, killed
 
-INTERPRETER = "consumer/ingest/interpreter.py"
+INTERPRETER = "consumer/ingest/interpret.py"
 POSITIONS = "consumer/ingest/positions.py"
 HEALTH = "consumer/telemetry/health.py"
 
@@ -34,31 +34,31 @@ def _without(rule: str, file: str, old: str, new: str) -> str:
 UNCOMMITTED = _without(
     "a position is no checkpoint before its changes are committed",
     POSITIONS,
-    "while entries and entries[0].complete and entries[0].open_parts == 0:",
+    "while entries and entries[0].complete and entries[0].uncommitted_parts == 0:",
     "while entries and entries[0].complete:",
 )
 MENDED = _without(
     "a gap begins a task",
     INTERPRETER,
-    "                self._mend(change, batch)\n",
+    "                self._add_reconcile_task(change, batch)\n",
     "                pass\n",
 )
 TASKS = _without(
     "tasks are written with the commit that begins them",
     "consumer/ingest/pipeline.py",
-    "commit.tasks = {task_id: task.encode() for task_id, task in begun.items()}",
-    "commit.tasks = {}",
+    "commit.reconcile_tasks = {task_id: task.encode() for task_id, task in new_tasks.items()}",
+    "commit.reconcile_tasks = {}",
 )
 UNSETTLED = _without(
     "a place never passes what is unsettled",
-    "consumer/delivery/place.py",
-    "self._offset = taken[0] - 1 if taken else self._highest",
-    "self._offset = self._highest",
+    "consumer/delivery/cursor.py",
+    "self._offset = tracked[0] - 1 if tracked else self._highest_announced",
+    "self._offset = self._highest_announced",
 )
 PARKED = _without(
     "parked runs are saved with the place",
-    "consumer/delivery/place_keeper.py",
-    "rows = {**self._rows, **self.place.changed_rows()}",
+    "consumer/delivery/cursor_saver.py",
+    "rows = {**self._unsaved_runs, **self.cursor.changed_rows()}",
     "rows = {}",
 )
 HELD_BACK = _without(
@@ -75,7 +75,7 @@ IN_ORDER = _without(
 )
 VERSIONS = _without(
     "an older change never overwrites a newer one",
-    "consumer/state.py",
+    "consumer/domain/record_state.py",
     "            if version is None or version <= key:\n",
     "            if True:\n",
 )
@@ -88,18 +88,18 @@ SESSION_TOLD = _without(
 COMMITS_TOLD = _without(
     "while commits fail the service is not ready",
     HEALTH,
-    "        if facts.commits.trouble is not None:\n",
+    "        if facts.commits.failure is not None:\n",
     "        if False:\n",
 )
 READY_SHOWN = _without(
     "the metric of readiness is what /readyz says",
-    "consumer/telemetry/events.py",
+    "consumer/telemetry/ingest_events.py",
     "float(health.report(clock.monotonic_ms()).ready)",
     "1.0",
 )
 ACKNOWLEDGED = _without(
     "every channel has to be acknowledged",
-    "consumer/salesforce/streaming.py",
+    "consumer/salesforce/cometd_client.py",
     'if reply.get("subscription") not in (name, [name]):',
     "if False:",
 )
@@ -109,7 +109,7 @@ SILENCE_TOLD = _without(
 STALL_SEEN = _without(
     "a loop that stands still is noticed",
     "consumer/telemetry/watchdogs.py",
-    "if stalled_at is None and now - turned_at > self._limit_s and not was_frozen:",
+    "if stalled_at is None and now - last_heartbeat_at > self._limit_s and not was_frozen:",
     "if False:",
 )
 READY_TOLD = _without(
@@ -119,21 +119,24 @@ READY_TOLD = _without(
     "            ready=True,\n",
 )
 CACHE_BOUND = _without(
-    "the cache has a limit", "consumer/ingest/cache.py", "while self.weight > self._most:", "while False:"
+    "the cache has a limit",
+    "consumer/ingest/states/cache.py",
+    "while self.weight > self._max_weight:",
+    "while False:",
 )
 INBOX_BOUND = _without(
     "the inbox has a limit",
-    "consumer/ingest/inbox.py",
+    "consumer/ingest/buffer.py",
     "while not self._closed and self._answers and not self._fits(item):",
     "while False:",
 )
 SESSION_ENDED = _without(
     "a full inbox ends the session",
     "consumer/ingest/supervisor.py",
-    "async with asyncio.timeout(self._backoff.full_ms / 1000):",
+    "async with asyncio.timeout(self._backoff.buffer_full_ms / 1000):",
     "async with asyncio.timeout(None):",
 )
-HOLD_BOUND = _without("what is held back has a limit", "consumer/ingest/intake.py",
+HOLD_BOUND = _without("what is held back has a limit", "consumer/ingest/receive.py",
                       "return len(self._sequencer) >= self._options.max_held", "return False")  # fmt: skip
 
 
@@ -159,20 +162,20 @@ PROOFS = (
     Proof(1, "tests/acceptance/test_chaos_redis.py", UNCOMMITTED, "killing_the_service"),
     Proof(1, "tests/acceptance/test_reconcile.py", MENDED, "gaps_anywhere"),
     Proof(1, "tests/acceptance/test_kill_reconcile.py", TASKS),
-    Proof(1, "tests/unit/ingest/test_reconcile.py", "what a snapshot finds too fresh is read again"),
+    Proof(1, "tests/integration/ingest/test_reconcile.py", "what a snapshot finds too fresh is read again"),
     Proof(1, "tests/unit/ingest/test_positions.py", UNCOMMITTED),
-    Proof(1, "tests/unit/ingest/test_pipeline.py", UNCOMMITTED),
+    Proof(1, "tests/integration/ingest/test_pipeline.py", UNCOMMITTED),
     Proof(1, "tests/simulation/test_simulation.py", UNCOMMITTED, "guarantees"),
     Proof(2, "tests/acceptance/test_kill.py", DUPLICATES),
     Proof(2, "tests/contracts/test_store.py", "a commit that was applied is not applied again (SQLite)"),
     Proof(2, "tests/model/test_model.py", DUPLICATES),
-    Proof(2, "tests/unit/ingest/test_overlap.py", "commits land one after the other"),
+    Proof(2, "tests/integration/ingest/test_overlap.py", "commits land one after the other"),
     Proof(2, "tests/acceptance/test_service_interop.py", UNCOMMITTED),
     Proof(2, "tests/properties/test_delivery.py", UNSETTLED),
     Proof(2, "tests/acceptance/test_kill_places.py", PARKED),
     Proof(2, "tests/simulation/test_simulation.py", DUPLICATES, "guarantees"),
     Proof(3, "tests/unit/ingest/test_sequencer.py", IN_ORDER),
-    Proof(3, "tests/unit/delivery/test_order.py", HELD_BACK),
+    Proof(3, "tests/integration/delivery/test_order.py", HELD_BACK),
     Proof(3, "tests/acceptance/test_demo.py", IN_ORDER),
     Proof(3, "tests/simulation/test_simulation.py", RUN_ORDER, "guarantees"),
     Proof(4, "tests/properties/test_state.py", VERSIONS),
@@ -185,10 +188,10 @@ PROOFS = (
     Proof(5, "tests/unit/telemetry/test_health.py", SILENCE_TOLD),
     Proof(5, "tests/unit/telemetry/test_watchdogs.py", STALL_SEEN),
     Proof(5, "tests/acceptance/test_run.py", READY_TOLD, "unreachable"),
-    Proof(6, "tests/unit/ingest/test_cache.py", CACHE_BOUND),
-    Proof(6, "tests/unit/ingest/test_inbox.py", INBOX_BOUND),
+    Proof(6, "tests/unit/ingest/states/test_cache.py", CACHE_BOUND),
+    Proof(6, "tests/unit/ingest/test_buffer.py", INBOX_BOUND),
     Proof(6, "tests/unit/ingest/test_supervisor.py", SESSION_ENDED, "full_inbox"),
-    Proof(6, "tests/unit/ingest/test_pipeline.py", HOLD_BOUND),
+    Proof(6, "tests/integration/ingest/test_pipeline.py", HOLD_BOUND),
 )
 
 

@@ -38,7 +38,7 @@ from consumer.cli import (
     top,
     why,
 )
-from consumer.cli.failures import reported
+from consumer.cli.exit_codes import errors_reported
 
 __all__ = ["app", "main"]
 
@@ -52,7 +52,7 @@ class _Commands(TyperGroup):
         Raises:
             typer.Exit: it failed on purpose; the reason is on standard error.
         """
-        with reported():
+        with errors_reported():
             return super().invoke(ctx)
 
 
@@ -108,6 +108,6 @@ def main() -> None:
 
     Handlers of one's own (``use = "module:attribute"``) are found in the working directory too; last, so that it hides nothing.
     """
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
+    if (working_directory := str(Path.cwd())) not in sys.path:
+        sys.path.append(working_directory)
     app(prog_name="cadence-consumer")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli.carrying_out import How, carry_out
+from consumer.cli.actions_runner import CommonOptions, run_action
 from consumer.cli.options import Config, Json
 
 __all__ = ["app"]
@@ -66,16 +66,16 @@ def assign(
 
     Example: cadence-consumer actions assign 00Qxx000002TRI2EAO --cadence "Outbound Prospecting"
     """
-    from consumer.actions import AssignTarget
+    from consumer.actions.inputs import AssignTarget
 
-    shared = {
+    shared_values = {
         "salesCadenceNameOrId": cadence,
         "startStepNameOrId": start_step,
         "userId": user,
         "relatedToId": related,
     }
-    how = How(ids, source, config, dry_run, json)
-    carry_out(AssignTarget, how, {"target": "targetId"}, shared, guard=not no_guard)
+    common_options = CommonOptions(ids, source, config, dry_run, json)
+    run_action(AssignTarget, common_options, {"target": "targetId"}, shared_values, guard=not no_guard)
 
 
 @app.command("remove")
@@ -94,15 +94,15 @@ def remove(
 
     Example: cadence-consumer actions remove 0qBxx0000004C92EAE --disposition "Not Interested"
     """
-    from consumer.actions import RemoveTarget
+    from consumer.actions.inputs import RemoveTarget
 
-    shared = {
+    shared_values = {
         "completionDisposition": disposition,
         "relatedToId": related,
         "relatedToAttributionType": attribution,
         "shouldApplyUserContext": True if own else None,
     }
-    carry_out(RemoveTarget, How(ids, source, config, dry_run, json), None, shared)
+    run_action(RemoveTarget, CommonOptions(ids, source, config, dry_run, json), None, shared_values)
 
 
 @app.command("pause")
@@ -120,10 +120,10 @@ def pause(
 
     Example: cadence-consumer actions pause 00Qxx000002TRI2EAO --until 2026-06-15T05:30:00Z
     """
-    from consumer.actions import PauseRun
+    from consumer.actions.inputs import PauseRun
 
-    how = How(ids, source, config, dry_run, json)
-    carry_out(PauseRun, how, {"target": "targetId"}, {"resumeTime": until})
+    common_options = CommonOptions(ids, source, config, dry_run, json)
+    run_action(PauseRun, common_options, {"target": "targetId"}, {"resumeTime": until})
 
 
 @app.command("resume")
@@ -134,9 +134,9 @@ def resume(
 
     Example: cadence-consumer actions resume 00Qxx000002TRI2EAO
     """
-    from consumer.actions import ResumeRun
+    from consumer.actions.inputs import ResumeRun
 
-    carry_out(ResumeRun, How(ids, source, config, dry_run, json), {"target": "targetId"}, {})
+    run_action(ResumeRun, CommonOptions(ids, source, config, dry_run, json), {"target": "targetId"}, {})
 
 
 @app.command("change-assignee")
@@ -152,10 +152,10 @@ def change_assignee(
 
     Example: cadence-consumer actions change-assignee 00Qxx000002TRI2EAO --user 005R0000000eg3zIAA
     """
-    from consumer.actions import ChangeAssignee
+    from consumer.actions.inputs import ChangeAssignee
 
-    how = How(ids, source, config, dry_run, json)
-    carry_out(ChangeAssignee, how, {"target": "targetId"}, {"userId": user})
+    common_options = CommonOptions(ids, source, config, dry_run, json)
+    run_action(ChangeAssignee, common_options, {"target": "targetId"}, {"userId": user})
 
 
 @app.command("modify")
@@ -173,15 +173,15 @@ def modify(
 
     Example: cadence-consumer actions modify 0qBxx0000004C92EAE --disposition Success
     """
-    from consumer.actions import ModifyAttributes
+    from consumer.actions.inputs import ModifyAttributes
 
-    shared = {
+    shared_values = {
         "completionDisposition": disposition,
         "relatedToId": related,
         "relatedToAttributionType": attribution,
     }
-    how = How(ids, source, config, dry_run, json)
-    carry_out(ModifyAttributes, how, {"run": "actionCadenceTrackerId"}, shared)
+    common_options = CommonOptions(ids, source, config, dry_run, json)
+    run_action(ModifyAttributes, common_options, {"run": "actionCadenceTrackerId"}, shared_values)
 
 
 @app.command("send-event")
@@ -197,9 +197,14 @@ def send_event(
 
     Example: cadence-consumer actions send-event 8HFR00000005WyqOAE --event Skip
     """
-    from consumer.actions import SendEvent
+    from consumer.actions.inputs import SendEvent
 
-    carry_out(SendEvent, How(ids, source, config, dry_run, json), {"step": "recordId"}, {"eventType": event})
+    run_action(
+        SendEvent,
+        CommonOptions(ids, source, config, dry_run, json),
+        {"step": "recordId"},
+        {"eventType": event},
+    )
 
 
 @app.command("select-template")
@@ -210,6 +215,8 @@ def select_template(
 
     Example: cadence-consumer actions select-template 8HFR00000006LE8OAM
     """
-    from consumer.actions import SelectTemplate
+    from consumer.actions.inputs import SelectTemplate
 
-    carry_out(SelectTemplate, How(ids, source, config, dry_run, json), {"step": "stepTrackerId"}, {})
+    run_action(
+        SelectTemplate, CommonOptions(ids, source, config, dry_run, json), {"step": "stepTrackerId"}, {}
+    )

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli.failures import ExitCode, fail
+from consumer.cli.exit_codes import ExitCode, fail
 from consumer.cli.options import Config, Json, read_settings
-from consumer.cli.output import json_line, say
+from consumer.cli.render.output import print_json, print_message
 
 __all__ = ["app"]
 
@@ -46,23 +46,23 @@ def generate(
 
     Example: cadence-consumer channel generate --out channel && sf project deploy start --metadata-dir channel
     """
-    from consumer.salesforce.channels import CustomChannel
+    from consumer.salesforce.custom_channel import CustomChannel
 
-    given = name.removeprefix("/data/").removesuffix("__chn")
+    channel_name = name.removeprefix("/data/").removesuffix("__chn")
     try:
-        channel = CustomChannel(given, label, enrich, read_settings(config).salesforce.api_version)
+        channel = CustomChannel(channel_name, label, enrich, read_settings(config).salesforce.api_version)
     except ValueError as error:
         raise fail(str(error), ExitCode.USAGE) from None
     if json:
         for request in channel.requests():
-            json_line(request)
+            print_json(request)
     elif out is not None:
         _write(out, channel.files())
     else:
         for path, content in channel.files().items():
             declaration, _, rest = content.partition("\n")
             typer.echo(f"{declaration}\n<!-- {path} -->\n{rest}")
-    say(
+    print_message(
         f'subscribe to it with channels = ["{channel.subscription}"], and look with `cadence-consumer doctor`'
     )
 
@@ -75,4 +75,4 @@ def _write(folder: Path, files: dict[str, str]) -> None:
             target.write_text(content, encoding="utf-8")
         except OSError as error:
             raise fail(f"--out: {target} cannot be written: {error.strerror}", ExitCode.USAGE) from None
-        say(f"wrote {target}")
+        print_message(f"wrote {target}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from consumer.cli.options import Config, Json, readable_settings
-from consumer.cli.output import json_line, say, table
+from consumer.cli.options import Config, Json, settings_without_credentials
+from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
     from consumer.delivery.loading import LoadedHandler
@@ -22,17 +22,17 @@ def check(config: Config = None, json: Json = False) -> None:
     import os
 
     from consumer.delivery.loading import load_handlers
-    from consumer.errors import Problem, SettingsError
+    from consumer.errors import SettingProblem, SettingsError
     from consumer.settings import load_settings, readable_handlers
 
-    problems: list[Problem] = []
+    problems: list[SettingProblem] = []
     settings: Settings | None = None
     try:
         settings = load_settings(config, os.environ)
         handlers = settings.handlers_to_run()
     except SettingsError as error:
         problems += error.problems
-        settings = readable_settings(config)
+        settings = settings_without_credentials(config)
         handlers = readable_handlers(config, os.environ)
     loaded: list[LoadedHandler] = []
     try:
@@ -43,15 +43,15 @@ def check(config: Config = None, json: Json = False) -> None:
         folder = settings.store.path.parent
         if not settings.store.is_redis and not folder.is_dir():
             problems.append(
-                Problem("store.url", f"the folder {folder} does not exist; create it, or name another")
+                SettingProblem("store.url", f"the folder {folder} does not exist; create it, or name another")
             )
     if problems or settings is None:
         raise SettingsError(problems)
     if json:
-        json_line(_summary(settings, loaded))
+        print_json(_summary(settings, loaded))
     else:
         _show(settings, loaded)
-    say("settings are fine")
+    print_message("settings are fine")
 
 
 def _summary(settings: Settings, loaded: list[LoadedHandler]) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from consumer.cli import checkpoint_moves as moves
+from consumer.cli import checkpoint_positions as moves
 from consumer.cli.options import Config, Json, settings_and_store
-from consumer.cli.output import json_line, say, table
+from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
-    from consumer.ports import ChannelState, LeaseState
+    from consumer.ports.commit import ChannelState
+    from consumer.ports.lease import LeaseState
 
 __all__ = ["app"]
 
@@ -33,15 +34,17 @@ def show(config: Config = None, json: Json = False) -> None:
     import time
 
     from consumer.clock import iso
-    from consumer.durations import in_words
+    from consumer.durations import humanize_ms
 
     async def read() -> tuple[str, str | None, LeaseState, dict[str, ChannelState]]:
         async with settings_and_store(config) as (settings, store):
-            known = await store.channels()
-            unseen.extend(channel for channel in settings.channels if channel not in known)
-            return settings.store.shown, await store.org_id(), await store.lease(), known
+            stored_channels = await store.channels()
+            never_subscribed.extend(
+                channel for channel in settings.channels if channel not in stored_channels
+            )
+            return settings.store.shown, await store.org_id(), await store.lease(), stored_channels
 
-    unseen: list[str] = []
+    never_subscribed: list[str] = []
     url, org, lease, channels = asyncio.run(read())
     now_ms = time.time_ns() // 1_000_000
 
@@ -53,7 +56,7 @@ def show(config: Config = None, json: Json = False) -> None:
 
     if json:
         for name, state in sorted(channels.items()):
-            json_line(
+            print_json(
                 {
                     "channel": name,
                     "position": state.position,
@@ -66,22 +69,22 @@ def show(config: Config = None, json: Json = False) -> None:
                 }
             )
         return
-    say(f"store {url}, org {org or 'not known yet'}, lease held by {lease.holder or 'nobody'}")
+    print_message(f"store {url}, org {org or 'not known yet'}, lease held by {lease.holder or 'nobody'}")
     table(
         ("channel", "position", "moved", "subscribed since", "polled through"),
         [
             (
                 name,
                 state.position or "none yet",
-                f"{in_words(age)} ago" if (age := age_ms(state)) is not None else "never",
+                f"{humanize_ms(age)} ago" if (age := age_ms(state)) is not None else "never",
                 iso(state.birth_ms),
                 time_of(state.polled_through_ms) or "",
             )
             for name, state in sorted(channels.items())
         ],
     )
-    for channel in unseen:
-        say(f"{channel} is configured and has never been subscribed")
+    for channel in never_subscribed:
+        print_message(f"{channel} is configured and has never been subscribed")
 
 
 app.command("history")(moves.history)

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from consumer.cli.options import Config, Json
-from consumer.cli.output import json_line, table
+from consumer.cli.render.output import print_json, table
 
 __all__ = ["app"]
 
@@ -28,16 +28,16 @@ def show(config: Config = None, json: Json = False) -> None:
     import os
     from dataclasses import asdict
 
-    from consumer.settings.shown import shown_settings
+    from consumer.settings.effective import effective_settings
 
-    shown = shown_settings(config, os.environ)
+    shown = effective_settings(config, os.environ)
     if json:
-        for one in shown:
-            json_line(asdict(one))
+        for item in shown:
+            print_json(asdict(item))
         return
     table(
         ("setting", "value", "from"),
-        [(one.setting, _words(one.value), one.source or one.origin) for one in shown],
+        [(item.setting, _as_text(item.value), item.source or item.origin) for item in shown],
     )
 
 
@@ -51,18 +51,18 @@ def schema(json: Json = False) -> None:
 
     from consumer.settings.json_schema import settings_schema
 
-    told = settings_schema()
+    document = settings_schema()
     if json:
-        json_line(told)
+        print_json(document)
     else:
-        typer.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
-def _words(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return ", ".join(str(one) for one in value)
+        return ", ".join(str(item) for item in value)
     return str(value)

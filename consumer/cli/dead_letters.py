@@ -1,4 +1,4 @@
-"""``dead-letters``: what could not be understood, and what handlers gave up on.
+"""``dead-dead_letters``: what could not be understood, and what handlers gave up on.
 
 A letter of a handler can be delivered again or thrown away. The first is a wish written into the store: whoever holds the lease delivers,
 within a second or so, the oldest first and behind what waits in the run of the event. A letter goes when its handler is done with it.
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.failures import ExitCode, fail
+from consumer.cli.exit_codes import ExitCode, fail
 from consumer.cli.options import Config, Json, instant_ms, read_settings, record_id, settings_and_store
-from consumer.cli.output import json_line, say, table
+from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
-    from consumer.ports import HandlerDeadLetter, IngestDeadLetter, Store
+    from consumer.ports.commit import IngestDeadLetter
+    from consumer.ports.delivery import HandlerDeadLetter
+    from consumer.ports.store import Store
 
 __all__ = ["app"]
 
@@ -38,7 +40,7 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="These,
 
 PREVIEW = 60
 """Bytes of a message that the table shows."""
-EVERY = 1_000_000
+NO_LIMIT = 1_000_000
 """How far ``--raw`` looks."""
 
 
@@ -68,25 +70,27 @@ def list_(
     """
     import asyncio
 
-    async def read(most: int) -> tuple[list[IngestDeadLetter], list[HandlerDeadLetter]]:
+    async def read(max_letters: int) -> tuple[list[IngestDeadLetter], list[HandlerDeadLetter]]:
         async with settings_and_store(config) as (_, store):
             narrowed = handler or type_ or run or since
-            messages = [] if narrowed else await store.ingest_dead_letters(most)
-            letters = await store.handler_dead_letters(handler, EVERY if narrowed else most)
-            return messages, [letter for letter in letters if wanted(letter)][-most:]
+            messages = [] if narrowed else await store.ingest_dead_letters(max_letters)
+            dead_letters = await store.handler_dead_letters(handler, NO_LIMIT if narrowed else max_letters)
+            return messages, [dead_letter for dead_letter in dead_letters if wanted(dead_letter)][
+                -max_letters:
+            ]
 
     wanted = _filter(type_, run, since)
-    messages, events = asyncio.run(read(EVERY if raw is not None else limit))
+    messages, events = asyncio.run(read(NO_LIMIT if raw is not None else limit))
     if raw is not None:
         _print_raw(raw, messages, events)
         return
     lines = [*map(_message, messages), *map(_event, events)]
     if json:
         for line in lines:
-            json_line(line)
+            print_json(line)
         return
     if not lines:
-        say("no dead letters")
+        print_message("no dead letters")
         return
     table(
         ("time", "of", "why", "where", "id", "what"),
@@ -106,7 +110,9 @@ def list_(
 
 @app.command("show")
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Of a dead letter, as `list` prints it.")],
+    dead_letter_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Of a dead letter, as `list` prints it.")
+    ],
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -121,21 +127,23 @@ def show(
     async def read() -> list[dict[str, Any]]:
         async with settings_and_store(config) as (_, store):
             messages = [
-                _message(each) for each in await store.ingest_dead_letters(EVERY) if each.id == letter_id
+                _message(each)
+                for each in await store.ingest_dead_letters(NO_LIMIT)
+                if each.id == dead_letter_id
             ]
-            letters = await store.handler_dead_letters(None, EVERY)
+            dead_letters = await store.handler_dead_letters(None, NO_LIMIT)
             return messages + [
                 {**_event(each), "what": orjson.loads(each.data)}
-                for each in letters
-                if each.event_id == letter_id
+                for each in dead_letters
+                if each.event_id == dead_letter_id
             ]
 
     found = asyncio.run(read())
     if not found:
-        raise fail(f"there is no dead letter {letter_id}")
+        raise fail(f"there is no dead letter {dead_letter_id}")
     for line in found:
         if json:
-            json_line(line)
+            print_json(line)
         else:
             for name, value in line.items():
                 shown = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() if name == "what" else value
@@ -159,10 +167,12 @@ def retry(
     Example: cadence-consumer dead-letters retry --handler crm --type "run.ended.*"
     """
 
-    async def ask(store: Store, name: str, letters: list[HandlerDeadLetter]) -> None:
-        await store.retry_dead_letters(name, [letter.event_id for letter in letters])
+    async def apply(store: Store, name: str, dead_letters: list[HandlerDeadLetter]) -> None:
+        await store.redrive_dead_letters(name, [dead_letter.event_id for dead_letter in dead_letters])
 
-    _each(config, (ids, handler, type_, run, since, every), ask, "to be delivered again", yes=True)
+    _apply_to_selected(
+        config, (ids, handler, type_, run, since, every), apply, "to be delivered again", yes=True
+    )
 
 
 @app.command("discard")
@@ -181,19 +191,19 @@ def discard(
     Example: cadence-consumer dead-letters discard --handler crm --since 2h --yes
     """
 
-    async def ask(store: Store, name: str, letters: list[HandlerDeadLetter]) -> None:
-        await store.settle_dead_letters(name, [letter.event_id for letter in letters])
+    async def apply(store: Store, name: str, dead_letters: list[HandlerDeadLetter]) -> None:
+        await store.resolve_dead_letters(name, [dead_letter.event_id for dead_letter in dead_letters])
 
-    _each(config, (ids, handler, type_, run, since, every), ask, "thrown away", yes=yes)
+    _apply_to_selected(config, (ids, handler, type_, run, since, every), apply, "thrown away", yes=yes)
 
 
 _Selection = tuple[list[str] | None, str | None, str | None, str | None, str | None, bool]
 
 
-def _each(
+def _apply_to_selected(
     config: Path | None,
     selection: _Selection,
-    ask: Callable[[Store, str, list[HandlerDeadLetter]], Awaitable[None]],
+    apply: Callable[[Store, str, list[HandlerDeadLetter]], Awaitable[None]],
     what: str,
     *,
     yes: bool,
@@ -205,89 +215,91 @@ def _each(
     if not (ids or handler or type_ or run or since or every):
         raise fail("say which: ids, --handler, --type, --run, --since, or --all", ExitCode.USAGE)
     wanted = _filter(type_, run, since)
-    chosen = set(ids or ())
+    selected_ids = set(ids or ())
 
     async def do() -> None:
         from consumer.app import open_store
 
         async with open_store(read_settings(config), read_only=not yes) as store:
-            letters = await store.handler_dead_letters(handler, EVERY)
-            if missing := chosen - {letter.event_id for letter in letters}:
+            dead_letters = await store.handler_dead_letters(handler, NO_LIMIT)
+            if missing := selected_ids - {dead_letter.event_id for dead_letter in dead_letters}:
                 raise fail(f"no handler has a dead letter {min(missing)}; `dead-letters list` shows them")
-            mine = [
-                letter for letter in letters if wanted(letter) and (not chosen or letter.event_id in chosen)
+            selected = [
+                dead_letter
+                for dead_letter in dead_letters
+                if wanted(dead_letter) and (not selected_ids or dead_letter.event_id in selected_ids)
             ]
-            for name in sorted({letter.handler for letter in mine}):
-                of_one = [letter for letter in mine if letter.handler == name]
+            for name in sorted({dead_letter.handler for dead_letter in selected}):
+                of_handler = [dead_letter for dead_letter in selected if dead_letter.handler == name]
                 if yes:
-                    await ask(store, name, of_one)
-                say(
-                    f"{name}: {len(of_one)} dead letter{'s' if len(of_one) != 1 else ''} {'' if yes else 'would be '}{what}"
+                    await apply(store, name, of_handler)
+                print_message(
+                    f"{name}: {len(of_handler)} dead letter{'s' if len(of_handler) != 1 else ''} {'' if yes else 'would be '}{what}"
                 )
-            if not mine:
-                say("no dead letter of a handler is like that")
+            if not selected:
+                print_message("no dead letter of a handler is like that")
             elif not yes:
-                say("nothing was changed; --yes does it")
+                print_message("nothing was changed; --yes does it")
 
     asyncio.run(do())
 
 
 def _filter(type_: str | None, run: str | None, since: str | None) -> Callable[[HandlerDeadLetter], bool]:
-    from consumer.vocabulary import expand
+    from consumer.event_types import matching_types
 
-    types = expand(type_) if type_ is not None else None
+    types = matching_types(type_) if type_ is not None else None
     if type_ is not None and not types:
         raise typer.BadParameter(f"{type_!r} selects no event type", param_hint="--type")
     tracker_id = record_id(run) if run is not None else None
     since_ms = instant_ms(since, "--since") if since is not None else 0
-    return lambda letter: (
-        (types is None or letter.type in types)
-        and tracker_id in (None, letter.tracker_id)
-        and letter.at_ms >= since_ms
+    return lambda dead_letter: (
+        (types is None or dead_letter.type in types)
+        and tracker_id in (None, dead_letter.tracker_id)
+        and dead_letter.at_ms >= since_ms
     )
 
 
 def _print_raw(wanted: str, messages: list[IngestDeadLetter], events: list[HandlerDeadLetter]) -> None:
-    found = [letter.raw for letter in messages if letter.id == wanted]
-    found += [letter.data for letter in events if letter.event_id == wanted]
+    found = [dead_letter.raw for dead_letter in messages if dead_letter.id == wanted]
+    found += [dead_letter.data for dead_letter in events if dead_letter.event_id == wanted]
     if not found:
         raise fail(f"there is no dead letter {wanted}")
     sys.stdout.buffer.write(found[0])
     sys.stdout.buffer.flush()
 
 
-def _message(letter: IngestDeadLetter) -> dict[str, Any]:
+def _message(dead_letter: IngestDeadLetter) -> dict[str, Any]:
     from consumer.clock import iso
 
     return {
         "kind": "ingest",
-        "time": iso(letter.at_ms),
-        "id": letter.id,
+        "time": iso(dead_letter.at_ms),
+        "id": dead_letter.id,
         "handler": None,
-        "why": f"{letter.reason}: {letter.detail}",
-        "reason": letter.reason,
-        "channel": letter.channel,
-        "position": letter.position,
-        "where": f"{letter.channel} at {letter.position or 'no position'}",
-        "what": letter.raw.decode("utf-8", "replace"),
+        "why": f"{dead_letter.reason}: {dead_letter.detail}",
+        "reason": dead_letter.reason,
+        "channel": dead_letter.channel,
+        "position": dead_letter.position,
+        "where": f"{dead_letter.channel} at {dead_letter.position or 'no position'}",
+        "what": dead_letter.raw.decode("utf-8", "replace"),
     }
 
 
-def _event(letter: HandlerDeadLetter) -> dict[str, Any]:
+def _event(dead_letter: HandlerDeadLetter) -> dict[str, Any]:
     from consumer.clock import iso
 
     return {
         "kind": "handler",
-        "time": iso(letter.at_ms),
-        "id": letter.event_id,
-        "handler": letter.handler,
-        "why": f"{letter.error} (after {letter.attempts} attempt{'s' if letter.attempts != 1 else ''})",
-        "attempts": letter.attempts,
-        "type": letter.type,
-        "tracker_id": letter.tracker_id,
-        "offset": letter.offset,
-        "where": f"offset {letter.offset}, run {letter.tracker_id or '-'}",
-        "what": letter.type,
+        "time": iso(dead_letter.at_ms),
+        "id": dead_letter.event_id,
+        "handler": dead_letter.handler,
+        "why": f"{dead_letter.error} (after {dead_letter.attempts} attempt{'s' if dead_letter.attempts != 1 else ''})",
+        "attempts": dead_letter.attempts,
+        "type": dead_letter.type,
+        "tracker_id": dead_letter.tracker_id,
+        "offset": dead_letter.offset,
+        "where": f"offset {dead_letter.offset}, run {dead_letter.tracker_id or '-'}",
+        "what": dead_letter.type,
     }
 
 

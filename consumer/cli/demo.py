@@ -1,7 +1,8 @@
 """``demo``: a simulated org in bad weather, the service, and a view of what it makes of it; no server needed.
 
 The simulated org reorders, repeats and drops on purpose. What really arrived is counted where it arrives, on the service's side of the
-socket (:class:`_Input`), so that the summary is a measurement and not a promise: how many changes came after a younger one, how many came
+socket (:class:`_InputCounter`), so that the summary is a measurement and not a promise: how many changes came after a younger one, how
+many came
 twice in one session, how many came again after a session was lost.
 """
 
@@ -15,16 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.output import json_line, say
+from consumer.cli.render.output import print_json, print_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from consumer.domain.lifecycle_events import LifecycleEvent
     from consumer.errors import AuthenticationFailed, EndReason
-    from consumer.events import LifecycleEvent
-    from consumer.ingest.supervisor import SupervisorEvents
-    from consumer.ports import Answer, JournalEntry, SessionOpened, Store
+    from consumer.ports.journal import JournalEntry
+    from consumer.ports.observers import SupervisorEvents
+    from consumer.ports.source import Answer, SessionOpened
+    from consumer.ports.store import Store
     from consumer.sandbox import Sandbox
     from consumer.settings import Settings
 
@@ -51,13 +54,13 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="cadence-demo-") as folder:
         summary = asyncio.run(_demo(Path(folder), exit_after, json=json, rate=rate, seed=seed))
     for line in summary.lines():
-        say(line)
-    if summary.out_of_order or summary.twice:
+        print_message(line)
+    if summary.out_of_order or summary.duplicates:
         raise typer.Exit(1)
 
 
 @dataclass(slots=True)
-class _Input:
+class _InputCounter:
     """Listens to sessions, passes on what it hears, and counts what the weather did to the input."""
 
     inner: SupervisorEvents
@@ -67,9 +70,9 @@ class _Input:
     redelivered: int = 0
     sessions: int = 0
     dropped: int = 0
-    busy: asyncio.Event = field(default_factory=asyncio.Event)
+    got_messages: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when an answer brought messages."""
-    _greatest: tuple[int, int] = (0, 0)
+    _highest: tuple[int, int] = (0, 0)
     _seen: dict[tuple[str, Any], int] = field(default_factory=dict)
     _changes: set[tuple[Any, ...]] = field(default_factory=set)
 
@@ -83,7 +86,7 @@ class _Input:
     def polled(self, answer: Answer) -> None:
         for message in answer.messages:
             self._count(answer.session, message)
-            self.busy.set()
+            self.got_messages.set()
         self.inner.polled(answer)
 
     def session_ended(
@@ -106,35 +109,35 @@ class _Input:
             self.redelivered += 1
         elif before is not None or change in self._changes:
             self.duplicated += 1
-        elif change[1:] < self._greatest:
+        elif change[1:] < self._highest:
             self.reordered += 1
         self._seen[position] = session
         self._changes.add(change)
-        self._greatest = max(self._greatest, change[1:])
+        self._highest = max(self._highest, change[1:])
 
 
 @dataclass(slots=True)
-class _Output:
+class _OutputChecker:
     """What came out, checked as it comes: once each, and every run's in commit order."""
 
     events: int = 0
-    twice: int = 0
+    duplicates: int = 0
     out_of_order: int = 0
     late: int = 0
     _ids: set[str] = field(default_factory=set)
     _runs: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def take(self, event: LifecycleEvent) -> None:
+    def check(self, event: LifecycleEvent) -> None:
         self.events += 1
         self.late += event.late
-        self.twice += event.id in self._ids
+        self.duplicates += event.id in self._ids
         self._ids.add(event.id)
         if event.tracker_id is None or event.transaction is None:
             return
-        place = (event.transaction.commit_number, event.transaction.sequence_number)
+        commit_order = (event.transaction.commit_number, event.transaction.sequence_number)
         if not event.late:
-            self.out_of_order += place < self._runs.get(event.tracker_id, place)
-            self._runs[event.tracker_id] = place
+            self.out_of_order += commit_order < self._runs.get(event.tracker_id, commit_order)
+            self._runs[event.tracker_id] = commit_order
 
     @property
     def runs(self) -> int:
@@ -143,8 +146,8 @@ class _Output:
 
 @dataclass(slots=True)
 class _Summary:
-    entered: _Input
-    output: _Output
+    input_counter: _InputCounter
+    output: _OutputChecker
     seconds: float
 
     @property
@@ -152,17 +155,20 @@ class _Summary:
         return self.output.out_of_order
 
     @property
-    def twice(self) -> int:
-        return self.output.twice
+    def duplicates(self) -> int:
+        return self.output.duplicates
 
     def lines(self) -> list[str]:
-        entered, output = self.entered, self.output
-        drops = f"{entered.dropped} dropped session{'' if entered.dropped == 1 else 's'}"
-        arrived = f"{entered.changes} change events over {entered.sessions} sessions in {self.seconds:.1f} s"
-        trouble = f"{entered.reordered} reordered, {entered.duplicated} duplicated, {entered.redelivered} redelivered, {drops}"
-        verdict = f"{output.twice} twice, {output.out_of_order} out of order, {output.late} late"
+        input_counter, output = self.input_counter, self.output
+        drops = f"{input_counter.dropped} dropped session{'' if input_counter.dropped == 1 else 's'}"
+        arrived = f"{input_counter.changes} change events over {input_counter.sessions} sessions in {self.seconds:.1f} s"
+        fault_counts = (
+            f"{input_counter.reordered} reordered, {input_counter.duplicated} duplicated, "
+            f"{input_counter.redelivered} redelivered, {drops}"
+        )
+        verdict = f"{output.duplicates} twice, {output.out_of_order} out of order, {output.late} late"
         return [
-            f"in:  {arrived}: {trouble}",
+            f"in:  {arrived}: {fault_counts}",
             f"out: {output.events} lifecycle events of {output.runs} runs: {verdict}",
         ]
 
@@ -172,73 +178,73 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
     import time
 
     from consumer.app import make_service
-    from consumer.cli.live import LiveView, plain_line
+    from consumer.cli.render.live import LiveView, plain_line
     from consumer.clock import SystemClock
-    from consumer.events import LifecycleEvent
-    from consumer.sandbox import Sandbox, SandboxOptions, WeatherOptions, WorldOptions
-    from consumer.stores.sqlite import SqliteStore
-    from consumer.telemetry.events import IngestTelemetry, TenureTelemetry
+    from consumer.domain.lifecycle_events import LifecycleEvent
+    from consumer.sandbox import FaultOptions, Sandbox, SandboxOptions, WorldOptions
+    from consumer.stores.sqlite.sqlite_store import SqliteStore
     from consumer.telemetry.health import Health
+    from consumer.telemetry.ingest_events import IngestTelemetry, TenureTelemetry
     from consumer.telemetry.logging import Redactor, configure_logging
     from consumer.telemetry.metrics import Metrics
 
-    began = time.monotonic()
+    started = time.monotonic()
     live = not json and sys.stdout.isatty()
     redactor = Redactor()
     configure_logging("error" if live else "warning", "auto", redactor)
     options = SandboxOptions(
         seed=seed,
         world=WorldOptions(events_per_second=rate),
-        weather=WeatherOptions(reorder=0.08, swap=0.05, republish=0.03, duplicate=0.05),
+        faults=FaultOptions(reorder=0.08, swap=0.05, republish=0.03, duplicate=0.05),
     )
     async with Sandbox(options) as sandbox, contextlib.AsyncExitStack() as stack:
         settings = _settings(sandbox, folder)
-        clock, metrics, output = SystemClock(), Metrics(), _Output()
+        clock, metrics, output = SystemClock(), Metrics(), _OutputChecker()
         health = Health(settings.channels, clock.monotonic_ms())
-        entered = _Input(IngestTelemetry(metrics, health, clock, settings.channels))
+        input_counter = _InputCounter(IngestTelemetry(metrics, health, clock, settings.channels))
         store = SqliteStore(settings.store.path)
         await store.open()
         stack.push_async_callback(store.aclose)
         tenure_events = TenureTelemetry(metrics, health, clock)
         # No handlers: the demo reads the journal, which is what they are fed from.
         service = await stack.enter_async_context(
-            make_service(settings, store, [], metrics, health, tenure_events, clock, redactor, entered)
+            make_service(settings, store, [], metrics, health, tenure_events, clock, redactor, input_counter)
         )
         view = stack.enter_context(LiveView(sandbox.url)) if live else None
 
         def show(entry: JournalEntry) -> None:
             event = LifecycleEvent.from_json(entry.data)
-            output.take(event)
+            output.check(event)
             if json:
-                json_line(entry.data)
+                print_json(entry.data)
             elif view is not None:
-                view.add(event, _Summary(entered, output, time.monotonic() - began).lines())
+                view.add(event, _Summary(input_counter, output, time.monotonic() - started).lines())
             else:
                 typer.echo(plain_line(event))
 
-        running = asyncio.create_task(service.run())
-        weather = asyncio.create_task(_drop_sessions(sandbox, entered))
-        showing = asyncio.create_task(_follow(store, exit_after, show))
-        with _stopped_by_signal(showing):
-            await asyncio.wait({running, showing}, return_when=asyncio.FIRST_COMPLETED)
-        weather.cancel()
-        showing.cancel()
+        service_task = asyncio.create_task(service.run())
+        faults = asyncio.create_task(_inject_session_drops(sandbox, input_counter))
+        follow_task = asyncio.create_task(_follow(store, exit_after, show))
+        with _cancelled_by_signal(follow_task):
+            await asyncio.wait({service_task, follow_task}, return_when=asyncio.FIRST_COMPLETED)
+        faults.cancel()
+        follow_task.cancel()
         service.stop()
-        await running
-    return _Summary(entered, output, time.monotonic() - began)
+        await service_task
+    return _Summary(input_counter, output, time.monotonic() - started)
 
 
 def _settings(sandbox: Sandbox, folder: Path) -> Settings:
     from consumer.settings import Settings
 
-    known = sandbox.credentials
+    credentials = sandbox.credentials
     return Settings.model_validate(
         {
             "salesforce": {
                 "login_url": sandbox.url,
                 "auth": "client_credentials",
-                "client_id": known.client_id,
-                "client_secret": known.client_secret,
+                "client_id": credentials.client_id,
+                "client_secret": credentials.client_secret,
             },
             "store": {"url": f"sqlite:///{folder / 'demo.db'}"},
             # The world lives before the first session is open, and its beginning is part of the story.
@@ -260,7 +266,7 @@ async def _follow(store: Store, exit_after: int, show: Callable[[JournalEntry], 
         await store.wait(after, 1_000)
 
 
-async def _drop_sessions(sandbox: Sandbox, entered: _Input) -> None:
+async def _inject_session_drops(sandbox: Sandbox, input_counter: _InputCounter) -> None:
     """The server forgets its client now and then (``403::Unknown client``), right after an answer with messages.
 
     The last position of that answer is not known to be complete yet, so the next session is given it again.
@@ -268,14 +274,14 @@ async def _drop_sessions(sandbox: Sandbox, entered: _Input) -> None:
     wait_s = 1.5
     while True:
         await asyncio.sleep(wait_s)
-        entered.busy.clear()
-        await entered.busy.wait()
-        sandbox.weather.cause("drop_session")
+        input_counter.got_messages.clear()
+        await input_counter.got_messages.wait()
+        sandbox.faults.inject("drop_session")
         wait_s = 65.0  # longer than a session must last to be healthy, or the back-off would grow
 
 
 @contextlib.contextmanager
-def _stopped_by_signal(task: Any) -> Any:
+def _cancelled_by_signal(task: Any) -> Any:
     import signal
 
     loop = asyncio.get_running_loop()

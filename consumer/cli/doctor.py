@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from consumer.cli.failures import ExitCode
-from consumer.cli.options import Config, Json, read_settings, readable_settings
-from consumer.cli.output import console, json_line, say
+from consumer.cli.exit_codes import ExitCode
+from consumer.cli.options import Config, Json, read_settings, settings_without_credentials
+from consumer.cli.render.output import console, print_json, print_message
 
 if TYPE_CHECKING:
-    from consumer.examination import Finding
+    from consumer.inspection import Finding
 
 __all__ = ["doctor"]
 
@@ -26,65 +26,71 @@ def doctor(config: Config = None, json: Json = False) -> None:
     """
     import asyncio
 
-    from consumer.app import examine
+    from consumer.app import run_checks
     from consumer.errors import SettingsError
-    from consumer.examination.findings import Fault, Verdict, failed, fine, skipped
+    from consumer.inspection.findings import (
+        FailureKind,
+        Verdict,
+        failed,
+        passed,
+        skipped,
+    )
 
     findings: list[Finding] = []
 
-    def tell(finding: Finding) -> None:
+    def report(finding: Finding) -> None:
         findings.append(finding)
         _show(finding, json=json)
 
-    signs_in = False
+    can_sign_in = False
     try:
         settings = read_settings(config, connects=True)
     except SettingsError as error:
         for problem in error.problems:
-            tell(failed("settings", str(problem), "", Fault.SETTINGS))
-        usable = readable_settings(config)
+            report(failed("settings", str(problem), "", FailureKind.SETTINGS))
+        usable = settings_without_credentials(config)
     else:
-        tell(fine("settings", f"{settings.salesforce.auth.value} at {settings.salesforce.login_url}"))
-        usable, signs_in = settings, True
+        report(passed("settings", f"{settings.salesforce.auth.value} at {settings.salesforce.login_url}"))
+        usable, can_sign_in = settings, True
     if usable is None:
-        tell(skipped("the rest", "the settings have to be right first"))
+        report(skipped("the rest", "the settings have to be right first"))
     else:
-        asyncio.run(examine(usable, tell, signs_in=signs_in))
-    wrong = [finding for finding in findings if finding.verdict is Verdict.FAILED]
-    if not wrong:
-        say("everything that the service needs is there")
+        asyncio.run(run_checks(usable, report, can_sign_in=can_sign_in))
+    failed_findings = [finding for finding in findings if finding.verdict is Verdict.FAILED]
+    if not failed_findings:
+        print_message("everything that the service needs is there")
         return
-    say(f"{len(wrong)} of {len(findings)} checks failed")
+    print_message(f"{len(failed_findings)} of {len(findings)} checks failed")
     codes = {
-        Fault.SETTINGS: ExitCode.USAGE,
-        Fault.UNAVAILABLE: ExitCode.UNAVAILABLE,
-        Fault.NOT_PERMITTED: ExitCode.NOT_PERMITTED,
-        Fault.OTHER: ExitCode.FAILED,
+        FailureKind.SETTINGS: ExitCode.USAGE,
+        FailureKind.UNAVAILABLE: ExitCode.UNAVAILABLE,
+        FailureKind.NOT_PERMITTED: ExitCode.NOT_PERMITTED,
+        FailureKind.OTHER: ExitCode.FAILED,
     }
-    kinds = {finding.fault for finding in wrong}
-    raise typer.Exit(next(code for fault, code in codes.items() if fault in kinds))
+    kinds = {finding.failure_kind for finding in failed_findings}
+    raise typer.Exit(next(code for failure_kind, code in codes.items() if failure_kind in kinds))
 
 
 def _show(finding: Finding, *, json: bool) -> None:
     if json:
-        json_line(
+        print_json(
             {
                 "check": finding.check,
                 "verdict": finding.verdict.value,
                 "message": finding.message,
                 "action": finding.action or None,
-                "fault": finding.fault.value if finding.fault else None,
+                "fault": finding.failure_kind.value if finding.failure_kind else None,
             }
         )
         return
     from rich.text import Text
 
-    from consumer.examination.findings import Verdict
+    from consumer.inspection.findings import Verdict
 
-    word, style = {
-        Verdict.FINE: ("ok", "green"),
+    label, style = {
+        Verdict.PASSED: ("ok", "green"),
         Verdict.WARNING: ("warn", "yellow"),
         Verdict.FAILED: ("FAIL", "bold red"),
         Verdict.SKIPPED: ("skip", "dim"),
     }[finding.verdict]
-    console().print(Text(f"{word:<5}", style), Text(f"{finding.check:<12}", "bold"), Text(str(finding)))
+    console().print(Text(f"{label:<5}", style), Text(f"{finding.check:<12}", "bold"), Text(str(finding)))

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from consumer.cli import handler_orders, trying
+from consumer.cli import handler_commands, handlers_test
 from consumer.cli.options import Config, Json, read_settings, settings_and_store
-from consumer.cli.output import json_line, say, table
+from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
-    from consumer.delivery.spec import HandlerSpec
-    from consumer.ports import HandlerOrder, HandlerRequests, SavedPlace
+    from consumer.delivery.handler_settings import HandlerSpec
+    from consumer.ports.delivery import HandlerCommand, PendingCommands, SavedCursor
 
 __all__ = ["app"]
 
@@ -24,10 +24,10 @@ def _group() -> None:
     """What is done with lifecycle events."""
 
 
-app.command("pause")(handler_orders.pause)
-app.command("resume")(handler_orders.resume)
-app.command("forget")(handler_orders.forget)
-app.command("test")(trying.try_)
+app.command("pause")(handler_commands.pause)
+app.command("resume")(handler_commands.resume)
+app.command("forget")(handler_commands.forget)
+app.command("test")(handlers_test.dry_run)
 
 
 @app.command("list")
@@ -38,36 +38,47 @@ def list_(config: Config = None, json: Json = False) -> None:
     """
     import asyncio
 
-    from consumer.delivery.resolving import installed
+    from consumer.delivery.plugins import installed_handlers
     from consumer.errors import StoreUnavailable
 
     async def read() -> tuple[
-        dict[str, HandlerSpec], dict[str, SavedPlace], int | None, dict[str, HandlerRequests], dict[str, int]
+        dict[str, HandlerSpec], dict[str, SavedCursor], int | None, dict[str, PendingCommands], dict[str, int]
     ]:
         try:
             async with settings_and_store(config) as (settings, store):
                 _, last = await store.bounds()
                 specs = settings.handlers_to_run()
-                places = {name: place for name, place in (await store.places()).items() if "/" not in name}
-                names = [*specs, *_former(specs, places)]
-                parked = {name: len(await store.parked(name)) for name in names}
-                return specs, places, last, await store.requests(names), parked
+                cursors = {
+                    name: cursor for name, cursor in (await store.cursors()).items() if "/" not in name
+                }
+                names = [*specs, *_unconfigured(specs, cursors)]
+                blocked_runs = {name: len(await store.blocked_runs(name)) for name in names}
+                return specs, cursors, last, await store.pending_commands(names), blocked_runs
         except StoreUnavailable as error:
             # What is configured is worth knowing before the service has ever run.
-            say(f"places and lags are unknown: {error}")
+            print_message(f"places and lags are unknown: {error}")
             return read_settings(config).handlers_to_run(), {}, None, {}, {}
 
-    specs, places, last, requests, parked = asyncio.run(read())
+    specs, cursors, last, pending_commands, blocked_runs = asyncio.run(read())
     configured = [
-        _configured(name, specs.get(name), places.get(name), last, requests.get(name), parked.get(name, 0))
-        for name in [*specs, *_former(specs, places)]
+        _configured(
+            name,
+            specs.get(name),
+            cursors.get(name),
+            last,
+            pending_commands.get(name),
+            blocked_runs.get(name, 0),
+        )
+        for name in [*specs, *_unconfigured(specs, cursors)]
     ]
-    available = [(name, entry.value) for name, entries in sorted(installed().items()) for entry in entries]
+    available = [
+        (name, entry.value) for name, entries in sorted(installed_handlers().items()) for entry in entries
+    ]
     if json:
         for line in configured:
-            json_line(line)
+            print_json(line)
         for name, target in available:
-            json_line({"kind": "installed", "name": name, "use": target})
+            print_json({"kind": "installed", "name": name, "use": target})
         return
     table(
         ("handler", "use", "on", "offset", "lag", "parked", "dead", ""),
@@ -88,21 +99,21 @@ def list_(config: Config = None, json: Json = False) -> None:
     table(("installed", "is"), available)
 
 
-def _former(specs: dict[str, HandlerSpec], places: dict[str, SavedPlace]) -> list[str]:
-    return sorted(name for name in places if name not in specs)
+def _unconfigured(specs: dict[str, HandlerSpec], cursors: dict[str, SavedCursor]) -> list[str]:
+    return sorted(name for name in cursors if name not in specs)
 
 
 def _configured(
     name: str,
     spec: HandlerSpec | None,
-    saved: SavedPlace | None,
+    saved: SavedCursor | None,
     last: int | None,
-    requests: HandlerRequests | None,
-    parked: int,
+    pending_commands: PendingCommands | None,
+    blocked_runs: int,
 ) -> dict[str, Any]:
-    from consumer.delivery.place import Place
+    from consumer.delivery.cursor import Cursor
 
-    offset = Place.load(saved.data).offset if saved is not None else None
+    offset = Cursor.load(saved.data).offset if saved is not None else None
     status = "not configured any more" if spec is None else "enabled" if spec.enabled else "disabled"
     return {
         "kind": "configured",
@@ -111,14 +122,16 @@ def _configured(
         "on": list(spec.on) if spec is not None and spec.on is not None else None,
         "status": status,
         "offset": offset,
-        "parked": parked,
-        "dead_letters": requests.dead_letters if requests is not None else 0,
-        "orders": [_order(order) for order in requests.orders] if requests is not None else [],
+        "parked": blocked_runs,
+        "dead_letters": pending_commands.dead_letters if pending_commands is not None else 0,
+        "orders": [_describe(command) for command in pending_commands.commands]
+        if pending_commands is not None
+        else [],
         "lag": max(0, last - offset) if last is not None and offset is not None else None,
     }
 
 
-def _order(order: HandlerOrder) -> str:
-    if order.kind == "pause":
+def _describe(command: HandlerCommand) -> str:
+    if command.kind == "pause":
         return "paused"
-    return f"replays {order.after + 1} to {order.through}"
+    return f"replays {command.after + 1} to {command.through}"

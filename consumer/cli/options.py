@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from consumer.ports import Store
+    from consumer.ports.store import Store
     from consumer.settings import Settings
 
 __all__ = [
@@ -22,9 +22,9 @@ __all__ = [
     "Json",
     "instant_ms",
     "read_settings",
-    "readable_settings",
     "record_id",
     "settings_and_store",
+    "settings_without_credentials",
 ]
 
 Config = Annotated[
@@ -56,7 +56,7 @@ def read_settings(config: Path | None, *, connects: bool = False) -> Settings:
     return load_settings(config, os.environ, connects=connects)
 
 
-def readable_settings(config: Path | None) -> Settings | None:
+def settings_without_credentials(config: Path | None) -> Settings | None:
     """What can be used of settings that do not say how to sign in; None when nothing can.
 
     What does not need Salesforce is worth knowing in the same attempt.
@@ -90,10 +90,10 @@ def record_id(text: str) -> str:
     Raises:
         typer.BadParameter: there is none.
     """
-    from consumer.ids import as_people_have_it
+    from consumer.domain.record_ids import parse_record_id
 
     try:
-        return as_people_have_it(text)
+        return parse_record_id(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

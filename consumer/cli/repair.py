@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.failures import ExitCode, fail
+from consumer.cli.exit_codes import ExitCode, fail
 from consumer.cli.options import Config, Json, instant_ms, read_settings
-from consumer.cli.output import json_line, say
+from consumer.cli.render.output import print_json, print_message
 
 if TYPE_CHECKING:
-    from consumer.ports import Store
-    from consumer.tasks import Task
+    from consumer.domain.reconcile_task import ReconcileTask
+    from consumer.ports.store import Store
 
 __all__ = ["repair"]
 
-LOOK_S = 0.5
-READ = 1_000
+POLL_INTERVAL_S = 0.5
+PAGE_SIZE = 1_000
 
 
 def repair(
@@ -47,70 +47,72 @@ def repair(
 async def _repair(config: Path | None, since_ms: int, *, wait: bool, json: bool) -> None:
     from consumer.app import open_store
     from consumer.clock import SystemClock, iso
-    from consumer.records import ENTITIES
-    from consumer.tasks import of_window
+    from consumer.domain.objects import ENTITIES
+    from consumer.domain.reconcile_task import window_task
 
     now_ms = SystemClock().wall_ms()
     if since_ms > now_ms:
         raise fail("--since lies in the future", ExitCode.USAGE)
     async with open_store(read_settings(config), read_only=False) as store:
-        tasks = [of_window("repair", iso(now_ms), entity, since_ms, 0) for entity in ENTITIES]
+        reconcile_tasks = [window_task("repair", iso(now_ms), entity, since_ms, 0) for entity in ENTITIES]
         _, last = await store.bounds()
-        for task in tasks:
-            await store.add_task(task.id, task.encode())
+        for task in reconcile_tasks:
+            await store.add_reconcile_task(task.id, task.encode())
         if (await store.lease()).holder is None:
-            say("nobody holds the lease: it begins when the service runs")
+            print_message("nobody holds the lease: it begins when the service runs")
         if not wait:
             return
-        await _follow(store, tasks)
-        for report in await _reports(store, {task.id for task in tasks}, last):
+        await _show_progress(store, reconcile_tasks)
+        for report in await _reports(store, {task.id for task in reconcile_tasks}, last):
             if json:
-                json_line(report)
+                print_json(report)
             else:
-                say(
+                print_message(
                     f"{report['entity']}: {report['fetched']} rows read, {report['changed']} said something new, "
                     f"{report['deleted']} of them that it is gone, {report['events']} events"
                 )
 
 
-async def _follow(store: Store, tasks: list[Task]) -> None:
+async def _show_progress(store: Store, reconcile_tasks: list[ReconcileTask]) -> None:
     """Until all of them are done."""
     import asyncio
 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from consumer.tasks import Task
+    from consumer.domain.reconcile_task import ReconcileTask
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]} rows"))
     with Progress(
         *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True
     ) as bar:
-        shown = {task.id: bar.add_task(task.entity, total=1_000, rows=0) for task in tasks}
+        shown = {task.id: bar.add_task(task.entity, total=1_000, rows=0) for task in reconcile_tasks}
         while True:
-            left = await store.tasks()
-            for task in tasks:
-                if task.id in left:
-                    known = Task.decode(left[task.id])
-                    bar.update(shown[task.id], completed=int((known.done or 0) * 1_000), rows=known.fetched)
+            remaining = await store.reconcile_tasks()
+            for task in reconcile_tasks:
+                if task.id in remaining:
+                    current = ReconcileTask.decode(remaining[task.id])
+                    bar.update(
+                        shown[task.id], completed=int((current.done or 0) * 1_000), rows=current.fetched
+                    )
                 else:
                     bar.update(shown[task.id], completed=1_000)
-            if not left.keys() & shown.keys():
+            if not remaining.keys() & shown.keys():
                 return
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
 
-async def _reports(store: Store, wanted: set[str], after: int) -> list[dict[str, Any]]:
+async def _reports(store: Store, task_ids: set[str], after: int) -> list[dict[str, Any]]:
     """What the service journaled about them."""
-    from consumer import vocabulary as v
-    from consumer.events import LifecycleEvent
+    from consumer import event_types as v
+    from consumer.domain.lifecycle_events import LifecycleEvent
 
     found = []
-    while entries := await store.read(after, READ):
+    while entries := await store.read(after, PAGE_SIZE):
         after = entries[-1].offset
         for entry in entries:
-            ours = any(f"/{task_id}/" in entry.id for task_id in wanted)
-            if entry.type == v.SYSTEM_REPAIRED and ours:
+            is_ours = any(f"/{task_id}/" in entry.id for task_id in task_ids)
+            if entry.type == v.SYSTEM_REPAIRED and is_ours:
                 event = LifecycleEvent.from_journal(entry.data)
                 found.append(dict((event.after.model_extra if event.after is not None else None) or {}))
     return found

@@ -15,26 +15,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.failures import ExitCode, fail
-from consumer.cli.handler_orders import known, orders
+from consumer.cli.exit_codes import ExitCode, fail
+from consumer.cli.handler_commands import commands, require_handler
 from consumer.cli.options import Config, Json, instant_ms, read_settings
-from consumer.cli.output import json_line, say
+from consumer.cli.render.output import print_json, print_message
 
 if TYPE_CHECKING:
     from consumer.delivery.loading import LoadedHandler
-    from consumer.ports import HandlerOrder, JournalEntry, Store
+    from consumer.ports.delivery import HandlerCommand
+    from consumer.ports.journal import JournalEntry
+    from consumer.ports.store import Store
     from consumer.settings import Settings
 
 __all__ = ["replay"]
 
-SHOWN = 10
+PREVIEW_EVENTS = 10
 """Events that a dry run shows of each handler."""
-LOOK_S = 0.5
-READ = 1_000
+POLL_INTERVAL_S = 0.5
+READ_LIMIT = 1_000
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class _OffsetRange:
     after: int
     through: int
 
@@ -84,7 +86,7 @@ def replay(
         raise fail("say from where: --from TIME, --checkpoint NAME or --from-offset OFFSET", ExitCode.USAGE)
     asyncio.run(
         _Replay(config, handler, json=json).run(
-            lambda store: _stretch(store, from_, checkpoint, from_offset, to),
+            lambda store: _offset_range(store, from_, checkpoint, from_offset, to),
             dry_run=dry_run,
             cancel=cancel,
             wait=wait,
@@ -92,11 +94,11 @@ def replay(
     )
 
 
-async def _stretch(
+async def _offset_range(
     store: Store, from_: str | None, checkpoint: str | None, from_offset: int | None, to: str | None
-) -> _Stretch:
+) -> _OffsetRange:
     from consumer.clock import from_ms
-    from consumer.delivery.beginning import first_offset
+    from consumer.delivery.start_offset import first_offset
 
     first, last = await store.bounds()
     if from_ is not None:
@@ -108,8 +110,8 @@ async def _stretch(
         after = await _offset_at(store, checkpoint)
     through = last if to is None else await first_offset(store, from_ms(instant_ms(to, "--to")))
     if after + 1 < first <= last:
-        say(f"the journal begins at offset {first}: retention has removed what was before")
-    return _Stretch(max(after, first - 1), through)
+        print_message(f"the journal begins at offset {first}: retention has removed what was before")
+    return _OffsetRange(max(after, first - 1), through)
 
 
 async def _offset_at(store: Store, name: str) -> int:
@@ -136,71 +138,81 @@ class _Replay:
         self._names = names or list(self._settings.handlers_to_run())
         self._json = json
 
-    async def run(self, stretch: Any, *, dry_run: bool, cancel: bool, wait: bool) -> None:
+    async def run(self, offset_range: Any, *, dry_run: bool, cancel: bool, wait: bool) -> None:
         from consumer.app import open_store
 
         async with open_store(self._settings, read_only=dry_run) as store:
             for name in self._names:
-                await known(self._settings, store, name)
+                await require_handler(self._settings, store, name)
             if cancel:
                 await self._cancel(store)
                 return
-            whole: _Stretch = await stretch(store)
-            given = []
+            requested_range: _OffsetRange = await offset_range(store)
+            submitted = []
             for name in self._names:
-                of_one = await self._of(store, name, whole)
+                handler_range = await self._range_for(store, name, requested_range)
                 if dry_run:
-                    await self._show(store, name, of_one)
-                elif of_one.after < of_one.through:
-                    given.append(await self._give(store, name, of_one))
-            if given and wait:
-                await self._watch(store, given)
+                    await self._show(store, name, handler_range)
+                elif handler_range.after < handler_range.through:
+                    submitted.append(await self._submit(store, name, handler_range))
+            if submitted and wait:
+                await self._show_progress(store, submitted)
 
-    async def _of(self, store: Store, name: str, whole: _Stretch) -> _Stretch:
-        from consumer.delivery.place import Place
+    async def _range_for(self, store: Store, name: str, requested_range: _OffsetRange) -> _OffsetRange:
+        from consumer.delivery.cursor import Cursor
 
-        saved = await store.place(name)
-        through = whole.through if saved is None else min(whole.through, Place.load(saved.data).offset)
-        if through < whole.through:
-            say(f"{name} is at offset {through}: what follows comes anyway")
-        if whole.after >= through:
-            say(f"{name}: there is nothing to replay")
-        return _Stretch(whole.after, through)
+        saved = await store.cursor(name)
+        through = (
+            requested_range.through
+            if saved is None
+            else min(requested_range.through, Cursor.load(saved.data).offset)
+        )
+        if through < requested_range.through:
+            print_message(f"{name} is at offset {through}: what follows comes anyway")
+        if requested_range.after >= through:
+            print_message(f"{name}: there is nothing to replay")
+        return _OffsetRange(requested_range.after, through)
 
-    async def _give(self, store: Store, name: str, stretch: _Stretch) -> HandlerOrder:
+    async def _submit(self, store: Store, name: str, offset_range: _OffsetRange) -> HandlerCommand:
         from consumer.clock import SystemClock
-        from consumer.ports import HandlerOrder
+        from consumer.ports.delivery import HandlerCommand
 
         now_ms = SystemClock().wall_ms()
-        order = HandlerOrder(
-            f"replay-{now_ms:x}-{name}", name, "replay", now_ms, stretch.after, stretch.through
+        command = HandlerCommand(
+            f"replay-{now_ms:x}-{name}", name, "replay", now_ms, offset_range.after, offset_range.through
         )
-        await store.put_order(order)
-        say(f"{name}: offsets {stretch.after + 1} to {stretch.through} are delivered again ({order.id})")
+        await store.put_command(command)
+        print_message(
+            f"{name}: offsets {offset_range.after + 1} to {offset_range.through} are delivered again ({command.id})"
+        )
         if (await store.lease()).holder is None:
-            say("no replica is running; it begins when one does")
-        return order
+            print_message("no replica is running; it begins when one does")
+        return command
 
     async def _cancel(self, store: Store) -> None:
         for name in self._names:
-            replays = [order for order in await orders(store, name) if order.kind == "replay"]
-            for order in replays:
-                await store.remove_order(order, progress=False)
-            say(f"{name}: {len(replays)} replay{'s' if len(replays) != 1 else ''} taken back")
+            replays = [command for command in await commands(store, name) if command.kind == "replay"]
+            for command in replays:
+                await store.remove_command(command, progress=False)
+            print_message(f"{name}: {len(replays)} replay{'s' if len(replays) != 1 else ''} taken back")
 
-    async def _show(self, store: Store, name: str, stretch: _Stretch) -> None:
+    async def _show(self, store: Store, name: str, offset_range: _OffsetRange) -> None:
         counts: Counter[str] = Counter()
         shown: list[JournalEntry] = []
         loaded = _loaded(self._settings, name)
-        after = stretch.after
-        while after < stretch.through and (entries := await store.read(after, READ)):
+        after = offset_range.after
+        while after < offset_range.through and (entries := await store.read(after, READ_LIMIT)):
             after = entries[-1].offset
-            mine = [entry for entry in entries if entry.offset <= stretch.through and _gets(loaded, entry)]
-            counts.update(entry.type for entry in mine)
-            shown += mine[: SHOWN - len(shown)]
+            matching = [
+                entry
+                for entry in entries
+                if entry.offset <= offset_range.through and _would_receive(loaded, entry)
+            ]
+            counts.update(entry.type for entry in matching)
+            shown += matching[: PREVIEW_EVENTS - len(shown)]
         for entry in shown:
             if self._json:
-                json_line(
+                print_json(
                     {
                         "kind": "event",
                         "handler": name,
@@ -213,60 +225,62 @@ class _Replay:
             else:
                 typer.echo(f"{entry.offset}  {entry.type}  {entry.tracker_id or '-'}  {entry.id}")
         if self._json:
-            json_line(
+            print_json(
                 {
                     "kind": "count",
                     "handler": name,
-                    "after": stretch.after,
-                    "through": stretch.through,
+                    "after": offset_range.after,
+                    "through": offset_range.through,
                     "events": counts.total(),
                     "types": dict(counts),
                 }
             )
         else:
             kinds = ", ".join(f"{count} {type_}" for type_, count in counts.most_common())
-            say(f"{name}: {counts.total()} events would be delivered again{': ' if kinds else ''}{kinds}")
+            print_message(
+                f"{name}: {counts.total()} events would be delivered again{': ' if kinds else ''}{kinds}"
+            )
 
-    async def _watch(self, store: Store, given: list[HandlerOrder]) -> None:
+    async def _show_progress(self, store: Store, submitted: list[HandlerCommand]) -> None:
         import asyncio
 
-        from consumer.delivery.place import Place
+        from consumer.delivery.cursor import Cursor
 
-        told: dict[str, int] = {}
-        while given:
-            for order in list(given):
-                if order not in await orders(store, order.handler):
-                    given.remove(order)
-                    self._tell(order, order.through, done=True)
+        reported: dict[str, int] = {}
+        while submitted:
+            for command in list(submitted):
+                if command not in await commands(store, command.handler):
+                    submitted.remove(command)
+                    self._report_progress(command, command.through, done=True)
                     continue
-                saved = await store.place(order.place)
-                offset = order.after if saved is None else Place.load(saved.data).offset
-                tenth = (offset - order.after) * 10 // (order.through - order.after)
-                if told.get(order.id) != tenth:
-                    told[order.id] = tenth
-                    self._tell(order, offset, done=False)
-            if given:
-                await asyncio.sleep(LOOK_S)
+                saved = await store.cursor(command.cursor)
+                offset = command.after if saved is None else Cursor.load(saved.data).offset
+                tenth = (offset - command.after) * 10 // (command.through - command.after)
+                if reported.get(command.id) != tenth:
+                    reported[command.id] = tenth
+                    self._report_progress(command, offset, done=False)
+            if submitted:
+                await asyncio.sleep(POLL_INTERVAL_S)
 
-    def _tell(self, order: HandlerOrder, offset: int, *, done: bool) -> None:
+    def _report_progress(self, command: HandlerCommand, offset: int, *, done: bool) -> None:
         if self._json:
-            json_line(
+            print_json(
                 {
                     "kind": "progress",
-                    "handler": order.handler,
-                    "id": order.id,
+                    "handler": command.handler,
+                    "id": command.id,
                     "offset": offset,
-                    "after": order.after,
-                    "through": order.through,
+                    "after": command.after,
+                    "through": command.through,
                     "done": done,
                 }
             )
         else:
-            percent = (offset - order.after) * 100 // (order.through - order.after)
-            say(
-                f"{order.handler}: done"
+            percent = (offset - command.after) * 100 // (command.through - command.after)
+            print_message(
+                f"{command.handler}: done"
                 if done
-                else f"{order.handler}: {percent} %, at offset {offset} of {order.through}"
+                else f"{command.handler}: {percent} %, at offset {offset} of {command.through}"
             )
 
 
@@ -278,12 +292,12 @@ def _loaded(settings: Settings, name: str) -> LoadedHandler | None:
     return None if spec is None else next(iter(load_handlers({name: spec})), None)
 
 
-def _gets(loaded: LoadedHandler | None, entry: JournalEntry) -> bool:
+def _would_receive(loaded: LoadedHandler | None, entry: JournalEntry) -> bool:
     from consumer.clock import SystemClock
-    from consumer.delivery.admission import Admission
-    from consumer.events import LifecycleEvent
+    from consumer.delivery.filters import EventFilter
+    from consumer.domain.lifecycle_events import LifecycleEvent
 
     if loaded is None or entry.type not in loaded.types:
         return False
     event = LifecycleEvent.from_json(entry.data)
-    return Admission(loaded, SystemClock().wall_ms).refusal(event, replayed=True) is None
+    return EventFilter(loaded, SystemClock().wall_ms).rejected_by(event, replayed=True) is None

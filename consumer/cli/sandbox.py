@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.failures import ExitCode, fail
-from consumer.cli.output import say
+from consumer.cli.exit_codes import ExitCode, fail
+from consumer.cli.render.output import print_message
 
 if TYPE_CHECKING:
     from consumer.sandbox import Sandbox, SandboxOptions
@@ -41,7 +41,7 @@ def sandbox(
     """
     import asyncio
 
-    from consumer.sandbox import PortUnavailable, Sandbox, SandboxOptions, WeatherOptions, WorldOptions
+    from consumer.sandbox import FaultOptions, PortUnavailable, Sandbox, SandboxOptions, WorldOptions
 
     options = SandboxOptions(
         port=port,
@@ -49,7 +49,7 @@ def sandbox(
         seed=seed,
         speed=speed,
         world=WorldOptions(events_per_second=rate, population=population),
-        weather=WeatherOptions(reorder=reorder, duplicate=duplicate, drop_session=drop_session),
+        faults=FaultOptions(reorder=reorder, duplicate=duplicate, drop_session=drop_session),
     )
     try:
         asyncio.run(_serve(Sandbox, options))
@@ -57,7 +57,7 @@ def sandbox(
         raise fail(str(error), ExitCode.UNAVAILABLE) from None
 
 
-async def _serve(make: type[Sandbox], options: SandboxOptions) -> None:
+async def _serve(sandbox_class: type[Sandbox], options: SandboxOptions) -> None:
     import asyncio
     import signal
 
@@ -65,22 +65,26 @@ async def _serve(make: type[Sandbox], options: SandboxOptions) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with make(options) as org:
+    async with sandbox_class(options) as org:
         typer.echo(_settings(org))
-        say(f"simulated org at {org.url}, trouble on demand at {org.url}/sandbox/trouble; Ctrl-C ends it")
-        say("connect with: cadence-consumer run --config FILE, where FILE holds the lines on standard output")
+        print_message(
+            f"simulated org at {org.url}, trouble on demand at {org.url}/sandbox/trouble; Ctrl-C ends it"
+        )
+        print_message(
+            "connect with: cadence-consumer run --config FILE, where FILE holds the lines on standard output"
+        )
         await stop.wait()
-    say("simulated org stopped")
+    print_message("simulated org stopped")
 
 
 def _settings(org: Sandbox) -> str:
-    known = org.credentials
+    credentials = org.credentials
     return "\n".join(
         (
             "[salesforce]",
             'auth = "client_credentials"',
             f'login_url = "{org.url}"',
-            f'client_id = "{known.client_id}"',
-            f'client_secret = "{known.client_secret}"',
+            f'client_id = "{credentials.client_id}"',
+            f'client_secret = "{credentials.client_secret}"',
         )
     )

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.failures import fail
+from consumer.cli.exit_codes import fail
 from consumer.cli.options import Config, Json, record_id, settings_and_store
-from consumer.cli.output import json_line, say, table
+from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
-    from consumer.state import RecordState
+    from consumer.domain.record_state import RecordState
 
 __all__ = ["app"]
 
@@ -41,7 +41,7 @@ def show(
 
     async def read() -> list[RecordState]:
         from consumer.cli.timeline import runs_of
-        from consumer.state import RecordState
+        from consumer.domain.record_state import RecordState
 
         async with settings_and_store(config) as (_, store):
             found = await store.states([wanted])
@@ -53,12 +53,12 @@ def show(
     if not states:
         raise fail(f"nothing is known of {wanted}: no change of it has been seen")
     for state in states:
-        _tell(state, json=json)
+        _print_state(state, json=json)
 
 
-def _tell(state: RecordState, *, json: bool) -> None:
+def _print_state(state: RecordState, *, json: bool) -> None:
     if json:
-        json_line(
+        print_json(
             {
                 "entity": state.entity,
                 "record_id": state.record_id,
@@ -69,9 +69,9 @@ def _tell(state: RecordState, *, json: bool) -> None:
             }
         )
         return
-    say(f"{state.entity} {state.record_id}{' (deleted)' if state.is_deleted else ''}")
+    print_message(f"{state.entity} {state.record_id}{' (deleted)' if state.is_deleted else ''}")
     if state.image is None:
-        say("its creation has not been seen: fields that are not listed are unknown")
+        print_message("its creation has not been seen: fields that are not listed are unknown")
     table(
         ("field", "value"),
         [

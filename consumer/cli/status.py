@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from consumer.cli.options import Config, Json, settings_and_store
-from consumer.cli.output import json_line, say, table
+from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from consumer.ports import Store
+    from consumer.inspection.status import ServiceStatus
+    from consumer.ports.store import Store
     from consumer.settings import Settings
-    from consumer.standing import Standing
 
-__all__ = ["look", "show", "status"]
+__all__ = ["current_status", "print_status", "status"]
 
 
 def status(config: Config = None, json: Json = False) -> None:
@@ -26,32 +26,32 @@ def status(config: Config = None, json: Json = False) -> None:
     """
     import asyncio
 
-    show(asyncio.run(_read(config)), json=json)
+    print_status(asyncio.run(_read(config)), json=json)
 
 
-async def _read(config: Path | None) -> Standing:
+async def _read(config: Path | None) -> ServiceStatus:
     async with settings_and_store(config) as (settings, store):
-        return await look(settings, store)
+        return await current_status(settings, store)
 
 
-async def look(settings: Settings, store: Store) -> Standing:
+async def current_status(settings: Settings, store: Store) -> ServiceStatus:
     """How it stands now."""
     from consumer.clock import SystemClock
-    from consumer.standing import read_standing
+    from consumer.inspection.status import read_status
 
-    return await read_standing(store, settings.channels, settings.enabled_handlers(), SystemClock().wall_ms())
+    return await read_status(store, settings.channels, settings.enabled_handlers(), SystemClock().wall_ms())
 
 
-def show(now: Standing, *, json: bool) -> None:
+def print_status(current: ServiceStatus, *, json: bool) -> None:
     """Print it."""
-    from consumer.cli.standing_view import headline, tables
+    from consumer.cli.render.status import header_lines, tables
 
     if json:
-        json_line(now.document())
+        print_json(current.document())
         return
-    for line in headline(now):
-        say(line)
-    for number, (columns, rows) in enumerate(tables(now)):
+    for line in header_lines(current):
+        print_message(line)
+    for number, (columns, rows) in enumerate(tables(current)):
         if number:
             typer.echo()
         table(columns, rows)

@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.failures import ExitCode, fail
+from consumer.cli.exit_codes import ExitCode, fail
 from consumer.cli.options import Config, Json, record_id, settings_and_store
-from consumer.cli.output import console, json_line
+from consumer.cli.render.output import console, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from consumer.ports import JournalEntry, JournalStore
+    from consumer.ports.journal import JournalEntry, JournalStore
 
 __all__ = ["tail"]
 
-PAGE = 1_000
-LAST = 10
-LOOK_BACK = 100_000
+PAGE_SIZE = 1_000
+DEFAULT_COUNT = 10
+SEARCH_DEPTH = 100_000
 """Entries searched for the last matching ones; older matches are found with --earliest or --run."""
 WAIT_MS = 1_000
 ORIGINS = ("stream", "snapshot", "gap", "repair", "timer")
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
+class _TailOptions:
     after: int | None
     count: int | None
     follow: bool
@@ -38,7 +38,7 @@ class _Where:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _EntryFilter:
     """Which entries are shown; None where everything is.
 
     Attributes:
@@ -77,7 +77,7 @@ class _Wanted:
 
 
 def _known_types(incomplete: str) -> list[str]:
-    from consumer.vocabulary import ALL_TYPES
+    from consumer.event_types import ALL_TYPES
 
     return [name for name in ALL_TYPES if name.startswith(incomplete)]
 
@@ -127,7 +127,7 @@ def tail(
             "-n",
             "--count",
             min=1,
-            help=f"Begin with the last COUNT events (default {LAST}); with --earliest or --from-offset: end after COUNT.",
+            help=f"Begin with the last COUNT events (default {DEFAULT_COUNT}); with --earliest or --from-offset: end after COUNT.",
         ),
     ] = None,
 ) -> None:
@@ -140,20 +140,20 @@ def tail(
     if earliest and from_offset is not None:
         raise fail("--earliest and --from-offset are two beginnings; keep one", ExitCode.USAGE)
     after = 0 if earliest else from_offset - 1 if from_offset is not None else None
-    wanted = _Wanted(
+    entry_filter = _EntryFilter(
         _types(type_ or []),
         record_id(run) if run else None,
         record_id(target) if target else None,
         _cadences(cadence) if cadence else None,
         _origins(origin or []),
     )
-    where = _Where(after, count, follow, wanted.run)
+    tail_options = _TailOptions(after, count, follow, entry_filter.run)
 
     async def print_all() -> None:
-        lines = None if json else console()
+        terminal = None if json else console()
         async with settings_and_store(config) as (_, store):
-            async for entry in _entries(store, where, wanted.matches):
-                _print(entry, lines)
+            async for entry in _entries(store, tail_options, entry_filter.matches):
+                _print(entry, terminal)
 
     try:
         asyncio.run(print_all())
@@ -165,25 +165,29 @@ def tail(
 def _types(patterns: list[str]) -> frozenset[str] | None:
     from difflib import get_close_matches
 
-    from consumer.vocabulary import ALL_TYPES, expand
+    from consumer.event_types import ALL_TYPES, matching_types
 
     selected: set[str] = set()
     for pattern in patterns:
-        types = expand(pattern)
+        types = matching_types(pattern)
         if not types:
-            meant = get_close_matches(pattern, ALL_TYPES, n=1)
-            hint = f"; did you mean {meant[0]}?" if meant else f" (there are {', '.join(ALL_TYPES[:3])}, …)"
+            close_matches = get_close_matches(pattern, ALL_TYPES, n=1)
+            hint = (
+                f"; did you mean {close_matches[0]}?"
+                if close_matches
+                else f" (there are {', '.join(ALL_TYPES[:3])}, …)"
+            )
             raise fail(f"--type: {pattern} matches no event type{hint}", ExitCode.USAGE)
         selected |= types
     return frozenset(selected) if patterns else None
 
 
 def _cadences(text: str) -> frozenset[str]:
-    from consumer.ids import as_people_have_it
+    from consumer.domain.record_ids import parse_record_id
 
     names = {text.strip()}
     with suppress(ValueError):  # a name is no id
-        names.add(as_people_have_it(text))
+        names.add(parse_record_id(text))
     return frozenset(name.casefold() for name in names)
 
 
@@ -195,62 +199,66 @@ def _origins(names: list[str]) -> frozenset[str] | None:
 
 
 async def _entries(
-    store: JournalStore, where: _Where, matches: Callable[[JournalEntry], bool]
+    store: JournalStore, tail_options: _TailOptions, matches: Callable[[JournalEntry], bool]
 ) -> AsyncIterator[JournalEntry]:
     _, last = await store.bounds()
-    left = where.count if where.after is not None else None
-    if where.after is not None:
-        after = where.after
+    remaining = tail_options.count if tail_options.after is not None else None
+    if tail_options.after is not None:
+        after = tail_options.after
     else:
-        for entry in await _newest(store, where, last, matches):
+        for entry in await _newest(store, tail_options, last, matches):
             yield entry
         after = last
     while True:
-        page = await store.read(after, PAGE)
+        page = await store.read(after, PAGE_SIZE)
         for entry in page:
             after = entry.offset
             if not matches(entry):
                 continue
             yield entry
-            if left is not None:
-                left -= 1
-                if left == 0:
+            if remaining is not None:
+                remaining -= 1
+                if remaining == 0:
                     return
         if not page:
-            if not where.follow:
+            if not tail_options.follow:
                 return
             await store.wait(after, WAIT_MS)
 
 
 async def _newest(
-    store: JournalStore, where: _Where, last: int, matches: Callable[[JournalEntry], bool]
+    store: JournalStore, tail_options: _TailOptions, last: int, matches: Callable[[JournalEntry], bool]
 ) -> list[JournalEntry]:
-    newest: deque[JournalEntry] = deque(maxlen=where.count or LAST)
-    if where.run is not None:
+    newest: deque[JournalEntry] = deque(maxlen=tail_options.count or DEFAULT_COUNT)
+    if tail_options.run is not None:
         newest.extend(
-            entry for entry in await store.of_run(where.run) if entry.offset <= last and matches(entry)
+            entry
+            for entry in await store.read_run(tail_options.run)
+            if entry.offset <= last and matches(entry)
         )
         return list(newest)
-    after = max(0, last - LOOK_BACK)
+    after = max(0, last - SEARCH_DEPTH)
     while after < last:
-        page = await store.read(after, PAGE)
+        page = await store.read(after, PAGE_SIZE)
         newest.extend(entry for entry in page if entry.offset <= last and matches(entry))
         after = page[-1].offset if page else last
     return list(newest)
 
 
-def _print(entry: JournalEntry, lines: Console | None) -> None:
-    if lines is None:
-        json_line(entry.data)
+def _print(entry: JournalEntry, terminal: Console | None) -> None:
+    if terminal is None:
+        print_json(entry.data)
         return
     from rich.text import Text
 
     from consumer.clock import iso, to_ms
-    from consumer.events import LifecycleEvent
+    from consumer.domain.lifecycle_events import LifecycleEvent
 
     event = LifecycleEvent.from_json(entry.data)
     marks = [
-        mark for mark, on in (("late", event.late), (event.origin.value, event.origin != "stream")) if on
+        mark
+        for mark, applies in (("late", event.late), (event.origin.value, event.origin != "stream"))
+        if applies
     ]
     what = event.step_title or event.step_type or event.reason or ""
     line = Text.assemble(
@@ -260,7 +268,7 @@ def _print(entry: JournalEntry, lines: Console | None) -> None:
         (" ".join(f"[{mark}]" for mark in marks), "yellow"),
     )
     line.rstrip()
-    lines.print(line)
+    terminal.print(line)
 
 
 def _style(event_type: str) -> str:

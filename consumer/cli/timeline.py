@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.failures import fail
+from consumer.cli.exit_codes import fail
 from consumer.cli.options import Config, Json, record_id, settings_and_store
-from consumer.cli.output import json_line, say, table
+from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
-    from consumer.ports import JournalEntry, Store
+    from consumer.ports.journal import JournalEntry
+    from consumer.ports.store import Store
 
 __all__ = ["runs_of", "timeline"]
 
@@ -37,27 +38,32 @@ def timeline(
 
     async def read() -> list[tuple[str, list[JournalEntry]]]:
         async with settings_and_store(config) as (_, store):
-            return [(run, await store.of_run(run)) for run in await runs_of(store, wanted)]
+            return [(run, await store.read_run(run)) for run in await runs_of(store, wanted)]
 
-    stories = [(run, entries) for run, entries in asyncio.run(read()) if entries]
-    if not stories:
+    runs = [(run, entries) for run, entries in asyncio.run(read()) if entries]
+    if not runs:
         raise fail(
             f"nothing is journaled about {wanted}: it is no run, step or target that has been seen, or retention removed it"
         )
-    for run, entries in stories:
-        _tell(run, entries, json=json)
+    for run, entries in runs:
+        _print_run(run, entries, json=json)
 
 
-def _tell(run: str, entries: list[JournalEntry], *, json: bool) -> None:
-    from consumer.cli.story import arrow, line, shown_time, step_names
-    from consumer.events import LifecycleEvent
+def _print_run(run: str, entries: list[JournalEntry], *, json: bool) -> None:
+    from consumer.cli.render.event_line import (
+        event_row,
+        shown_time,
+        state_change,
+        step_names,
+    )
+    from consumer.domain.lifecycle_events import LifecycleEvent
 
     events = [LifecycleEvent.from_json(entry.data) for entry in entries]
     steps = step_names(events)
-    lines = [line(event, steps) for event in events]
+    lines = [event_row(event, steps) for event in events]
     if json:
-        for entry, one in zip(entries, lines, strict=True):
-            json_line({"offset": entry.offset, **one})
+        for entry, row in zip(entries, lines, strict=True):
+            print_json({"offset": entry.offset, **row})
         return
     first = events[0]
     name = next(
@@ -66,32 +72,32 @@ def _tell(run: str, entries: list[JournalEntry], *, json: bool) -> None:
     )
     target = next((event.target_id for event in events if event.target_id), "unknown")
     after = next((event.previous_tracker_id for event in events if event.previous_tracker_id), None)
-    say(f"run {run} of target {target} in {name}{f', after run {after}' if after else ''}")
+    print_message(f"run {run} of target {target} in {name}{f', after run {after}' if after else ''}")
     table(
         ("time", "event", "step", "state", "by", ""),
         [
             (
-                shown_time(one["time"]),
-                one["type"],
-                one["step"] or "",
-                arrow(one["before"], one["after"]),
-                one["actor"] or "",
-                " ".join([one["detail"] or "", *(f"[{mark}]" for mark in one["marks"])]).strip(),
+                shown_time(row["time"]),
+                row["type"],
+                row["step"] or "",
+                state_change(row["before"], row["after"]),
+                row["actor"] or "",
+                " ".join([row["detail"] or "", *(f"[{mark}]" for mark in row["marks"])]).strip(),
             )
-            for one in lines
+            for row in lines
         ],
     )
 
 
 async def runs_of(store: Store, wanted: str) -> list[str]:
     """The runs that ``wanted`` stands for: those of a target, the run of a step, else ``wanted`` itself."""
-    from consumer import targets
-    from consumer.state import RecordState
+    from consumer.domain import target_runs
+    from consumer.domain.record_state import RecordState
 
-    key = targets.key_of(wanted)
+    key = target_runs.key_of(wanted)
     known = await store.states([wanted, key])
     if key in known:
-        return [run for run, _ in targets.TargetRuns.decode(known[key]).runs]
+        return [run for run, _ in target_runs.TargetRuns.decode(known[key]).runs]
     if wanted in known:
         return [RecordState.decode(known[wanted]).tracker_id or wanted]
     return [wanted]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.options import Config, Json, settings_and_store
-from consumer.cli.output import console, table_of
-from consumer.cli.status import look, show
+from consumer.cli.render.output import console, make_table
+from consumer.cli.status import current_status, print_status
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import RenderableType
 
-    from consumer.standing import Standing
+    from consumer.inspection.status import ServiceStatus
 
 __all__ = ["top"]
 
@@ -43,7 +43,7 @@ def top(
 
 async def _once(config: Path | None, *, json: bool) -> None:
     async with settings_and_store(config) as (settings, store):
-        show(await look(settings, store), json=json)
+        print_status(await current_status(settings, store), json=json)
 
 
 async def _watch(config: Path | None, every: float) -> None:
@@ -54,29 +54,29 @@ async def _watch(config: Path | None, every: float) -> None:
     from consumer.errors import StoreUnavailable
 
     async with settings_and_store(config) as (settings, store):
-        before = now = await look(settings, store)
-        with Live(_frame(now, None, ""), console=console(), auto_refresh=False, screen=True) as live:
+        previous = current = await current_status(settings, store)
+        with Live(_frame(current, None, ""), console=console(), auto_refresh=False, screen=True) as live:
             while True:
                 await asyncio.sleep(every)
-                trouble = ""
+                store_error = ""
                 try:
-                    before, now = now, await look(settings, store)
+                    previous, current = current, await current_status(settings, store)
                 except StoreUnavailable as error:
                     # What was seen last stays, and says that it is old.
-                    trouble = str(error)
-                live.update(_frame(now, before, trouble), refresh=True)
+                    store_error = str(error)
+                live.update(_frame(current, previous, store_error), refresh=True)
 
 
-def _frame(now: Standing, before: Standing | None, trouble: str) -> RenderableType:
+def _frame(current: ServiceStatus, previous: ServiceStatus | None, store_error: str) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from consumer.cli.standing_view import headline, pace_between, tables
+    from consumer.cli.render.status import header_lines, rates_between, tables
     from consumer.clock import iso
 
-    pace = pace_between(before, now) if before is not None and not trouble else None
-    first, *more = headline(now, pace)
+    rates = rates_between(previous, current) if previous is not None and not store_error else None
+    first, *more = header_lines(current, rates)
     head = [Text(first, "bold"), *(Text(line) for line in more)]
-    if trouble:
-        head.append(Text(f"{trouble}; this is how it stood at {iso(now.at_ms)}", "bold red"))
-    return Group(*head, *(table_of(columns, rows) for columns, rows in tables(now, pace)))
+    if store_error:
+        head.append(Text(f"{store_error}; this is how it stood at {iso(current.at_ms)}", "bold red"))
+    return Group(*head, *(make_table(columns, rows) for columns, rows in tables(current, rates)))

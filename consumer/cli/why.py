@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.failures import fail
+from consumer.cli.exit_codes import fail
 from consumer.cli.options import Config, Json, settings_and_store
-from consumer.cli.output import json_line, say, table
+from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from consumer.delivery.loading import LoadedHandler
-    from consumer.events import LifecycleEvent
-    from consumer.explanation import Explanation, HandlerView
+    from consumer.domain.lifecycle_events import LifecycleEvent
+    from consumer.inspection.explain import EventExplanation, HandlerOutcome
     from consumer.settings import Settings
 
 __all__ = ["why"]
@@ -39,33 +39,34 @@ def why(
     """
     import asyncio
 
-    known = asyncio.run(_explain(config, event_id))
-    if known is None:
+    explanation = asyncio.run(_explain(config, event_id))
+    if explanation is None:
         raise fail(
             f"there is no event {event_id}: the journal does not hold it (any more), and no handler has it as a dead letter"
         )
     if json:
-        json_line(known.document())
+        print_json(explanation.document())
         return
-    table(("what", "value"), list(_facts(known)))
-    if changes := list(_changes(known)):
+    table(("what", "value"), list(_facts(explanation)))
+    if changes := list(_changes(explanation)):
         typer.echo()
         table(("field", "before", "after", ""), changes)
     typer.echo()
     table(
-        ("handler", "made of it", "attempts", "at", "last error", ""), [_view(one) for one in known.handlers]
+        ("handler", "made of it", "attempts", "at", "last error", ""),
+        [_handler_row(item) for item in explanation.handlers],
     )
 
 
-async def _explain(config: Path | None, event_id: str) -> Explanation | None:
+async def _explain(config: Path | None, event_id: str) -> EventExplanation | None:
     from consumer.clock import SystemClock
-    from consumer.explanation import explain
+    from consumer.inspection.explain import explain
 
     async with settings_and_store(config) as (settings, store):
-        return await explain(store, event_id, _loadable(settings), SystemClock().wall_ms())
+        return await explain(store, event_id, _loadable_handlers(settings), SystemClock().wall_ms())
 
 
-def _loadable(settings: Settings) -> list[LoadedHandler]:
+def _loadable_handlers(settings: Settings) -> list[LoadedHandler]:
     """Handlers whose filters can be asked; of the others their place alone is told."""
     from consumer.delivery.loading import load_handler
 
@@ -75,19 +76,21 @@ def _loadable(settings: Settings) -> list[LoadedHandler]:
         if handler is not None and not problems:
             loaded.append(handler)
         for problem in problems:
-            say(f"its filters are not known: {problem}")
+            print_message(f"its filters are not known: {problem}")
     return loaded
 
 
-def _facts(known: Explanation) -> Iterator[tuple[str, str]]:
+def _facts(explanation: EventExplanation) -> Iterator[tuple[str, str]]:
     from consumer.clock import iso, to_ms
-    from consumer.explanation import origin_in_words
+    from consumer.inspection.explain import describe_origin
 
-    event = known.event
+    event = explanation.event
     yield "event", f"{event.type} {event.id}"
     yield (
         "journal",
-        "removed by retention; a dead letter has it" if known.offset is None else f"offset {known.offset}",
+        "removed by retention; a dead letter has it"
+        if explanation.offset is None
+        else f"offset {explanation.offset}",
     )
     yield "happened", iso(to_ms(event.time))
     yield "record", f"{event.entity or 'none'} {event.record_id or ''}".rstrip()
@@ -100,38 +103,42 @@ def _facts(known: Explanation) -> Iterator[tuple[str, str]]:
                 if part
             ),
         )
-    yield "origin", f"{event.origin.value}: {origin_in_words(event)}"
+    yield "origin", f"{event.origin.value}: {describe_origin(event)}"
     if event.actor_id is not None:
         yield "made by", f"{event.actor_id}{f' through {event.change_origin}' if event.change_origin else ''}"
     if event.position is not None:
         yield "position", f"{event.position.replay_id} of {event.position.channel}"
-    if known.key is not None and event.transaction is not None:
-        epoch, commit, sequence = known.key
+    if explanation.key is not None and event.transaction is not None:
+        epoch, commit, sequence = explanation.key
         yield "transaction", event.transaction.key
-        yield "order", f"epoch {epoch}, commit {commit}, sequence {sequence}: {_order(known)}"
+        yield "order", f"epoch {epoch}, commit {commit}, sequence {sequence}: {_order(explanation)}"
     if event.missed_transitions:
         yield "missed", "Salesforce merged states between before and after away; they cannot be known"
-    if known.together:
-        yield "together with", ", ".join(one.rpartition("/")[2] for one in known.together)
+    if explanation.same_change:
+        yield "together with", ", ".join(item.rpartition("/")[2] for item in explanation.same_change)
 
 
-def _order(known: Explanation) -> str:
-    if known.event.late:
-        by = known.overtaken_by
+def _order(explanation: EventExplanation) -> str:
+    if explanation.event.late:
+        by = explanation.overtaken_by
         newer = f"{by.type} ({by.id})" if by is not None else "something newer of its run"
         return f"late, {newer} had been committed before"
-    if known.after is None:
+    if explanation.after is None:
         return "in order, the first of its run that the journal holds"
-    return f"in order, after {known.after.type} ({known.after.id})"
+    return f"in order, after {explanation.after.type} ({explanation.after.id})"
 
 
-def _changes(known: Explanation) -> Iterator[tuple[str, str, str, str]]:
-    event = known.event
+def _changes(explanation: EventExplanation) -> Iterator[tuple[str, str, str, str]]:
+    event = explanation.event
     before, after = _fields(event, "before"), _fields(event, "after")
     names = event.changed or tuple(after)
     for name in names:
-        note = "" if known.standing is None or name in known.standing else "overwritten since"
-        yield name, _shown(before.get(name)), _shown(after.get(name)), note
+        note = (
+            ""
+            if explanation.still_current is None or name in explanation.still_current
+            else "overwritten since"
+        )
+        yield name, _as_text(before.get(name)), _as_text(after.get(name)), note
 
 
 def _fields(event: LifecycleEvent, side: str) -> dict[str, Any]:
@@ -139,18 +146,18 @@ def _fields(event: LifecycleEvent, side: str) -> dict[str, Any]:
     return {} if record is None else record.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _view(view: HandlerView) -> tuple[str, ...]:
+def _handler_row(outcome: HandlerOutcome) -> tuple[str, ...]:
     from consumer.clock import iso
 
     return (
-        view.handler,
-        view.verdict.value.replace("_", " "),
-        str(view.attempts) if view.attempts is not None else "",
-        iso(view.at_ms) if view.at_ms else "",
-        view.error or "",
-        view.detail,
+        outcome.handler,
+        outcome.verdict.value.replace("_", " "),
+        str(outcome.attempts) if outcome.attempts is not None else "",
+        iso(outcome.at_ms) if outcome.at_ms else "",
+        outcome.error or "",
+        outcome.detail,
     )

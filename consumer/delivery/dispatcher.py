@@ -12,24 +12,25 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from consumer.clock import Clock
+from consumer.delivery.cursor import WINDOW
 from consumer.delivery.loading import LoadedHandler
-from consumer.delivery.observer import DeliveryEvents
-from consumer.delivery.place import WINDOW
 from consumer.delivery.subscription import DeliveryStore, Subscription
+from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
-from consumer.events import LifecycleEvent
-from consumer.ports import JournalEntry, Tenure
+from consumer.ports.journal import JournalEntry
+from consumer.ports.lease import Tenure
+from consumer.ports.observers import DeliveryEvents
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-    from consumer.acting import Performer
+    from consumer.actions.client import ActionSender
 
 __all__ = ["Dispatcher", "SharedHttp"]
 
-REPORT_MS = 1_000
+REPORT_INTERVAL_MS = 1_000
 """How often places and lags are told to the observer, and what people ask for is read."""
-REMEMBERED = 1_024
+CACHED_EVENTS = 1_024
 """Decoded events kept for the other handlers."""
 HTTP_TIMEOUT_S = 30
 
@@ -45,7 +46,7 @@ class Dispatcher:
         random: chance in [0, 1), for jitter.
         observer: told of everything that happens.
         window: per handler, most entries above its lowest unsettled one.
-        performer: what handlers' actions are sent with; None where there is no org to act in.
+        action_sender: what handlers' actions are sent with; None where there is no org to act in.
     """
 
     def __init__(
@@ -58,13 +59,13 @@ class Dispatcher:
         random: Callable[[], float],
         observer: DeliveryEvents,
         window: int = WINDOW,
-        performer: Performer | None = None,
+        action_sender: ActionSender | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._observer = observer
         self._http = SharedHttp()
-        decode = _Decoder().decode if len(handlers) > 1 else _decode
+        decode = _CachingDecoder().decode if len(handlers) > 1 else _decode
         self._subscriptions = [
             Subscription(
                 loaded,
@@ -76,7 +77,7 @@ class Dispatcher:
                 decode=decode,
                 http=self._http.session,
                 window=window,
-                performer=performer,
+                action_sender=action_sender,
             )
             for loaded in handlers
         ]
@@ -105,7 +106,7 @@ class Dispatcher:
         except BaseExceptionGroup as group:
             known, rest = group.split((CommitRefused, StoreForeign))
             if known is not None and rest is None:
-                raise _first(known) from group
+                raise _first_error(known) from group
             raise
         finally:
             self._running = False
@@ -129,29 +130,33 @@ class Dispatcher:
 
     async def _report(self) -> None:
         while True:
-            await asyncio.sleep(REPORT_MS / 1000)
+            await asyncio.sleep(REPORT_INTERVAL_MS / 1000)
             await self._report_once()
 
     async def _report_once(self) -> None:
         try:
             _, last = await self._store.bounds()
-            requests = await self._store.requests([subscription.name for subscription in self._subscriptions])
+            pending_commands = await self._store.pending_commands(
+                [subscription.name for subscription in self._subscriptions]
+            )
         except StoreUnavailable:
             return  # the subscriptions meet the same and tell
         for subscription in self._subscriptions:
             if subscription.saved_offset is not None:
-                subscription.asked(requests[subscription.name])
+                subscription.apply_commands(pending_commands[subscription.name])
         for subscription in self._subscriptions:
             offset = subscription.saved_offset
-            letters = requests[subscription.name].dead_letters
-            now = (offset, last, subscription.parked, letters)
+            dead_letters = pending_commands[subscription.name].dead_letters
+            now = (offset, last, subscription.blocked_runs, dead_letters)
             if offset is not None and self._reported.get(subscription.name) != now:
                 self._reported[subscription.name] = now
                 lag = max(0, last - offset)
-                self._observer.place(subscription.name, offset, lag, subscription.parked, letters)
+                self._observer.cursor_saved(
+                    subscription.name, offset, lag, subscription.blocked_runs, dead_letters
+                )
 
 
-class _Decoder:
+class _CachingDecoder:
     """Decodes an entry once for all handlers that come by soon."""
 
     def __init__(self) -> None:
@@ -161,7 +166,7 @@ class _Decoder:
         event = self._events.get(entry.offset)
         if event is None:
             event = self._events[entry.offset] = _decode(entry)
-            if len(self._events) > REMEMBERED:
+            if len(self._events) > CACHED_EVENTS:
                 self._events.popitem(last=False)
         return event
 
@@ -202,7 +207,7 @@ class SharedHttp:
             await self._session.close()
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Protocol
 
-from consumer.events import LifecycleEvent
-from consumer.ports import HandlerDeadLetter, JournalEntry, ParkedRun
+from consumer.domain.lifecycle_events import LifecycleEvent
+from consumer.ports.delivery import HandlerDeadLetter, SavedBlockedRun
+from consumer.ports.journal import JournalEntry
 
-__all__ = ["Delivery", "Lanes", "Source", "Standstill"]
+__all__ = ["BlockedRun", "Delivery", "DeliverySource", "Lanes"]
 
 
-class Source(Protocol):
+class DeliverySource(Protocol):
     """Where events come from: a feed, or dead letters that are tried again."""
 
     @property
@@ -36,11 +37,11 @@ class Source(Protocol):
         """Whether its events are not wanted any more."""
         ...
 
-    def settled(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
+    def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
         """The handler is done with one, or it is to be kept aside as ``dead_letter``."""
         ...
 
-    def parked(self, row: ParkedRun, offsets: Sequence[int]) -> None:
+    def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
         """A run waits; these of its unsettled events came from here."""
         ...
 
@@ -56,42 +57,42 @@ class Delivery:
         due_ms: monotonic milliseconds before which no other attempt is to be made.
         event: ``entry`` decoded, once it was.
         error: what the last attempt came to, one line.
-        turn: its place in the order in which events came to the lanes.
+        sequence: its place in the order in which events came to the lanes.
     """
 
     entry: JournalEntry
-    source: Source
+    source: DeliverySource
     attempts: int = 0
     due_ms: int = 0
     event: LifecycleEvent | None = None
     error: str = ""
-    turn: int = 0
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Standstill:
+class BlockedRun:
     """A run has come to a stop: its first event waits for another attempt.
 
     Attributes:
         first: that event.
         waiting: all its events here in their order, ``first`` included.
-        done: events that were settled in the same batch.
+        acknowledged: events that were settled in the same batch.
     """
 
     first: Delivery
     waiting: list[Delivery]
-    done: list[Delivery]
+    acknowledged: list[Delivery]
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
     waiting: deque[Delivery] = field(default_factory=deque)
-    flying: int = 0
-    returned: list[Delivery] = field(default_factory=list)
-    done: list[Delivery] = field(default_factory=list)
+    in_flight: int = 0
+    failed: list[Delivery] = field(default_factory=list)
+    acknowledged: list[Delivery] = field(default_factory=list)
 
 
-_by_turn = attrgetter("turn")
+_by_sequence = attrgetter("sequence")
 
 
 class Lanes:
@@ -100,12 +101,12 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[str | None, _Lane] = {}
         self._fresh: deque[_Lane] = deque()
-        self._again: deque[_Lane] = deque()
-        self._parked: list[tuple[int, int, _Lane]] = []
-        self._parkings = 0
-        self._turns = 0
+        self._ready_retries: deque[_Lane] = deque()
+        self._blocked: list[tuple[int, int, _Lane]] = []
+        self._blocked_count = 0
+        self._last_sequence = 0
         self._fresh_events = 0
-        self._retry_turn = True
+        self._retries_first = True
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -113,7 +114,7 @@ class Lanes:
     @property
     def ready(self) -> int:
         """How many lanes have an event that may be taken."""
-        return len(self._fresh) + len(self._again)
+        return len(self._fresh) + len(self._ready_retries)
 
     @property
     def fresh_events(self) -> int:
@@ -123,12 +124,12 @@ class Lanes:
     @property
     def retries(self) -> int:
         """How many events may be taken that have failed before."""
-        return len(self._again)
+        return len(self._ready_retries)
 
     @property
-    def parked(self) -> int:
+    def blocked_runs(self) -> int:
         """How many runs wait for another attempt."""
-        return len(self._parked)
+        return len(self._blocked)
 
     def add(self, delivery: Delivery) -> None:
         """Append an event to the lane of its run; those of one source come in journal order.
@@ -136,91 +137,92 @@ class Lanes:
         The first of a lane may have failed before a restart; it waits for its time then.
         """
         key = delivery.entry.tracker_id
-        self._turns += 1
-        delivery.turn = self._turns
+        self._last_sequence += 1
+        delivery.sequence = self._last_sequence
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _Lane()
             if delivery.attempts:
-                self._wait(delivery.due_ms, lane)
+                self._block_lane(delivery.due_ms, lane)
             else:
                 self._fresh.append(lane)
                 self._fresh_events += 1
-        elif not lane.flying and lane.waiting[0].attempts == 0:
+        elif not lane.in_flight and lane.waiting[0].attempts == 0:
             self._fresh_events += 1
         lane.waiting.append(delivery)
 
     def take(self, now_ms: int, limit: int = 1) -> list[Delivery]:
         """Take what may be handled now: one event that has failed before, or up to ``limit`` others in the order they came; empty if none.
 
-        With a greater limit than 1 there may be several of one run among them. Each must be given back by :meth:`settled` or :meth:`again`.
+        With a greater limit than 1 there may be several of one run among them. Each must be given back by :meth:`acknowledged` or
+        :meth:`retry_later`.
         """
         self.wake(now_ms)
-        if self._again and (self._retry_turn or not self._fresh):
-            self._retry_turn = False  # take turns, so that neither retries nor new events starve
-            lane = self._again.popleft()
-            lane.flying = 1
+        if self._ready_retries and (self._retries_first or not self._fresh):
+            self._retries_first = False  # take turns, so that neither retries nor new events starve
+            lane = self._ready_retries.popleft()
+            lane.in_flight = 1
             return [lane.waiting.popleft()]
-        self._retry_turn = True
-        taken: list[Delivery] = []
-        while self._fresh and len(taken) < limit:
+        self._retries_first = True
+        batch: list[Delivery] = []
+        while self._fresh and len(batch) < limit:
             lane = self._fresh[0]
-            replayed = (taken or lane.waiting)[0].source.replayed
+            replayed = (batch or lane.waiting)[0].source.replayed
             if lane.waiting[0].source.replayed is not replayed:
                 break  # a call is told once whether its events are replayed
             self._fresh.popleft()
             self._fresh_events -= len(lane.waiting)
-            while lane.waiting and len(taken) < limit and lane.waiting[0].source.replayed is replayed:
-                taken.append(lane.waiting.popleft())
-                lane.flying += 1
-        if len(taken) > 1:
-            taken.sort(key=_by_turn)
-        return taken
+            while lane.waiting and len(batch) < limit and lane.waiting[0].source.replayed is replayed:
+                batch.append(lane.waiting.popleft())
+                lane.in_flight += 1
+        if len(batch) > 1:
+            batch.sort(key=_by_sequence)
+        return batch
 
-    def settled(self, delivery: Delivery) -> Standstill | None:
+    def acknowledged(self, delivery: Delivery) -> BlockedRun | None:
         """The event is done with; says so when its run stands still, because an earlier one of the same batch failed."""
         lane = self._lanes[delivery.entry.tracker_id]
-        lane.flying -= 1
-        if lane.flying == 0:
-            if lane.returned:
-                lane.done.append(delivery)
-            return self._land(delivery.entry.tracker_id, lane)
-        lane.done.append(delivery)
+        lane.in_flight -= 1
+        if lane.in_flight == 0:
+            if lane.failed:
+                lane.acknowledged.append(delivery)
+            return self._release_lane(delivery.entry.tracker_id, lane)
+        lane.acknowledged.append(delivery)
         return None
 
-    def again(self, delivery: Delivery, due_ms: int) -> Standstill | None:
+    def retry_later(self, delivery: Delivery, due_ms: int) -> BlockedRun | None:
         """The event waits for another attempt, and with it what follows in its run, which is told when the last of its batch is back."""
         lane = self._lanes[delivery.entry.tracker_id]
         delivery.due_ms = due_ms
-        lane.returned.append(delivery)
-        lane.flying -= 1
-        return self._land(delivery.entry.tracker_id, lane) if lane.flying == 0 else None
+        lane.failed.append(delivery)
+        lane.in_flight -= 1
+        return self._release_lane(delivery.entry.tracker_id, lane) if lane.in_flight == 0 else None
 
     def wake(self, now_ms: int) -> None:
         """Make the lanes ready whose wait is over."""
-        while self._parked and self._parked[0][0] <= now_ms:
-            self._again.append(heapq.heappop(self._parked)[2])
+        while self._blocked and self._blocked[0][0] <= now_ms:
+            self._ready_retries.append(heapq.heappop(self._blocked)[2])
 
     def next_due_ms(self) -> int | None:
         """When the next wait is over, monotonic milliseconds; None when no lane is parked."""
-        return self._parked[0][0] if self._parked else None
+        return self._blocked[0][0] if self._blocked else None
 
-    def _land(self, key: str | None, lane: _Lane) -> Standstill | None:
-        done, lane.done = lane.done, []
-        if lane.returned:
-            lane.waiting.extendleft(sorted(lane.returned, key=_by_turn, reverse=True))
-            lane.returned = []
+    def _release_lane(self, key: str | None, lane: _Lane) -> BlockedRun | None:
+        acknowledged, lane.acknowledged = lane.acknowledged, []
+        if lane.failed:
+            lane.waiting.extendleft(sorted(lane.failed, key=_by_sequence, reverse=True))
+            lane.failed = []
         if not lane.waiting:
             del self._lanes[key]
         elif lane.waiting[0].attempts:
             first = lane.waiting[0]
-            self._wait(first.due_ms, lane)
-            return Standstill(first, list(lane.waiting), done)
+            self._block_lane(first.due_ms, lane)
+            return BlockedRun(first, list(lane.waiting), acknowledged)
         else:
             self._fresh.append(lane)
             self._fresh_events += len(lane.waiting)
         return None
 
-    def _wait(self, due_ms: int, lane: _Lane) -> None:
-        self._parkings += 1
-        heapq.heappush(self._parked, (due_ms, self._parkings, lane))
+    def _block_lane(self, due_ms: int, lane: _Lane) -> None:
+        self._blocked_count += 1
+        heapq.heappush(self._blocked, (due_ms, self._blocked_count, lane))

@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ValidationError
 
-from consumer.delivery.resolving import NotFound, did_you_mean, resolve
+from consumer.delivery.handler_settings import HandlerSpec
+from consumer.delivery.plugins import HandlerNotFound, did_you_mean, resolve
 from consumer.delivery.retry import one_line
-from consumer.delivery.spec import HandlerSpec
-from consumer.errors import Problem, SettingsError
+from consumer.errors import SettingProblem, SettingsError
+from consumer.event_types import ALL_TYPES, matching_types
 from consumer.plugin import BatchHandler, FunctionHandler, Handler
-from consumer.vocabulary import ALL_TYPES, expand
 
 __all__ = ["LoadedHandler", "load_handler", "load_handlers"]
 
@@ -44,7 +44,7 @@ class LoadedHandler:
     settings: BaseModel
 
     @property
-    def selective(self) -> bool:
+    def has_predicate(self) -> bool:
         """Whether the handler has a predicate of its own."""
         if isinstance(self.handler, FunctionHandler):
             return self.handler.when is not None
@@ -66,14 +66,14 @@ def load_handlers(specs: Mapping[str, HandlerSpec]) -> list[LoadedHandler]:
         SettingsError: with every problem of every handler; the settings named are ``handlers.<name>.use``, ``.on`` and
             ``.settings.<key>``.
     """
-    problems: list[Problem] = []
+    problems: list[SettingProblem] = []
     loaded: list[LoadedHandler] = []
     for name, spec in specs.items():
         if not spec.enabled:
             continue
-        one = _Loading(name, spec, problems).load()
-        if one is not None:
-            loaded.append(one)
+        loaded_handler = _HandlerLoader(name, spec, problems).load()
+        if loaded_handler is not None:
+            loaded.append(loaded_handler)
     if problems:
         raise SettingsError(problems)
     return loaded
@@ -81,7 +81,7 @@ def load_handlers(specs: Mapping[str, HandlerSpec]) -> list[LoadedHandler]:
 
 def load_handler(
     name: str, spec: HandlerSpec, value: object | None = None
-) -> tuple[LoadedHandler | None, list[Problem]]:
+) -> tuple[LoadedHandler | None, list[SettingProblem]]:
     """Load one handler, or say everything that stands in the way.
 
     Args:
@@ -89,17 +89,17 @@ def load_handler(
         spec: its section.
         value: the handler itself, where it is at hand; None to look up what ``use`` names.
     """
-    problems: list[Problem] = []
-    return _Loading(name, spec, problems, value).load(), problems
+    problems: list[SettingProblem] = []
+    return _HandlerLoader(name, spec, problems, value).load(), problems
 
 
-class _Loading:
+class _HandlerLoader:
     """One handler being loaded; what is wrong goes into ``problems``."""
 
     def __init__(
-        self, name: str, spec: HandlerSpec, problems: list[Problem], value: object | None = None
+        self, name: str, spec: HandlerSpec, problems: list[SettingProblem], value: object | None = None
     ) -> None:
-        self._value = value
+        self._given_handler = value
         self._name = name
         self._spec = spec
         self._problems = problems
@@ -111,27 +111,30 @@ class _Loading:
             if self._spec.on is not None:
                 self._types(self._spec.on, "")
             return None
-        own = self._spec.on is None
-        types = self._types(handler.on if own else self._spec.on or (), "the handler's own " if own else "")
+        uses_own_types = self._spec.on is None
+        types = self._types(
+            handler.on if uses_own_types else self._spec.on or (),
+            "the handler's own " if uses_own_types else "",
+        )
         settings = self._settings(type(handler).Settings)
         if settings is None or len(self._problems) > before:
             return None
         return LoadedHandler(self._name, self._spec, types, handler, settings)
 
     def _problem(self, setting: str, message: str) -> None:
-        self._problems.append(Problem(f"handlers.{self._name}.{setting}", message))
+        self._problems.append(SettingProblem(f"handlers.{self._name}.{setting}", message))
 
     def _handler(self) -> Handler | BatchHandler | None:
         use = self._spec.use
         try:
-            value = resolve(use) if self._value is None else self._value
-        except NotFound as problem:
+            value = resolve(use) if self._given_handler is None else self._given_handler
+        except HandlerNotFound as problem:
             self._problem("use", str(problem))
             return None
         if isinstance(value, FunctionHandler):
-            return value if self._callable(value.function, ("event", "ctx"), bound=True) else None
+            return value if self._check_signature(value.function, ("event", "ctx"), bound=True) else None
         if isinstance(value, type) and issubclass(value, Handler | BatchHandler):
-            return self._instance(value)
+            return self._instantiate(value)
         if isinstance(value, Handler | BatchHandler):
             what = f"an instance of {type(value).__name__}; name the class, each handler gets an instance of its own"
         elif inspect.iscoroutinefunction(value):
@@ -148,23 +151,23 @@ class _Loading:
         self._problem("use", f"{use!r} is {what}")
         return None
 
-    def _instance(self, plugin: type[Handler | BatchHandler]) -> Handler | BatchHandler | None:
+    def _instantiate(self, plugin: type[Handler | BatchHandler]) -> Handler | BatchHandler | None:
         use = self._spec.use
         batch = issubclass(plugin, BatchHandler)
         method, arguments = ("handle_batch", ("events", "ctx")) if batch else ("handle", ("event", "ctx"))
         if inspect.isabstract(plugin):
             self._problem("use", f'{use!r} has no method "async def {method}(self, {", ".join(arguments)})"')
             return None
-        good = self._callable(getattr(plugin, method), arguments, bound=False, method=method)
-        good &= self._callable(plugin.open, ("settings", "ctx"), bound=False, method="open")
-        good &= self._callable(plugin.close, (), bound=False, method="close")
+        valid = self._check_signature(getattr(plugin, method), arguments, bound=False, method=method)
+        valid &= self._check_signature(plugin.open, ("settings", "ctx"), bound=False, method="open")
+        valid &= self._check_signature(plugin.close, (), bound=False, method="close")
         model: object = plugin.Settings
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             self._problem(
                 "use", f"{use!r}: its Settings is not a pydantic model; derive it from pydantic.BaseModel"
             )
-            good = False
-        if not good:
+            valid = False
+        if not valid:
             return None
         try:
             instance = plugin()
@@ -183,49 +186,55 @@ class _Loading:
             return None
         return instance
 
-    def _callable(self, function: Any, arguments: tuple[str, ...], *, bound: bool, method: str = "") -> bool:
+    def _check_signature(
+        self, function: Any, arguments: tuple[str, ...], *, bound: bool, method: str = ""
+    ) -> bool:
         """Whether ``function`` is async and can be called with these positional arguments."""
         use = self._spec.use
         given = arguments if bound else ("self", *arguments)
         name = method or getattr(function, "__name__", "handle")
-        should = f'"async def {name}({", ".join(given)})"'
+        expected = f'"async def {name}({", ".join(given)})"'
         where = f"{use!r}: {method}" if method else repr(use)
         if not inspect.iscoroutinefunction(function):
-            self._problem("use", f"{where} is not async; write {should}")
+            self._problem("use", f"{where} is not async; write {expected}")
             return False
         signature = inspect.signature(function)
         try:
             signature.bind(*given)
         except TypeError:
-            self._problem("use", f"{where} takes {_parameters(signature)}; write {should}")
+            self._problem("use", f"{where} takes {_parameters(signature)}; write {expected}")
             return False
         return True
 
-    def _types(self, patterns: Iterable[str], whose: str) -> frozenset[str]:
+    def _types(self, patterns: Iterable[str], prefix: str) -> frozenset[str]:
         given = (patterns,) if isinstance(patterns, str) else tuple(patterns)
         if not given:
-            self._problem("on", f'{whose}"on" selects nothing; name event types, or leave it out'.lstrip())
+            self._problem("on", f'{prefix}"on" selects nothing; name event types, or leave it out'.lstrip())
         types: set[str] = set()
         for pattern in given:
-            selected = expand(pattern)
+            selected = matching_types(pattern)
             types |= selected
             if not selected:
                 self._problem(
                     "on",
-                    f"{whose}pattern {pattern!r} selects no event type{did_you_mean(pattern, _PATTERNS)}",
+                    f"{prefix}pattern {pattern!r} selects no event type{did_you_mean(pattern, _PATTERNS)}",
                 )
         return frozenset(types)
 
     def _settings(self, model: type[BaseModel]) -> BaseModel | None:
         given = self._spec.settings
-        known = _keys(model)
+        known = _accepted_keys(model)
         unknown = (
             [] if model.model_config.get("extra") == "allow" else [key for key in given if key not in known]
         )
         for key in unknown:
-            there_are = f" There are: {', '.join(sorted(known))}." if known else " The handler takes none."
-            meant = did_you_mean(key, known) or "."
-            self._problem(f"settings.{key}", f"is not a setting of {self._spec.use!r}{meant}{there_are}")
+            known_settings = (
+                f" There are: {', '.join(sorted(known))}." if known else " The handler takes none."
+            )
+            suggestion = did_you_mean(key, known) or "."
+            self._problem(
+                f"settings.{key}", f"is not a setting of {self._spec.use!r}{suggestion}{known_settings}"
+            )
         try:
             settings = model.model_validate(
                 {key: value for key, value in given.items() if key not in unknown}
@@ -252,7 +261,7 @@ def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _keys(model: type[BaseModel]) -> set[str]:
+def _accepted_keys(model: type[BaseModel]) -> set[str]:
     """Under which keys a model takes its fields."""
     by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
     keys: set[str] = set()

@@ -13,29 +13,29 @@ from typing import Literal
 from consumer.plugin import Disable, Failed, Reject, Retry
 
 __all__ = [
-    "Again",
+    "Acknowledge",
+    "BatchFailed",
     "Block",
     "DeadLetter",
     "Decision",
-    "Disabling",
-    "Done",
+    "Disabled",
     "Failure",
-    "InCompany",
     "OnFailure",
     "Outcome",
     "Rejection",
+    "RetryLater",
     "RetryPolicy",
     "Skip",
     "Stop",
     "Success",
-    "back_off",
     "one_line",
     "outcomes",
+    "retry_delay_ms",
 ]
 
 OnFailure = Literal["dead_letter", "block", "skip"]
 
-LONGEST_LINE = 500
+MAX_LINE_LENGTH = 500
 
 
 # ---------------------------------------------------------------- outcomes
@@ -62,7 +62,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class InCompany:
+class BatchFailed:
     """The batch failed as a whole, which says nothing of this event: it deserves an attempt alone.
 
     Attributes:
@@ -90,7 +90,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Disabling:
+class Disabled:
     """The handler says that no event can succeed.
 
     Attributes:
@@ -102,7 +102,7 @@ class Disabling:
     cause: BaseException | None = field(default=None, compare=False)
 
 
-Outcome = Success | Failure | InCompany | Rejection | Disabling
+Outcome = Success | Failure | BatchFailed | Rejection | Disabled
 
 
 def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outcome]:
@@ -118,28 +118,29 @@ def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outc
         unknown = error.why.keys() - set(event_ids)
         if not unknown:
             return [
-                _of_one(error.why[event_id]) if event_id in error.why else Success() for event_id in event_ids
+                _outcome_of(error.why[event_id]) if event_id in error.why else Success()
+                for event_id in event_ids
             ]
         # Believing "the rest succeeded" would lose the event that was meant.
         error = ValueError(f"Failed names an event that is not in the batch: {min(unknown)}")
     if len(event_ids) == 1 or isinstance(error, Disable):
-        return [_of_one(error)] * len(event_ids)
-    asked = error.after_ms if isinstance(error, Retry) else None
-    return [InCompany(one_line(error), asked, error)] * len(event_ids)
+        return [_outcome_of(error)] * len(event_ids)
+    requested_ms = error.after_ms if isinstance(error, Retry) else None
+    return [BatchFailed(one_line(error), requested_ms, error)] * len(event_ids)
 
 
-def _of_one(why: str | BaseException) -> Outcome:
+def _outcome_of(why: str | BaseException) -> Outcome:
     if isinstance(why, Reject):
         return Rejection(one_line(why), why)
     if isinstance(why, Disable):
-        return Disabling(one_line(why), why)
-    asked = why.after_ms if isinstance(why, Retry) else None
-    return Failure(one_line(why), asked, None if isinstance(why, str) else why)
+        return Disabled(one_line(why), why)
+    requested_ms = why.after_ms if isinstance(why, Retry) else None
+    return Failure(one_line(why), requested_ms, None if isinstance(why, str) else why)
 
 
 def one_line(why: str | BaseException) -> str:
     """The first line of a sentence or an exception, with the exception's type where it is not a word of the plugin API."""
-    text = str(why).strip().partition("\n")[0][:LONGEST_LINE]
+    text = str(why).strip().partition("\n")[0][:MAX_LINE_LENGTH]
     if isinstance(why, str | Retry | Reject | Disable):
         return text or "no reason given"
     return f"{type(why).__name__}: {text}" if text else type(why).__name__
@@ -149,12 +150,12 @@ def one_line(why: str | BaseException) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Acknowledge:
     """The event is settled."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryLater:
     """Another attempt, ``after_ms`` milliseconds from now."""
 
     after_ms: int
@@ -188,10 +189,10 @@ class Stop:
     reason: str
 
 
-Decision = Done | Again | Block | DeadLetter | Skip | Stop
+Decision = Acknowledge | RetryLater | Block | DeadLetter | Skip | Stop
 
 
-def back_off(attempt: int, chance: float, *, base_ms: int, cap_ms: int) -> int:
+def retry_delay_ms(attempt: int, chance: float, *, base_ms: int, cap_ms: int) -> int:
     """Milliseconds to wait after ``attempt`` failures: doubles from ``base_ms`` up to ``cap_ms``, and chance takes away up to half.
 
     Args:
@@ -200,8 +201,8 @@ def back_off(attempt: int, chance: float, *, base_ms: int, cap_ms: int) -> int:
         base_ms: after the first failure.
         cap_ms: never more.
     """
-    full = min(cap_ms, base_ms << min(attempt - 1, 40))
-    return full - int(full * chance / 2)
+    full_delay_ms = min(cap_ms, base_ms << min(attempt - 1, 40))
+    return full_delay_ms - int(full_delay_ms * chance / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,23 +231,23 @@ class RetryPolicy:
         """
         match outcome:
             case Success():
-                return Done()
+                return Acknowledge()
             case Rejection(error):
                 return DeadLetter(error)
-            case Disabling(error):
+            case Disabled(error):
                 return Stop(error)
-            case InCompany(after_ms=asked):
-                return Again(self._wait(attempt, asked, chance))
-            case Failure(error, asked):
+            case BatchFailed(after_ms=requested_ms):
+                return RetryLater(self._delay_ms(attempt, requested_ms, chance))
+            case Failure(error, requested_ms):
                 if attempt < self.max_attempts:
-                    return Again(self._wait(attempt, asked, chance))
+                    return RetryLater(self._delay_ms(attempt, requested_ms, chance))
                 if self.on_failure == "block":
-                    return Block(self._wait(attempt, asked, chance))
+                    return Block(self._delay_ms(attempt, requested_ms, chance))
                 if self.on_failure == "skip":
                     return Skip(error)
                 return DeadLetter(error)
 
-    def _wait(self, attempt: int, asked: int | None, chance: float) -> int:
-        if asked is not None:
-            return asked
-        return back_off(attempt, chance, base_ms=self.base_ms, cap_ms=self.cap_ms)
+    def _delay_ms(self, attempt: int, requested_ms: int | None, chance: float) -> int:
+        if requested_ms is not None:
+            return requested_ms
+        return retry_delay_ms(attempt, chance, base_ms=self.base_ms, cap_ms=self.cap_ms)

@@ -5,7 +5,8 @@ A feed fills the lanes from the journal and stops when enough is ready or the wi
 saves the place. A slow, hanging or failing handler fills its own lanes and nobody else's. Replays and dead letters that are tried again
 are feeds of their own into the same lanes, so that order and limits hold for all of them together.
 
-What people ask for is read from the store every second (:meth:`Subscription.asked`): pauses, replays, retries. A handler with as many dead
+What people ask for is read from the store every second (:meth:`Subscription.apply_commands`): pauses, replays, retries. A handler with as
+many dead
 letters as it may have is *halted*: it makes no more attempts until letters are tried again or discarded, and nothing is lost meanwhile.
 
 On a stop nothing new is taken. Calls that are under way may finish within the grace; those that do not are cancelled, which is not a
@@ -20,67 +21,66 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from consumer.clock import Clock
-from consumer.delivery.admission import Admission
-from consumer.delivery.beginning import first_offset
-from consumer.delivery.calling import Caller
-from consumer.delivery.feed import Feed
-from consumer.delivery.lanes import Delivery, Lanes, Source, Standstill
+from consumer.delivery.context_store import ContextStore, HandlerContextStore
+from consumer.delivery.cursor import WINDOW, Cursor
+from consumer.delivery.cursor_saver import CursorSaver
+from consumer.delivery.filters import EventFilter
+from consumer.delivery.invocation import HandlerInvoker
+from consumer.delivery.journal_reader import JournalReader
+from consumer.delivery.lanes import BlockedRun, Delivery, DeliverySource, Lanes
 from consumer.delivery.loading import LoadedHandler
-from consumer.delivery.memory import MemoryStore, StoreMemory
-from consumer.delivery.observer import DeliveryEvents
-from consumer.delivery.pace import Pace
-from consumer.delivery.patience import patiently, wait_for
-from consumer.delivery.place import WINDOW, Place
-from consumer.delivery.place_keeper import PlaceKeeper
+from consumer.delivery.redrive import DeadLetterRedrive
 from consumer.delivery.retry import (
-    Again,
+    Acknowledge,
+    BatchFailed,
     Block,
     DeadLetter,
-    Disabling,
-    Done,
+    Disabled,
     Failure,
-    InCompany,
     Rejection,
+    RetryLater,
     RetryPolicy,
     Skip,
     Stop,
     Success,
-    back_off,
     one_line,
+    retry_delay_ms,
 )
-from consumer.delivery.retrying import RetriedLetters
-from consumer.events import LifecycleEvent
+from consumer.delivery.start_offset import first_offset
+from consumer.delivery.store_retry import retry_until_available, wait_until_set
+from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.plugin import BatchHandler
-from consumer.ports import (
+from consumer.ports.delivery import (
+    CursorStore,
+    HandlerCommand,
     HandlerDeadLetter,
-    HandlerOrder,
-    HandlerRequests,
-    JournalEntry,
-    JournalStore,
-    ParkedRun,
-    PlaceStore,
-    Tenure,
+    PendingCommands,
+    SavedBlockedRun,
 )
+from consumer.ports.journal import JournalEntry, JournalStore
+from consumer.ports.lease import Tenure
+from consumer.ports.observers import DeliveryEvents
+from consumer.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-    from consumer.acting import Performer
+    from consumer.actions.client import ActionSender
 
 __all__ = ["DeliveryStore", "Subscription"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HALTED_MS = 60_000
+HALTED_RETRY_MS = 60_000
 """Wait of an event whose dead letter would be one too many; a handler that is halted makes no attempts anyway."""
-LAST_SAVE_MS = 2_000
+FINAL_SAVE_TIMEOUT_MS = 2_000
 """Given to the last save even when the grace is used up."""
-BREATH = 50
+YIELD_EVERY = 50
 """Calls in a row after which a worker lets others have a turn: a handler that awaits nothing would keep the event loop to itself."""
 
 
-class DeliveryStore(JournalStore, PlaceStore, MemoryStore, Protocol):
+class DeliveryStore(JournalStore, CursorStore, ContextStore, Protocol):
     """What delivery needs of the store."""
 
 
@@ -97,7 +97,7 @@ class Subscription:
         decode: makes an event of an entry; raises ValueError when it cannot.
         http: makes or returns the HTTP session that all handlers share.
         window: most entries above the lowest unsettled one.
-        performer: what the handler's actions are sent with.
+        action_sender: what the handler's actions are sent with.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Subscription:
         decode: Callable[[JournalEntry], LifecycleEvent],
         http: Callable[[], ClientSession],
         window: int = WINDOW,
-        performer: Performer | None = None,
+        action_sender: ActionSender | None = None,
     ) -> None:
         spec = loaded.spec
         self.name = loaded.name
@@ -123,58 +123,58 @@ class Subscription:
         self._random = random
         self._observer = observer
         self._decode = decode
-        self._caller = Caller(loaded, http, performer, StoreMemory(store, clock))
-        self._admission = Admission(loaded, clock.wall_ms)
+        self._invoker = HandlerInvoker(loaded, http, action_sender, HandlerContextStore(store, clock))
+        self._event_filter = EventFilter(loaded, clock.wall_ms)
         self._policy = RetryPolicy(spec.max_attempts, spec.on_failure)
-        self._pace = Pace(spec.rate) if spec.rate is not None else None
+        self._rate_limiter = RateLimiter(spec.rate) if spec.rate is not None else None
         batch = loaded.handler if isinstance(loaded.handler, BatchHandler) else None
-        self._limit = batch.batch_max if batch is not None else 1
+        self._batch_size = batch.batch_max if batch is not None else 1
         self._batch_wait_ms = batch.batch_wait if batch is not None else 0
         self._concurrency = loaded.concurrency
-        self._enough_lanes = max(32, 2 * loaded.concurrency)
+        self._target_ready_lanes = max(32, 2 * loaded.concurrency)
         self._tenure = tenure
         self._window = window
         self.lanes = Lanes()
-        self._live = self._feed(loaded.name)
-        self._feeds = [self._live]
-        self._replays: dict[str, Feed] = {}
-        self._replayed: set[str] = set()
-        self._retried = RetriedLetters(loaded.name, store, self._add, random=random, observer=observer)
-        self._requests = HandlerRequests()
-        self._most_letters = spec.dead_letter_limit
-        self._letters = 0
+        self._main_reader = self._new_reader(loaded.name)
+        self._journal_readers = [self._main_reader]
+        self._replays: dict[str, JournalReader] = {}
+        self._finished_replays: set[str] = set()
+        self._redrive = DeadLetterRedrive(loaded.name, store, self._add, random=random, observer=observer)
+        self._pending_commands = PendingCommands()
+        self._dead_letter_limit = spec.dead_letter_limit
+        self._dead_letter_count = 0
         self._paused = False
         self._halted = False
-        self._readers: list[asyncio.Task[None]] = []
-        self._savers: set[asyncio.Task[None]] = set()
+        self._background_tasks: list[asyncio.Task[None]] = []
+        self._saver_tasks: set[asyncio.Task[None]] = set()
         self._workers: set[asyncio.Task[Any]] = set()
         self._tasks: asyncio.TaskGroup | None = None
-        self._preparing: asyncio.Task[None] | None = None
+        self._prepare_task: asyncio.Task[None] | None = None
         self._opened = False
         self._disabled = False
         self._stopping = asyncio.Event()
         self._grace_ends_ms = 0
-        self._hungry = asyncio.Event()
-        self._parked = asyncio.Event()
+        self._demand_event = asyncio.Event()
+        self._blocked_event = asyncio.Event()
         self._batch_full = asyncio.Event()
 
     @property
     def saved_offset(self) -> int | None:
         """The saved offset, at or below which everything is settled; None before the place was read."""
-        return self._live.keeper.saved_offset
+        return self._main_reader.cursor_saver.saved_offset
 
     @property
-    def parked(self) -> int:
+    def blocked_runs(self) -> int:
         """How many runs wait for another attempt, or for those before them."""
-        return self._live.keeper.place.parked
+        return self._main_reader.cursor_saver.cursor.blocked_runs
 
     def stop(self, grace_ends_ms: int) -> None:
         """Take nothing new, let running calls finish until ``grace_ends_ms`` (monotonic), save, close; :meth:`run` returns then."""
         self._grace_ends_ms = grace_ends_ms
         self._stopping.set()
         self._batch_full.set()
-        if self._preparing is not None:
-            self._preparing.cancel()
+        if self._prepare_task is not None:
+            self._prepare_task.cancel()
 
     async def run(self) -> None:
         """Deliver until :meth:`stop`.
@@ -186,7 +186,7 @@ class Subscription:
         try:
             async with asyncio.TaskGroup() as tasks:
                 if not self._stopping.is_set():
-                    self._preparing = tasks.create_task(self._prepare())
+                    self._prepare_task = tasks.create_task(self._prepare())
             if self._opened:
                 await self._deliver()
         finally:
@@ -196,47 +196,50 @@ class Subscription:
     # ------------------------------------------------------------ beginning and end
 
     async def _prepare(self) -> None:
-        await self._live.keeper.begin(lambda: first_offset(self._store, self._start))
-        await self._live.recover()
-        self.asked((await self._patiently(self._store.requests, [self.name]))[self.name])
+        await self._main_reader.cursor_saver.load_or_create(lambda: first_offset(self._store, self._start))
+        await self._main_reader.recover()
+        self.apply_commands(
+            (await self._retry_until_available(self._store.pending_commands, [self.name]))[self.name]
+        )
         for attempt in count(1):
             try:
-                await self._caller.open()
+                await self._invoker.open()
             except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is opened again later
-                again_ms = back_off(attempt, self._random(), base_ms=1_000, cap_ms=60_000)
-                self._observer.open_failed(self.name, error, again_ms)
+                retry_after_ms = retry_delay_ms(attempt, self._random(), base_ms=1_000, cap_ms=60_000)
+                self._observer.open_failed(self.name, error, retry_after_ms)
             else:
                 self._opened = True
-                self._observer.opened(self.name, self._live.keeper.place.offset)
+                self._observer.opened(self.name, self._main_reader.cursor_saver.cursor.offset)
                 return
-            await asyncio.sleep(again_ms / 1000)
+            await asyncio.sleep(retry_after_ms / 1000)
 
     async def _deliver(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._savers.add(tasks.create_task(self._live.keeper.run()))
-            self._readers = [
-                tasks.create_task(each) for each in (self._live.run(), self._rouse(), self._retried.run())
+            self._saver_tasks.add(tasks.create_task(self._main_reader.cursor_saver.run()))
+            self._background_tasks = [
+                tasks.create_task(each)
+                for each in (self._main_reader.run(), self._wake_retries(), self._redrive.run())
             ]
-            self.asked(self._requests)
+            self.apply_commands(self._pending_commands)
             await self._stopping.wait()
-            for task in self._readers:
+            for task in self._background_tasks:
                 task.cancel()
             await self._finish_calls()
-            for feed in self._feeds:
-                feed.keeper.stop()
-            last = tasks.create_task(self._retried.save())
-            left_ms = max(LAST_SAVE_MS, self._grace_ends_ms - self._clock.monotonic_ms())
-            _, unsaved = await asyncio.wait({*self._savers, last}, timeout=left_ms / 1000)
+            for reader in self._journal_readers:
+                reader.cursor_saver.stop()
+            last = tasks.create_task(self._redrive.save())
+            remaining_ms = max(FINAL_SAVE_TIMEOUT_MS, self._grace_ends_ms - self._clock.monotonic_ms())
+            _, unsaved = await asyncio.wait({*self._saver_tasks, last}, timeout=remaining_ms / 1000)
             for task in unsaved:
                 task.cancel()
             if unsaved:
-                self._observer.unsaved(self.name, self._live.keeper.saved_offset or 0)
+                self._observer.unsaved(self.name, self._main_reader.cursor_saver.saved_offset or 0)
 
     async def _finish_calls(self) -> None:
         if self._workers:
-            left_ms = max(0, self._grace_ends_ms - self._clock.monotonic_ms())
-            _, running = await asyncio.wait(set(self._workers), timeout=left_ms / 1000)
+            remaining_ms = max(0, self._grace_ends_ms - self._clock.monotonic_ms())
+            _, running = await asyncio.wait(set(self._workers), timeout=remaining_ms / 1000)
             for worker in running:
                 worker.cancel()
             if running:
@@ -244,7 +247,7 @@ class Subscription:
 
     async def _close(self) -> None:
         try:
-            await self._caller.close()
+            await self._invoker.close()
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; closing goes on with the next
             self._observer.close_failed(self.name, error)
 
@@ -255,96 +258,100 @@ class Subscription:
         """The event types the handler gets."""
         return self._types
 
-    async def hungry(self, place: Place) -> None:
-        """Returns when there is too little in the lanes and ``place`` has room."""
-        while not (place.room and self._wants_more()):
-            self._hungry.clear()
-            await self._hungry.wait()
+    async def wait_for_demand(self, cursor: Cursor) -> None:
+        """Returns when there is too little in the lanes and ``cursor`` has room."""
+        while not (cursor.capacity and self._has_demand()):
+            self._demand_event.clear()
+            await self._demand_event.wait()
 
-    def fed(self) -> None:
+    def on_enqueued(self) -> None:
         """Something was added to the lanes."""
-        if self.lanes.parked:
-            self._parked.set()  # what failed before a restart comes with its wait, which may be the next to end
-        if self.lanes.fresh_events >= self._limit:
+        if self.lanes.blocked_runs:
+            self._blocked_event.set()  # what failed before a restart comes with its wait, which may be the next to end
+        if self.lanes.fresh_events >= self._batch_size:
             self._batch_full.set()
-        self._employ()
+        self._spawn_workers()
 
     def _add(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             self.lanes.add(delivery)
-        self.fed()
+        self.on_enqueued()
 
-    def _wants_more(self) -> bool:
-        if self._limit > 1:
-            return self.lanes.fresh_events < 2 * self._limit
-        return self.lanes.ready < self._enough_lanes
+    def _has_demand(self) -> bool:
+        if self._batch_size > 1:
+            return self.lanes.fresh_events < 2 * self._batch_size
+        return self.lanes.ready < self._target_ready_lanes
 
     # ------------------------------------------------------------ what is asked
 
-    def asked(self, requests: HandlerRequests) -> None:
+    def apply_commands(self, pending_commands: PendingCommands) -> None:
         """What the store says is asked of this handler; called every second or so."""
-        self._requests = requests
-        self._letters = (
-            requests.dead_letters - requests.retries + sum(len(f.keeper.unsaved) for f in self._feeds)
+        self._pending_commands = pending_commands
+        self._dead_letter_count = (
+            pending_commands.dead_letters
+            - pending_commands.redrives
+            + sum(len(f.cursor_saver.unsaved) for f in self._journal_readers)
         )
-        paused = any(order.kind == "pause" for order in requests.orders)
+        paused = any(command.kind == "pause" for command in pending_commands.commands)
         if paused != self._paused:
             self._paused = paused
             self._disabled &= (
                 paused  # to pause and resume a handler that asked to be stopped is to let it try again
             )
-            self._tell_whether_it_runs()
-        if self._halted and self._letters < self._most_letters:
+            self._notify_state()
+        if self._halted and self._dead_letter_count < self._dead_letter_limit:
             self._halted = False
-            self._tell_whether_it_runs()
-        elif self._letters >= self._most_letters:
+            self._notify_state()
+        elif self._dead_letter_count >= self._dead_letter_limit:
             self._halt()
         if self._tasks is None or self._stopping.is_set():
             return
-        self._retried.asked(requests)
-        self._replayed &= {order.id for order in requests.orders}
-        replays = {order.id: order for order in requests.orders if order.kind == "replay"}
-        for order in replays.values():
-            if order.id not in self._replays and order.id not in self._replayed:
-                feed = self._feed(order.place, replayed=True, through=order.through)
-                self._replays[order.id] = feed
-                self._readers.append(self._tasks.create_task(self._replay(order, feed)))
-        for order_id in self._replays.keys() - replays.keys():
-            self._replays[order_id].cancel()
-        self._hungry.set()
-        self._employ()
+        self._redrive.apply_commands(pending_commands)
+        self._finished_replays &= {command.id for command in pending_commands.commands}
+        replays = {command.id: command for command in pending_commands.commands if command.kind == "replay"}
+        for command in replays.values():
+            if command.id not in self._replays and command.id not in self._finished_replays:
+                reader = self._new_reader(command.cursor, replayed=True, through=command.through)
+                self._replays[command.id] = reader
+                self._background_tasks.append(self._tasks.create_task(self._replay(command, reader)))
+        for command_id in self._replays.keys() - replays.keys():
+            self._replays[command_id].cancel()
+        self._demand_event.set()
+        self._spawn_workers()
 
     @property
-    def _held_up(self) -> bool:
+    def _suspended(self) -> bool:
         return self._paused or self._halted or self._disabled
 
     def _halt(self) -> None:
         if not self._halted:
             self._halted = True
-            self._tell_whether_it_runs()
+            self._notify_state()
 
-    def _tell_whether_it_runs(self) -> None:
+    def _notify_state(self) -> None:
         if not self._halted and not self._disabled:
             self._observer.resumed(self.name)
         if self._paused:
             self._observer.paused(self.name)
         if self._halted:
-            self._observer.halted(self.name, self._letters, self._most_letters)
+            self._observer.halted(self.name, self._dead_letter_count, self._dead_letter_limit)
 
-    def _feed(self, place: str, *, replayed: bool = False, through: int | None = None) -> Feed:
-        keeper = PlaceKeeper(
+    def _new_reader(
+        self, cursor: str, *, replayed: bool = False, through: int | None = None
+    ) -> JournalReader:
+        cursor_saver = CursorSaver(
             self.name,
             self._store,
             self._tenure,
-            place_name=place,
+            cursor_name=cursor,
             clock=self._clock,
             random=self._random,
             observer=self._observer,
             window=self._window,
         )
-        return Feed(
+        return JournalReader(
             self,
-            keeper,
+            cursor_saver,
             self._store,
             clock=self._clock,
             random=self._random,
@@ -353,52 +360,59 @@ class Subscription:
             through=through,
         )
 
-    async def _replay(self, order: HandlerOrder, feed: Feed) -> None:
+    async def _replay(self, command: HandlerCommand, reader: JournalReader) -> None:
         """Carry a replay out, beside what is delivered anyway."""
         assert self._tasks is not None
 
         async def beginning() -> int:
-            return order.after
+            return command.after
 
-        await feed.keeper.begin(beginning)
-        await feed.recover()
-        self._parked.set()
-        self._employ()
-        self._observer.replay_began(self.name, order.id, feed.keeper.place.offset, order.through)
-        self._feeds.append(feed)
-        saver = self._tasks.create_task(feed.keeper.run())
-        self._savers.add(saver)
-        await feed.run()
-        await feed.keeper.drained()
-        feed.keeper.stop()
+        await reader.cursor_saver.load_or_create(beginning)
+        await reader.recover()
+        self._blocked_event.set()
+        self._spawn_workers()
+        self._observer.replay_began(self.name, command.id, reader.cursor_saver.cursor.offset, command.through)
+        self._journal_readers.append(reader)
+        saver = self._tasks.create_task(reader.cursor_saver.run())
+        self._saver_tasks.add(saver)
+        await reader.run()
+        await reader.cursor_saver.wait_until_drained()
+        reader.cursor_saver.stop()
         await saver
-        self._savers.discard(saver)
-        self._feeds.remove(feed)
-        await self._patiently(self._store.remove_order, order)
-        self._replayed.add(order.id)  # what was read of the store before that may still name it
-        del self._replays[order.id]
-        self._observer.replay_ended(self.name, order.id, feed.keeper.place.offset, cancelled=feed.cancelled)
-
-    async def _patiently(self, ask: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
-        return await patiently(
-            lambda: ask(*arguments, **named), handler=self.name, observer=self._observer, random=self._random
+        self._saver_tasks.discard(saver)
+        self._journal_readers.remove(reader)
+        await self._retry_until_available(self._store.remove_command, command)
+        self._finished_replays.add(command.id)  # what was read of the store before that may still name it
+        del self._replays[command.id]
+        self._observer.replay_ended(
+            self.name, command.id, reader.cursor_saver.cursor.offset, cancelled=reader.cancelled
         )
 
-    async def _rouse(self) -> None:
+    async def _retry_until_available(
+        self, operation: Callable[P, Awaitable[T]], *arguments: P.args, **keywords: P.kwargs
+    ) -> T:
+        return await retry_until_available(
+            lambda: operation(*arguments, **keywords),
+            handler=self.name,
+            observer=self._observer,
+            random=self._random,
+        )
+
+    async def _wake_retries(self) -> None:
         while True:
-            self._parked.clear()
+            self._blocked_event.clear()
             due_ms = self.lanes.next_due_ms()
             now_ms = self._clock.monotonic_ms()
             if due_ms is None or due_ms > now_ms:
-                await wait_for(self._parked, None if due_ms is None else due_ms - now_ms)
+                await wait_until_set(self._blocked_event, None if due_ms is None else due_ms - now_ms)
                 now_ms = self._clock.monotonic_ms()
             self.lanes.wake(now_ms)
-            self._employ()
+            self._spawn_workers()
 
     # ------------------------------------------------------------ working
 
-    def _employ(self) -> None:
-        if self._tasks is None or self._stopping.is_set() or self._held_up:
+    def _spawn_workers(self) -> None:
+        if self._tasks is None or self._stopping.is_set() or self._suspended:
             return
         for _ in range(min(self.lanes.ready, self._concurrency - len(self._workers))):
             worker = self._tasks.create_task(self._work())
@@ -416,37 +430,47 @@ class Subscription:
     async def _work_until_idle(self, task: asyncio.Task[Any]) -> None:
         for calls in count(1):
             # A handler that swallows the cancellation of its call must not keep its worker going.
-            if self._stopping.is_set() or task.cancelling() or self._held_up:
+            if self._stopping.is_set() or task.cancelling() or self._suspended:
                 return
-            if self._pace is not None and (delay_ms := self._pace.delay_ms(self._clock.monotonic_ms())):
-                await wait_for(self._stopping, delay_ms)
+            if self._rate_limiter is not None and (
+                delay_ms := self._rate_limiter.delay_ms(self._clock.monotonic_ms())
+            ):
+                await wait_until_set(self._stopping, delay_ms)
                 continue
-            if self._batch_wait_ms and not self.lanes.retries and 0 < self.lanes.fresh_events < self._limit:
+            if (
+                self._batch_wait_ms
+                and not self.lanes.retries
+                and 0 < self.lanes.fresh_events < self._batch_size
+            ):
                 self._batch_full.clear()
-                await wait_for(self._batch_full, self._batch_wait_ms)
+                await wait_until_set(self._batch_full, self._batch_wait_ms)
                 if self._stopping.is_set():
                     return
             now_ms = self._clock.monotonic_ms()
-            deliveries = self.lanes.take(now_ms, self._limit)
+            deliveries = self.lanes.take(now_ms, self._batch_size)
             if not deliveries:
                 return
-            if self._pace is not None:
-                self._pace.spend(now_ms, len(deliveries))
+            if self._rate_limiter is not None:
+                self._rate_limiter.consume(now_ms, len(deliveries))
             await self._attempt(deliveries, now_ms)
-            if self._wants_more() and any(feed.keeper.place.room for feed in self._feeds):
-                self._hungry.set()
-            if calls % BREATH == 0:
+            if self._has_demand() and any(
+                reader.cursor_saver.cursor.capacity for reader in self._journal_readers
+            ):
+                self._demand_event.set()
+            if calls % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
     async def _attempt(self, deliveries: list[Delivery], started_ms: int) -> None:
-        wanted = [
-            (delivery, event) for delivery in deliveries if (event := self._admitted(delivery)) is not None
+        accepted = [
+            (delivery, event)
+            for delivery in deliveries
+            if (event := self._decode_and_filter(delivery)) is not None
         ]
-        if not wanted:
+        if not accepted:
             return
-        called = [delivery for delivery, _ in wanted]
+        called = [delivery for delivery, _ in accepted]
         try:
-            results = await self._caller.call(called, [event for _, event in wanted])
+            results = await self._invoker.call(called, [event for _, event in accepted])
         except asyncio.CancelledError:
             for delivery in called:
                 self._observer.interrupted(self.name, delivery.entry)
@@ -458,15 +482,15 @@ class Subscription:
                 delivered += 1
                 if delivery.attempts > 1:
                     self._observer.recovered(self.name, delivery.entry.type, delivery.attempts)
-                self._settle(delivery)
+                self._acknowledge(delivery)
             else:
                 self._decide(delivery, outcome, ended_ms)
         self._observer.called(self.name, ended_ms - started_ms, delivered)
 
-    def _admitted(self, delivery: Delivery) -> LifecycleEvent | None:
+    def _decode_and_filter(self, delivery: Delivery) -> LifecycleEvent | None:
         """The decoded event; None when it is settled without a call: filtered, or impossible to read."""
         if delivery.source.cancelled:
-            self._settle(delivery)
+            self._acknowledge(delivery)
             return None
         if delivery.event is not None:
             return delivery.event
@@ -478,88 +502,90 @@ class Subscription:
             )
             return None
         try:
-            why = self._admission.refusal(event, replayed=delivery.source.replayed)
+            why = self._event_filter.rejected_by(event, replayed=delivery.source.replayed)
         except Exception as error:  # noqa: BLE001 - a predicate may raise anything; it counts as an attempt
             delivery.attempts += 1
             self._decide(delivery, Failure(one_line(error), None, error), self._clock.monotonic_ms())
             return None
         if why is not None:
             self._observer.filtered(self.name, event.type, why)
-            self._settle(delivery)
+            self._acknowledge(delivery)
             return None
         delivery.event = event
         return event
 
     def _decide(
-        self, delivery: Delivery, outcome: Failure | InCompany | Rejection | Disabling, now_ms: int
+        self, delivery: Delivery, outcome: Failure | BatchFailed | Rejection | Disabled, now_ms: int
     ) -> None:
         entry, attempts, observer = delivery.entry, delivery.attempts, self._observer
         match self._policy.decide(attempts, outcome, self._random()):
-            case Again(after_ms):
+            case RetryLater(after_ms):
                 observer.failed(self.name, entry, attempts, outcome.error, outcome.cause, after_ms)
-                self._park(delivery, outcome.error, now_ms + after_ms)
+                self._block(delivery, outcome.error, now_ms + after_ms)
             case Block(after_ms):
                 observer.blocked(self.name, entry, attempts, outcome.error, outcome.cause, after_ms)
-                self._park(delivery, outcome.error, now_ms + after_ms)
+                self._block(delivery, outcome.error, now_ms + after_ms)
             case Skip(reason):
                 observer.skipped(self.name, entry, attempts, reason, outcome.cause)
-                self._settle(delivery)
-            case DeadLetter() if self._letters >= self._most_letters and delivery.source is not self._retried:
+                self._acknowledge(delivery)
+            case DeadLetter() if (
+                self._dead_letter_count >= self._dead_letter_limit and delivery.source is not self._redrive
+            ):
                 self._halt()
-                observer.blocked(self.name, entry, attempts, outcome.error, outcome.cause, HALTED_MS)
-                self._park(delivery, outcome.error, now_ms + HALTED_MS)
+                observer.blocked(self.name, entry, attempts, outcome.error, outcome.cause, HALTED_RETRY_MS)
+                self._block(delivery, outcome.error, now_ms + HALTED_RETRY_MS)
             case DeadLetter(reason):
-                self._letters += 1
+                self._dead_letter_count += 1
                 observer.dead_lettered(self.name, entry, attempts, reason, outcome.cause)
-                self._settle(delivery, self._dead_letter(delivery, reason))
+                self._acknowledge(delivery, self._new_dead_letter(delivery, reason))
             case Stop(reason):
                 if not self._disabled:
                     self._disabled = True
                     observer.disabled(self.name, entry, reason)
-                self._park(delivery, reason, now_ms + HALTED_MS)
-            case Done():
-                self._settle(delivery)
+                self._block(delivery, reason, now_ms + HALTED_RETRY_MS)
+            case Acknowledge():
+                self._acknowledge(delivery)
 
-    def _settle(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
-        delivery.source.settled(delivery, dead_letter)
-        standstill = self.lanes.settled(delivery)
-        if standstill is not None:
-            self._keep_aside(standstill)
+    def _acknowledge(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
+        delivery.source.acknowledged(delivery, dead_letter)
+        blocked_run = self.lanes.acknowledged(delivery)
+        if blocked_run is not None:
+            self._save_blocked_run(blocked_run)
 
-    def _park(self, delivery: Delivery, error: str, due_ms: int) -> None:
+    def _block(self, delivery: Delivery, error: str, due_ms: int) -> None:
         delivery.error = error
-        standstill = self.lanes.again(delivery, due_ms)
-        if standstill is not None:
-            self._keep_aside(standstill)
+        blocked_run = self.lanes.retry_later(delivery, due_ms)
+        if blocked_run is not None:
+            self._save_blocked_run(blocked_run)
 
-    def _keep_aside(self, standstill: Standstill) -> None:
+    def _save_blocked_run(self, blocked_run: BlockedRun) -> None:
         """Tell every source which of its events wait now."""
-        first = standstill.first
+        first = blocked_run.first
         due_ms = self._clock.wall_ms() + max(0, first.due_ms - self._clock.monotonic_ms())
-        by_source: dict[Source, list[Delivery]] = {}
-        for delivery in standstill.waiting:
+        by_source: dict[DeliverySource, list[Delivery]] = {}
+        for delivery in blocked_run.waiting:
             by_source.setdefault(delivery.source, []).append(delivery)
         for source, waiting in by_source.items():
-            head = waiting[0]
-            offset = head.entry.offset
-            done = sorted(
+            first_waiting = waiting[0]
+            offset = first_waiting.entry.offset
+            acknowledged = sorted(
                 each.entry.offset
-                for each in standstill.done
+                for each in blocked_run.acknowledged
                 if each.source is source and each.entry.offset > offset
             )
-            row = ParkedRun(
-                head.entry.tracker_id,
+            row = SavedBlockedRun(
+                first_waiting.entry.tracker_id,
                 offset,
-                head.attempts,
-                due_ms if head.attempts else 0,
-                head.error,
-                tuple(done),
+                first_waiting.attempts,
+                due_ms if first_waiting.attempts else 0,
+                first_waiting.error,
+                tuple(acknowledged),
             )
-            source.parked(row, [delivery.entry.offset for delivery in waiting])
-        self._parked.set()
-        self._hungry.set()
+            source.blocked_runs(row, [delivery.entry.offset for delivery in waiting])
+        self._blocked_event.set()
+        self._demand_event.set()
 
-    def _dead_letter(self, delivery: Delivery, reason: str) -> HandlerDeadLetter:
+    def _new_dead_letter(self, delivery: Delivery, reason: str) -> HandlerDeadLetter:
         entry = delivery.entry
         return HandlerDeadLetter(
             handler=self.name,

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from consumer.ingest.positions import ChannelPositions
-from consumer.ports import ChannelState, SessionOpened
+from consumer.ports.commit import ChannelState
+from consumer.ports.source import SessionOpened
 
 __all__ = ["RETENTION_MS", "Channels"]
 
@@ -44,7 +45,7 @@ class Channels:
             name: ChannelPositions(self._known[name].position if name in self._known else None)
             for name in self._names
         }
-        self._anew: dict[str, str] = {}
+        self._restart_options: dict[str, str] = {}
         self._polled_through_ms: int | None = None
 
     @property
@@ -66,24 +67,24 @@ class Channels:
         position = self._positions[name].resume
         if position is not None:
             return position
-        if name in self._anew:
-            return self._anew[name]
+        if name in self._restart_options:
+            return self._restart_options[name]
         if name in self._known:
             return ALL_RETAINED  # it has a birth: everything since then, older commit times are ignored
         return ALL_RETAINED if self._start == "earliest" else TIP
 
     def opened(self, opened: SessionOpened, server_ms: int) -> bool:
         """A session has every channel acknowledged; True when that is the birth of one."""
-        born = False
+        has_new_channel = False
         for name, option in opened.resumed.items():
             self._positions[name].session_opened()
             if option == TIP or name not in self._known:
                 # From the tip, now: this is its birth, or its new one after a refused position.
                 birth_ms = server_ms if option == TIP else 0
                 self._known[name] = ChannelState(birth_ms, polled_through_ms=server_ms)
-                self._anew.pop(name, None)
-                born = True
-        return born
+                self._restart_options.pop(name, None)
+                has_new_channel = True
+        return has_new_channel
 
     def polled_through(self, channel: str) -> int | None:
         """Salesforce time up to which nothing of the channel can have been missed."""
@@ -93,7 +94,7 @@ class Channels:
     def restart(self, channel: str, *, from_tip: bool) -> str:
         """Its position was refused; the replay option that it starts anew with."""
         self._positions[channel].restart()
-        option = self._anew[channel] = TIP if from_tip else ALL_RETAINED
+        option = self._restart_options[channel] = TIP if from_tip else ALL_RETAINED
         if channel in self._known:
             self._known[channel] = replace(self._known[channel], position=None)
         return option
@@ -114,25 +115,27 @@ class Channels:
             self._known[name] = replace(state, polled_through_ms=server_ms)
         return True
 
-    def settled(self, wall_ms: int, greatest: int | None, *, everything: bool) -> dict[str, ChannelState]:
+    def states_to_commit(
+        self, wall_ms: int, greatest_commit_number: int | None, *, include_unchanged: bool
+    ) -> dict[str, ChannelState]:
         """The states that a commit which settles what it settles has to write.
 
         Args:
             wall_ms: now.
-            greatest: the greatest commit number that has arrived.
-            everything: also those whose checkpoint has not moved.
+            greatest_commit_number: the greatest commit number that has arrived.
+            include_unchanged: also those whose checkpoint has not moved.
         """
         changed: dict[str, ChannelState] = {}
         for name, known in self._known.items():
             checkpoint = self._positions[name].checkpoint
             if checkpoint is not None and checkpoint != known.position:
                 changed[name] = replace(
-                    known, position=checkpoint, position_ms=wall_ms, commit_number=greatest
+                    known, position=checkpoint, position_ms=wall_ms, commit_number=greatest_commit_number
                 )
-            elif known.commit_number is None and greatest is not None:
+            elif known.commit_number is None and greatest_commit_number is not None:
                 # From the first commit on, so that an org that moves before the first checkpoint is noticed too.
-                changed[name] = replace(known, commit_number=greatest)
-            elif everything:
+                changed[name] = replace(known, commit_number=greatest_commit_number)
+            elif include_unchanged:
                 changed[name] = known
         self._known.update(changed)
         return changed

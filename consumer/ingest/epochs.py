@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from consumer.ports import Epoch
+from consumer.ports.commit import Epoch
 
 __all__ = ["Epochs"]
 
-FAR: Final = 10_000_000_000
+RESTART_DISTANCE: Final = 10_000_000_000
 """How far a commit number must fall. Captures show some 6,000 numbers a second, so three days of retention span less than two billion."""
 
 
@@ -36,34 +36,36 @@ class Epochs:
 
     def __init__(self, known: Sequence[Epoch]) -> None:
         self._epochs = list(known) or [Epoch(0, 0, None)]
-        self._greatest: int | None = None
+        self._greatest_commit_number: int | None = None
 
     @property
     def all(self) -> list[Epoch]:
         """Oldest first."""
         return list(self._epochs)
 
-    def of(self, commit_number: int, commit_ms: int) -> int:
+    def epoch_of(self, commit_number: int, commit_ms: int) -> int:
         """Number of the epoch that a change belongs to.
 
         Its number decides first: what one channel delivers first of a new epoch need not be the earliest change of it.
         """
         for epoch in reversed(self._epochs):
-            if epoch.fell_from - commit_number >= FAR or epoch.start_ms <= commit_ms:
+            if epoch.fell_from - commit_number >= RESTART_DISTANCE or epoch.start_ms <= commit_ms:
                 return epoch.number
         return 0
 
     @property
-    def greatest(self) -> int | None:
+    def greatest_commit_number(self) -> int | None:
         """The greatest commit number that has arrived."""
-        return self._greatest
+        return self._greatest_commit_number
 
-    def greatest_is(self, commit_number: int | None) -> None:
+    def restore_greatest(self, commit_number: int | None) -> None:
         """A commit number that had arrived before, as stored."""
-        if commit_number is not None and (self._greatest is None or commit_number > self._greatest):
-            self._greatest = commit_number
+        if commit_number is not None and (
+            self._greatest_commit_number is None or commit_number > self._greatest_commit_number
+        ):
+            self._greatest_commit_number = commit_number
 
-    def named(self, instance: str | None) -> bool:
+    def learn_instance(self, instance: str | None) -> bool:
         """The org's instance is called so; True when that was not known of the current epoch."""
         last = self._epochs[-1]
         if instance is None or last.instance is not None:
@@ -71,17 +73,23 @@ class Epochs:
         self._epochs[-1] = replace(last, instance=instance)
         return True
 
-    def arrived(self, commit_number: int, commit_ms: int, instance: str | None) -> bool:
+    def observe(self, commit_number: int, commit_ms: int, instance: str | None) -> bool:
         """A change arrived; True when it begins a new epoch."""
-        greatest = self._greatest
-        if greatest is None or commit_number > greatest:
-            self._greatest = commit_number
+        greatest_commit_number = self._greatest_commit_number
+        if greatest_commit_number is None or commit_number > greatest_commit_number:
+            self._greatest_commit_number = commit_number
             return False
         last = self._epochs[-1]
-        if greatest - commit_number < FAR or instance is None or last.instance in (None, instance):
+        if (
+            greatest_commit_number - commit_number < RESTART_DISTANCE
+            or instance is None
+            or last.instance in (None, instance)
+        ):
             return False
         if commit_ms <= last.start_ms:
             return False  # a straggler of before
-        self._epochs.append(Epoch(last.number + 1, commit_ms - commit_ms % 1000, instance, greatest))
-        self._greatest = commit_number
+        self._epochs.append(
+            Epoch(last.number + 1, commit_ms - commit_ms % 1000, instance, greatest_commit_number)
+        )
+        self._greatest_commit_number = commit_number
         return True

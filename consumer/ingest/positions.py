@@ -16,28 +16,28 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["ChannelPositions", "Entry"]
+__all__ = ["ChannelPositions", "PositionEntry"]
 
 
-class Entry:
+class PositionEntry:
     """One position in arrival order.
 
     Attributes:
         position: its replay id; None when it may not become a checkpoint.
-        open_parts: parts that are not committed yet.
+        uncommitted_parts: parts that are not committed yet.
         complete: whether everything with this position has arrived.
     """
 
-    __slots__ = ("complete", "open_parts", "position")
+    __slots__ = ("complete", "position", "uncommitted_parts")
 
     def __init__(self, position: str | None, parts: int) -> None:
         self.position = position
-        self.open_parts = parts
+        self.uncommitted_parts = parts
         self.complete = False
 
-    def settle(self, parts: int = 1) -> None:
+    def mark_committed(self, parts: int = 1) -> None:
         """Some of its parts are committed."""
-        self.open_parts -= parts
+        self.uncommitted_parts -= parts
 
 
 class ChannelPositions:
@@ -50,14 +50,14 @@ class ChannelPositions:
     def __init__(self, checkpoint: str | None) -> None:
         self._checkpoint = checkpoint
         self._resume = checkpoint
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[PositionEntry] = deque()
         self._seen_in_answer = False
 
     @property
     def checkpoint(self) -> str | None:
         """The last position in arrival order with nothing unfinished at or before it."""
         entries = self._entries
-        while entries and entries[0].complete and entries[0].open_parts == 0:
+        while entries and entries[0].complete and entries[0].uncommitted_parts == 0:
             entry = entries.popleft()
             if entry.position is not None:
                 self._checkpoint = entry.position
@@ -71,9 +71,9 @@ class ChannelPositions:
     @property
     def is_idle(self) -> bool:
         """Whether nothing that arrived is unfinished, except that the last position may still be waiting for a successor."""
-        return all(entry.open_parts == 0 for entry in self._entries)
+        return all(entry.uncommitted_parts == 0 for entry in self._entries)
 
-    def arrive(self, position: str | None, parts: int) -> Entry:
+    def arrive(self, position: str | None, parts: int) -> PositionEntry:
         """A message arrived.
 
         Args:
@@ -85,12 +85,12 @@ class ChannelPositions:
         """
         last = self._entries[-1] if self._entries else None
         if last is not None and not last.complete and (position is None or position == last.position):
-            last.open_parts += parts
+            last.uncommitted_parts += parts
             self._seen_in_answer = True
             return last
         if last is not None:
             self._complete(last)
-        entry = Entry(position, parts)
+        entry = PositionEntry(position, parts)
         if position is None:
             entry.complete = True
         self._entries.append(entry)
@@ -118,7 +118,7 @@ class ChannelPositions:
         self._checkpoint = None
         self._resume = None
 
-    def _complete(self, entry: Entry) -> None:
+    def _complete(self, entry: PositionEntry) -> None:
         if not entry.complete:
             entry.complete = True
             if entry.position is not None:

@@ -27,15 +27,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from consumer.changes import Key
+from consumer.domain.change_events import OrderKey
 
-__all__ = ["Held", "Sequencer"]
+__all__ = ["HeldChange", "Sequencer"]
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Held(Generic[T]):
+class HeldChange(Generic[T]):
     """A change on hold.
 
     Attributes:
@@ -47,7 +47,7 @@ class Held(Generic[T]):
         item: what the caller wants back.
     """
 
-    key: Key
+    key: OrderKey
     ordinal: int
     arrived_ms: int
     answered_ms: int
@@ -73,32 +73,32 @@ class Sequencer(Generic[T]):
         self._window = window
         self._max_hold_ms = max_hold_ms
         self._strict = strict
-        self._greatest: dict[str, Key | None] = dict.fromkeys(channels)
-        self._held: list[tuple[Key, int, Held[T]]] = []
+        self._greatest: dict[str, OrderKey | None] = dict.fromkeys(channels)
+        self._held: list[tuple[OrderKey, int, HeldChange[T]]] = []
         """A heap; the tuples are compared, which costs a third of comparing what they hold."""
         self._arrived = 0
         # The last released change as (epoch, commitNumber, sequenceNumber) if its transaction is complete up to it.
-        self._complete_to: Key | None = None
+        self._complete_to: OrderKey | None = None
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def push(self, key: Key, channel: str, item: T, *, now_ms: int, answered_ms: int) -> None:
+    def push(self, key: OrderKey, channel: str, item: T, *, now_ms: int, answered_ms: int) -> None:
         """Take a change that has just arrived."""
         greatest = self._greatest.get(channel)
         if greatest is None or greatest < key:
             self._greatest[channel] = key
         self._arrived += 1
-        held = Held(key, self._arrived, now_ms, answered_ms, channel, item)
+        held = HeldChange(key, self._arrived, now_ms, answered_ms, channel, item)
         heapq.heappush(self._held, (key, self._arrived, held))
 
     def pop(self, *, now_ms: int, answered_ms: int) -> list[T]:
         """Everything that may go now, in order."""
         released: list[T] = []
         held = self._held
-        while held and self._may_go(held[0][2], now_ms, answered_ms):
+        while held and self._is_releasable(held[0][2], now_ms, answered_ms):
             key, _, lowest = heapq.heappop(held)
-            self._note(key)
+            self._record_released(key)
             released.append(lowest.item)
         return released
 
@@ -110,33 +110,33 @@ class Sequencer(Generic[T]):
         """Monotonic milliseconds at which rule (c) releases the lowest held change; None when nothing is held."""
         return self._held[0][2].arrived_ms + self._max_hold_ms if self._held else None
 
-    def _may_go(self, lowest: Held[T], now_ms: int, answered_ms: int) -> bool:
+    def _is_releasable(self, lowest: HeldChange[T], now_ms: int, answered_ms: int) -> bool:
         if answered_ms - lowest.answered_ms >= self._lateness_ms:
             return True
         if now_ms - lowest.arrived_ms >= self._max_hold_ms:
             return True
-        if self._arrived - lowest.ordinal >= self._window and self._others_passed(lowest):
+        if self._arrived - lowest.ordinal >= self._window and self._others_are_past(lowest):
             return True
         if self._strict:
             return False
         if len(self._greatest) > 1:
-            return self._others_passed(lowest)
+            return self._others_are_past(lowest)
         greatest = self._greatest.get(lowest.channel)
         return self._is_complete(lowest.key) or (greatest is not None and greatest > lowest.key)
 
-    def _others_passed(self, lowest: Held[T]) -> bool:
+    def _others_are_past(self, lowest: HeldChange[T]) -> bool:
         return all(
             greatest is not None and greatest > lowest.key
             for channel, greatest in self._greatest.items()
             if channel != lowest.channel
         )
 
-    def _is_complete(self, key: Key) -> bool:
+    def _is_complete(self, key: OrderKey) -> bool:
         if key[2] == 1:
             return True
         done = self._complete_to
         return done is not None and done[:2] == key[:2] and key[2] <= done[2] + 1
 
-    def _note(self, key: Key) -> None:
+    def _record_released(self, key: OrderKey) -> None:
         if self._is_complete(key):
             self._complete_to = key

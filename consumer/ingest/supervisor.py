@@ -25,11 +25,16 @@ from typing import Protocol
 
 from consumer.clock import Clock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
-from consumer.ingest.inbox import Inbox
-from consumer.ingest.pacing import PollPacing
-from consumer.ports import Answer, Session, SessionEnded, SessionOpened, Source
+from consumer.ingest.buffer import IntakeBuffer
+from consumer.ingest.poll_timeout import PollTimeout
+from consumer.ports.observers import SupervisorEvents
+from consumer.ports.source import (
+    Session,
+    SessionEnded,
+    Source,
+)
 
-__all__ = ["Backoff", "ResumePlan", "State", "Status", "Supervisor", "SupervisorEvents"]
+__all__ = ["Backoff", "ResumePlan", "Supervisor", "SupervisorState", "SupervisorStatus"]
 
 _PERMISSION = "permission_denied"
 _NO_TOKEN = "authentication_failed"  # noqa: S105 - a label
@@ -64,40 +69,7 @@ class ResumePlan(Protocol):
         ...
 
 
-class SupervisorEvents(Protocol):
-    """What the supervisor tells: to logs, metrics and readiness. None of it may block or raise."""
-
-    def session_opening(self, number: int) -> None:
-        """A session is about to authenticate and shake hands."""
-        ...
-
-    def session_opened(self, opened: SessionOpened) -> None:
-        """Every channel is acknowledged."""
-        ...
-
-    def polled(self, answer: Answer) -> None:
-        """A poll was answered; also without messages."""
-        ...
-
-    def session_ended(
-        self, number: int, reason: EndReason, next_in_ms: int | None, body: bytes | None
-    ) -> None:
-        """A session is over.
-
-        Args:
-            number: of the session.
-            reason: why.
-            next_in_ms: when the next one is tried; None when the service stops.
-            body: the exact answer, where it could not be read.
-        """
-        ...
-
-    def authentication_failed(self, failure: AuthenticationFailed, next_in_ms: int) -> None:
-        """No token could be had; followed by :meth:`session_ended`."""
-        ...
-
-
-class State(StrEnum):
+class SupervisorState(StrEnum):
     """What the supervisor is doing."""
 
     DRAINING = "draining"
@@ -106,12 +78,12 @@ class State(StrEnum):
     POLLING = "polling"
     CLOSING = "closing"
     WAITING = "waiting"
-    """Backing off until ``Status.next_attempt_ms``."""
+    """Backing off until ``SupervisorStatus.next_attempt_ms``."""
     STOPPED = "stopped"
 
 
 @dataclass(slots=True)
-class Status:
+class SupervisorStatus:
     """For readiness and for people. Times are monotonic milliseconds.
 
     Attributes:
@@ -125,7 +97,7 @@ class Status:
         failures: ends in a row without a healthy session between them.
     """
 
-    state: State = State.DRAINING
+    state: SupervisorState = SupervisorState.DRAINING
     session: int = 0
     channels: frozenset[str] = frozenset()
     opened_ms: int | None = None
@@ -142,33 +114,33 @@ class Backoff:
     Attributes:
         first_ms: upper bound of the wait after the first failure; doubles with each further one. The wait is uniform below the bound
             (full jitter), so that many replicas and many consumers do not come back together.
-        most_ms: the bound grows no further.
+        max_ms: the bound grows no further.
         healthy_ms: a session that was open this long makes the next failure the first.
-        apart_ms: least time between the starts of two sessions.
+        min_interval_ms: least time between the starts of two sessions.
         locked_first_ms: least wait after a permanent authentication failure, or a token refused twice in a row; doubles.
-        locked_most_ms: and grows no further.
+        locked_max_ms: and grows no further.
         quota_ms: wait when the daily allocation is used up; up to a tenth is added.
-        full_ms: how long an answer may wait for room in the inbox before the session is ended.
+        buffer_full_ms: how long an answer may wait for room in the inbox before the session is ended.
     """
 
     first_ms: int = 500
-    most_ms: int = 60_000
+    max_ms: int = 60_000
     healthy_ms: int = 60_000
-    apart_ms: int = 1_000
+    min_interval_ms: int = 1_000
     locked_first_ms: int = 30_000
-    locked_most_ms: int = 600_000
+    locked_max_ms: int = 600_000
     quota_ms: int = 900_000
-    full_ms: int = 10_000
+    buffer_full_ms: int = 10_000
 
     def retry_ms(self, failures: int, random: Random) -> int:
         """Wait after the ``failures``-th failure in a row, counting from 1."""
-        bound = min(self.most_ms, self.first_ms << min(failures - 1, 32))
+        bound = min(self.max_ms, self.first_ms << min(failures - 1, 32))
         return random.randint(0, bound)
 
     def locked_ms(self, refusals: int, random: Random) -> int:
         """Wait after the ``refusals``-th refused authentication in a row, counting from 1."""
-        base = min(self.locked_most_ms, self.locked_first_ms << min(refusals - 1, 32))
-        return min(self.locked_most_ms, base + random.randint(0, base // 4))
+        base = min(self.locked_max_ms, self.locked_first_ms << min(refusals - 1, 32))
+        return min(self.locked_max_ms, base + random.randint(0, base // 4))
 
     def quota_wait_ms(self, random: Random) -> int:
         """Wait for the allocation's window to move on."""
@@ -182,7 +154,7 @@ class Supervisor:
         self,
         source: Source,
         plan: ResumePlan,
-        inbox: Inbox,
+        buffer: IntakeBuffer,
         events: SupervisorEvents,
         clock: Clock,
         *,
@@ -190,15 +162,15 @@ class Supervisor:
         random: Random,
         backoff: Backoff | None = None,
     ) -> None:
-        self.status = Status()
+        self.status = SupervisorStatus()
         self._source = source
         self._plan = plan
-        self._inbox = inbox
+        self._buffer = buffer
         self._events = events
         self._clock = clock
         self._random = random
         self._backoff = backoff or Backoff()
-        self._pacing = PollPacing(lateness_ms)
+        self._held_poll_timeout = PollTimeout(lateness_ms)
         self._refusals = 0
         self._started_ms: int | None = None
 
@@ -207,26 +179,26 @@ class Supervisor:
 
         Raises:
             StopService: only a person can change what is wrong.
-            InboxClosed: the inbox was closed.
+            BufferClosed: the inbox was closed.
         """
         status = self.status
         try:
             while True:
-                status.state = State.DRAINING
-                await self._inbox.drained()
+                status.state = SupervisorState.DRAINING
+                await self._buffer.wait_drained()
                 try:
                     resume = await self._plan.resume()
                 except SessionFault as refusal:
-                    await self._answer_to(refusal)
+                    await self._handle_end(refusal)
                     continue
-                await self._keep_apart()
+                await self._wait_min_interval()
                 fault = await self._session(resume)
-                await self._inbox.put(
+                await self._buffer.put(
                     SessionEnded(status.session, fault.reason.code, self._clock.monotonic_ms())
                 )
-                await self._answer_to(fault)
+                await self._handle_end(fault)
         finally:
-            status.state = State.STOPPED
+            status.state = SupervisorState.STOPPED
             status.channels = frozenset()
             status.next_attempt_ms = None
 
@@ -234,47 +206,47 @@ class Supervisor:
         """One session from its opening to its end, which is the result."""
         status = self.status
         status.session += 1
-        status.state = State.OPENING
+        status.state = SupervisorState.OPENING
         self._started_ms = self._clock.monotonic_ms()
         self._events.session_opening(status.session)
         session = self._source.session(status.session, self._poll_timeout)
         try:
             opened = await session.open(resume)
-            status.state = State.POLLING
+            status.state = SupervisorState.POLLING
             status.channels = frozenset(opened.resumed)
             status.opened_ms = opened.received_ms
             self._refusals = 0
             self._events.session_opened(opened)
-            await self._inbox.put(opened)
-            return await self._hand_over(session)
+            await self._buffer.put(opened)
+            return await self._forward_answers(session)
         except SessionFault as fault:
             return fault
         except AuthenticationFailed as failure:
             return _no_token(failure)
         finally:
-            status.state = State.CLOSING
+            status.state = SupervisorState.CLOSING
             status.channels = frozenset()
             await session.aclose()
 
-    async def _hand_over(self, session: Session) -> SessionFault:
+    async def _forward_answers(self, session: Session) -> SessionFault:
         async for answer in session.answers():
             self.status.last_answer_ms = answer.received_ms
-            self._pacing.answered(answer.received_ms, bool(answer.messages))
+            self._held_poll_timeout.answered(answer.received_ms, bool(answer.messages))
             self._events.polled(answer)
             try:
-                async with asyncio.timeout(self._backoff.full_ms / 1000):
-                    await self._inbox.put(answer)
+                async with asyncio.timeout(self._backoff.buffer_full_ms / 1000):
+                    await self._buffer.put(answer)
             except TimeoutError:
-                waited = f"an answer waited {self._backoff.full_ms / 1000:g} s for room"
-                held = f"{self._inbox.messages} messages, {self._inbox.bytes} bytes are in front of it"
+                waited = f"an answer waited {self._backoff.buffer_full_ms / 1000:g} s for room"
+                held = f"{self._buffer.messages} messages, {self._buffer.bytes} bytes are in front of it"
                 return SessionFault(EndReason(_FULL, f"{waited}: {held}"))
         return SessionFault(EndReason("answers_ended", "the session gave no more answers and no reason"))
 
-    async def _answer_to(self, fault: SessionFault) -> None:
+    async def _handle_end(self, fault: SessionFault) -> None:
         """What the end of a session asks for: do it, tell it, wait as long as it wants."""
         reason, status = fault.reason, self.status
         status.last_reason = reason
-        self._count(reason)
+        self._count_failure(reason)
         body = fault.body
         if reason.remedy is Remedy.STOP:
             self._events.session_ended(status.session, reason, None, body)
@@ -292,14 +264,14 @@ class Supervisor:
         wait_ms = self._wait_ms(reason, failure)
         status.opened_ms = None
         status.next_attempt_ms = self._clock.monotonic_ms() + wait_ms
-        status.state = State.WAITING
+        status.state = SupervisorState.WAITING
         if failure is not None:
             self._events.authentication_failed(failure, wait_ms)
         self._events.session_ended(status.session, reason, wait_ms, body)
         await asyncio.sleep(wait_ms / 1000)
         status.next_attempt_ms = None
 
-    def _count(self, reason: EndReason) -> None:
+    def _count_failure(self, reason: EndReason) -> None:
         status = self.status
         now = self._clock.monotonic_ms()
         if status.opened_ms is not None and now - status.opened_ms >= self._backoff.healthy_ms:
@@ -322,16 +294,16 @@ class Supervisor:
             return self._backoff.locked_ms(self._refusals - 1, self._random)
         return self._backoff.retry_ms(self.status.failures, self._random)
 
-    async def _keep_apart(self) -> None:
+    async def _wait_min_interval(self) -> None:
         if self._started_ms is None:
             return
-        early_ms = self._started_ms + self._backoff.apart_ms - self._clock.monotonic_ms()
+        early_ms = self._started_ms + self._backoff.min_interval_ms - self._clock.monotonic_ms()
         if early_ms > 0:
             await asyncio.sleep(early_ms / 1000)
 
     def _poll_timeout(self) -> int | None:
-        wishes = (self._pacing.timeout(self._clock.monotonic_ms()), self._plan.poll_within_ms())
-        return min((wish for wish in wishes if wish is not None), default=None)
+        limits_ms = (self._held_poll_timeout.timeout(self._clock.monotonic_ms()), self._plan.poll_within_ms())
+        return min((limit_ms for limit_ms in limits_ms if limit_ms is not None), default=None)
 
 
 def _no_token(failure: AuthenticationFailed) -> SessionFault:

@@ -26,29 +26,29 @@ import aiohttp
 from pydantic import SecretStr
 
 from consumer.clock import Clock
+from consumer.domain.record_ids import to_18
 from consumer.errors import AuthenticationFailed
-from consumer.foreign_json import parsed
-from consumer.ids import to_18
-from consumer.salesforce.reasons import one_line
+from consumer.safe_json import parse
+from consumer.salesforce.error_catalogue import one_line
 
 __all__ = [
     "AccessToken",
     "ClientCredentials",
-    "GivenAccessToken",
     "Grant",
     "JwtBearer",
     "Password",
     "RefreshToken",
+    "StaticAccessToken",
     "TokenCache",
     "TokenEndpoint",
 ]
 
-_JWT_LIFE_S = 180
+_JWT_LIFETIME_S = 180
 
-_LAST_WORD_S = 5
+_CANCEL_GRACE_S = 5
 
-_MOMENT = re.compile(r"[0-9]{1,15}")
-_PERMANENT = frozenset(
+_EPOCH_MS = re.compile(r"[0-9]{1,15}")
+_PERMANENT_ERRORS = frozenset(
     {
         "invalid_grant",
         "invalid_client",
@@ -107,7 +107,7 @@ class TokenEndpoint:
             AuthenticationFailed: refused, unreachable, or not an answer of Salesforce.
         """
         url = login_url.rstrip("/") + "/services/oauth2/token"
-        return await self._json("POST", url, secrets=secrets, data=dict(form))
+        return await self._request_json("POST", url, secrets=secrets, data=dict(form))
 
     async def userinfo(self, instance_url: str, token: SecretStr) -> dict[str, Any]:
         """GET ``/services/oauth2/userinfo`` with ``token`` and return its JSON object.
@@ -118,7 +118,7 @@ class TokenEndpoint:
         url = instance_url.rstrip("/") + "/services/oauth2/userinfo"
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
         try:
-            return await self._json("GET", url, secrets=(token,), headers=headers)
+            return await self._request_json("GET", url, secrets=(token,), headers=headers)
         except AuthenticationFailed as failure:
             if failure.code not in ("http_401", "http_403"):
                 raise
@@ -126,7 +126,7 @@ class TokenEndpoint:
             detail = f"{_host(url)} refused the access token: it has expired, was revoked, or lacks the scope to say whose it is"
             raise AuthenticationFailed("access_token_refused", detail, permanent=True) from failure
 
-    async def _json(
+    async def _request_json(
         self, method: str, url: str, *, secrets: Iterable[SecretStr], **options: Any
     ) -> dict[str, Any]:
         try:
@@ -147,10 +147,10 @@ class TokenEndpoint:
         except (aiohttp.ClientError, OSError) as error:
             detail = one_line(f"{_host(url)}: {str(error) or type(error).__name__}")
             raise AuthenticationFailed("unreachable", detail, permanent=False) from error
-        answer = parsed(body)
+        answer = parse(body)
         if status == 200 and isinstance(answer, dict):
             return answer
-        raise _refusal(status, answer, [secret.get_secret_value() for secret in secrets])
+        raise _error_from_response(status, answer, [secret.get_secret_value() for secret in secrets])
 
 
 class Grant(Protocol):
@@ -191,7 +191,7 @@ class JwtBearer:
             "iss": self.client_id,
             "sub": self.username,
             "aud": self.audience or self.login_url.rstrip("/"),
-            "exp": endpoint.clock.wall_ms() // 1000 + _JWT_LIFE_S,
+            "exp": endpoint.clock.wall_ms() // 1000 + _JWT_LIFETIME_S,
         }
         try:
             assertion = jwt.encode(claims, self.private_key.get_secret_value(), algorithm="RS256")
@@ -200,7 +200,9 @@ class JwtBearer:
             detail = f"the private key cannot sign ({type(error).__name__}): give an RSA key in PEM form, without passphrase"
             raise AuthenticationFailed("bad_settings", detail, permanent=True) from None
         form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
-        return _token(await endpoint.token(self.login_url, form, [SecretStr(assertion)]), endpoint.clock)
+        return _parse_token(
+            await endpoint.token(self.login_url, form, [SecretStr(assertion)]), endpoint.clock
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ class ClientCredentials:
             "client_id": self.client_id,
             "client_secret": self.client_secret.get_secret_value(),
         }
-        return _token(await endpoint.token(self.login_url, form, [self.client_secret]), endpoint.clock)
+        return _parse_token(await endpoint.token(self.login_url, form, [self.client_secret]), endpoint.clock)
 
 
 class RefreshToken:
@@ -235,7 +237,7 @@ class RefreshToken:
         client_secret: consumer secret, where the app wants one.
         refresh_token: of the settings.
         login_url: where to ask.
-        recall: asked before each exchange for the token that was stored last, here or by another process; None when there is none.
+        load_saved: asked before each exchange for the token that was stored last, here or by another process; None when there is none.
         on_rotated: stores the next one; a token is handed out once it has returned.
     """
 
@@ -246,18 +248,18 @@ class RefreshToken:
         refresh_token: SecretStr,
         login_url: str,
         on_rotated: Callable[[SecretStr], Awaitable[None]] | None = None,
-        recall: Callable[[], Awaitable[SecretStr | None]] | None = None,
+        load_saved: Callable[[], Awaitable[SecretStr | None]] | None = None,
     ) -> None:
         self._client_id = client_id
         self._client_secret = client_secret
         self._refresh_token = refresh_token
         self._login_url = login_url
         self._on_rotated = on_rotated
-        self._recall = recall
-        self._unstored = False
+        self._load_saved = load_saved
+        self._unsaved = False
 
     async def obtain(self, endpoint: TokenEndpoint) -> AccessToken:
-        """See :meth:`Grant.obtain`; what ``on_rotated`` and ``recall`` raise passes through.
+        """See :meth:`Grant.obtain`; what ``on_rotated`` and ``load_saved`` raise passes through.
 
         An exchange that has begun is brought to its end even if nobody waits for it any more, because its answer may hold the only refresh
         token that is still good: for up to five seconds a cancelled caller waits for that.
@@ -266,19 +268,19 @@ class RefreshToken:
         try:
             await asyncio.wait({exchange})
         except asyncio.CancelledError:
-            await asyncio.wait({exchange}, timeout=_LAST_WORD_S)
+            await asyncio.wait({exchange}, timeout=_CANCEL_GRACE_S)
             exchange.cancel()
             await asyncio.gather(exchange, return_exceptions=True)
             raise
         return await exchange
 
     async def _exchange(self, endpoint: TokenEndpoint) -> AccessToken:
-        if self._unstored and self._on_rotated is not None:
+        if self._unsaved and self._on_rotated is not None:
             # Cut short while storing it: what is stored is spent.
             await self._on_rotated(self._refresh_token)
-            self._unstored = False
-        elif self._recall is not None and (stored := await self._recall()) is not None:
-            self._refresh_token = stored
+            self._unsaved = False
+        elif self._load_saved is not None and (saved := await self._load_saved()) is not None:
+            self._refresh_token = saved
         secrets = [self._refresh_token]
         form = {
             "grant_type": "refresh_token",
@@ -294,10 +296,10 @@ class RefreshToken:
             # First here: even if it cannot be stored now, this process must not use the spent one again.
             self._refresh_token = SecretStr(rotated)
             if self._on_rotated is not None:
-                self._unstored = True
+                self._unsaved = True
                 await self._on_rotated(self._refresh_token)
-                self._unstored = False
-        return _token(answer, endpoint.clock)
+                self._unsaved = False
+        return _parse_token(answer, endpoint.clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,11 +330,11 @@ class Password:
             "password": self.password.get_secret_value(),
         }
         secrets = [self.client_secret, self.password]
-        return _token(await endpoint.token(self.login_url, form, secrets), endpoint.clock)
+        return _parse_token(await endpoint.token(self.login_url, form, secrets), endpoint.clock)
 
 
 @dataclass(frozen=True, slots=True)
-class GivenAccessToken:
+class StaticAccessToken:
     """A token that somebody gives, as from a command-line session. It cannot be renewed.
 
     Obtaining it asks Salesforce whose it is, which yields the org's id and notices a dead token before a session is tried with it.
@@ -347,12 +349,12 @@ class GivenAccessToken:
 
     async def obtain(self, endpoint: TokenEndpoint) -> AccessToken:
         """See :meth:`Grant.obtain`."""
-        whose = await endpoint.userinfo(self.instance_url, self.access_token)
+        user = await endpoint.userinfo(self.instance_url, self.access_token)
         return AccessToken(
             value=self.access_token,
             instance_url=self.instance_url.rstrip("/"),
-            org_id=_id_of(whose.get("organization_id"), "organization_id"),
-            user_id=_id_of(whose.get("user_id"), "user_id"),
+            org_id=_required_id(user.get("organization_id"), "organization_id"),
+            user_id=_required_id(user.get("user_id"), "user_id"),
             issued_at_ms=endpoint.clock.wall_ms(),
         )
 
@@ -413,7 +415,7 @@ class TokenCache:
             self._current = None
 
 
-def _token(answer: Mapping[str, Any], clock: Clock) -> AccessToken:
+def _parse_token(answer: Mapping[str, Any], clock: Clock) -> AccessToken:
     value, instance = answer.get("access_token"), answer.get("instance_url")
     if not isinstance(value, str) or not value or not isinstance(instance, str) or not _host(instance):
         raise AuthenticationFailed(
@@ -425,13 +427,13 @@ def _token(answer: Mapping[str, Any], clock: Clock) -> AccessToken:
     return AccessToken(
         value=SecretStr(value),
         instance_url=instance.rstrip("/"),
-        org_id=_id_of(identity[-2] if len(identity) > 1 else None, "id"),
-        user_id=_id_of(identity[-1], "id"),
-        issued_at_ms=int(issued) if _MOMENT.fullmatch(issued) else clock.wall_ms(),
+        org_id=_required_id(identity[-2] if len(identity) > 1 else None, "id"),
+        user_id=_required_id(identity[-1], "id"),
+        issued_at_ms=int(issued) if _EPOCH_MS.fullmatch(issued) else clock.wall_ms(),
     )
 
 
-def _id_of(value: object, where: str) -> str:
+def _required_id(value: object, where: str) -> str:
     try:
         return to_18(str(value))
     except ValueError as error:
@@ -442,7 +444,7 @@ def _id_of(value: object, where: str) -> str:
         ) from error
 
 
-def _refusal(status: int, answer: Any, secrets: Iterable[str]) -> AuthenticationFailed:
+def _error_from_response(status: int, answer: Any, secrets: Iterable[str]) -> AuthenticationFailed:
     error = answer.get("error") if isinstance(answer, Mapping) else None
     if not isinstance(error, str):
         return AuthenticationFailed(
@@ -453,7 +455,9 @@ def _refusal(status: int, answer: Any, secrets: Iterable[str]) -> Authentication
         if secret:
             description = description.replace(secret, "***")
     # "login rate exceeded" comes as invalid_grant and passes by itself.
-    permanent = status < 500 and status != 429 and error in _PERMANENT and "rate exceeded" not in description
+    permanent = (
+        status < 500 and status != 429 and error in _PERMANENT_ERRORS and "rate exceeded" not in description
+    )
     return AuthenticationFailed(one_line(error, 60), one_line(description), permanent=permanent)
 
 

@@ -1,11 +1,11 @@
 """One HTTP answer of a CometD server, read whole or refused whole.
 
-A long-poll answer is a JSON array: data messages of the subscribed channels, and the reply to our ``/meta/connect``. The stock client
+A long-poll answer is a JSON array: data messages of the subscribed channels, and the reply to our ``/message/connect``. The stock client
 consumes such an array message by message, so that one malformed message in the middle loses what stands behind it while later answers
 are committed. Here the array is taken apart completely before anybody sees an event: it parses, every element is an object with a
 channel, every event has data, and there is exactly one reply to each message that was sent. Only then are there events.
 
-What is wrong *between* well-formed messages - a failed reply, an unsolicited ``/meta/disconnect``, advice to shake hands again - does
+What is wrong *between* well-formed messages - a failed reply, an unsolicited ``/message/disconnect``, advice to shake hands again - does
 not take the events away: they came whole, so they are handed over first, and the fault follows.
 """
 
@@ -17,11 +17,16 @@ from typing import Any
 
 import orjson
 
-from consumer.clock import ms_of_date
+from consumer.clock import parse_http_date_ms
 from consumer.errors import EndReason, SessionFault
-from consumer.salesforce.reasons import Stage, answer_reason, one_line, reply_reason
+from consumer.salesforce.error_catalogue import (
+    Stage,
+    advice_reason,
+    one_line,
+    reply_reason,
+)
 
-__all__ = ["BadBody", "Exchange", "date_ms", "read_answer"]
+__all__ = ["BadBody", "Exchange", "http_date_ms", "parse_answer"]
 
 _META = "/meta/"
 
@@ -48,7 +53,7 @@ class Exchange:
         body: the exact bytes.
         server_ms: Salesforce time (``Date`` header), milliseconds since the epoch; None when absent.
         received_ms: monotonic milliseconds when the body was complete.
-        ends: why the session ends after these events although every reply was there; None when it goes on.
+        end_reason: why the session ends after these events although every reply was there; None when it goes on.
     """
 
     replies: Sequence[Mapping[str, Any]]
@@ -56,17 +61,17 @@ class Exchange:
     body: bytes
     server_ms: int | None
     received_ms: int
-    ends: EndReason | None
+    end_reason: EndReason | None
 
 
-def read_answer(
-    stage: Stage, sent: Sequence[Mapping[str, Any]], body: bytes, server_ms: int | None, received_ms: int
+def parse_answer(
+    stage: Stage, requests: Sequence[Mapping[str, Any]], body: bytes, server_ms: int | None, received_ms: int
 ) -> Exchange:
     """Take an answer with status 200 apart.
 
     Args:
         stage: which request it answers.
-        sent: the messages that were sent, each with ``channel`` and ``id``.
+        requests: the messages that were sent, each with ``channel`` and ``id``.
         body: as received.
         server_ms: Salesforce time of the answer.
         received_ms: monotonic milliseconds.
@@ -81,7 +86,7 @@ def read_answer(
     if not isinstance(messages, list):
         raise BadBody(stage, "the answer is not an array", body)
     events: list[Mapping[str, Any]] = []
-    metas: list[Mapping[str, Any]] = []
+    meta_messages: list[Mapping[str, Any]] = []
     for message in messages:
         if not isinstance(message, dict):
             raise BadBody(stage, "the answer holds an element that is no object", body)
@@ -91,78 +96,84 @@ def read_answer(
                 raise BadBody(stage, f"a message on {one_line(channel, 80)} has no data", body)
             events.append(message)
         elif isinstance(channel, str) and channel.startswith(_META):
-            metas.append(message)
+            meta_messages.append(message)
         elif channel is None and message.get("successful") is False:
             # Salesforce documents "403::Unknown client" in this short form; it can only answer what was sent.
-            metas.append({**message, "channel": sent[0]["channel"]})
+            meta_messages.append({**message, "channel": requests[0]["channel"]})
         else:
             raise BadBody(stage, "the answer holds a message without a channel", body)
-    replies, ends = _match(stage, sent, metas, body)
-    return Exchange(replies, events, body, server_ms, received_ms, ends)
+    replies, end_reason = _match_replies(stage, requests, meta_messages, body)
+    return Exchange(replies, events, body, server_ms, received_ms, end_reason)
 
 
-def _match(
-    stage: Stage, sent: Sequence[Mapping[str, Any]], metas: list[Mapping[str, Any]], body: bytes
+def _match_replies(
+    stage: Stage, requests: Sequence[Mapping[str, Any]], meta_messages: list[Mapping[str, Any]], body: bytes
 ) -> tuple[list[Mapping[str, Any]], EndReason | None]:
     replies: list[Mapping[str, Any]] = []
-    for request in sent:
-        found = [meta for meta in metas if _answers(meta, request)]
-        if not found:
+    for request in requests:
+        candidates = [message for message in meta_messages if _is_reply_to(message, request)]
+        if not candidates:
             # The id is optional, and refusals were seen with none or with another one: they are told by what they name.
-            found = [meta for meta in metas if _may_answer(meta, request, alone=len(sent) == 1)]
-        if len(found) != 1:
-            how_many = "no reply" if not found else f"{len(found)} replies"
-            raise BadBody(stage, f"the answer holds {how_many} to message {request['id']}", body)
-        reply = found[0]
+            candidates = [
+                message
+                for message in meta_messages
+                if _may_be_reply_to(message, request, is_only_request=len(requests) == 1)
+            ]
+        if len(candidates) != 1:
+            reply_count = "no reply" if not candidates else f"{len(candidates)} replies"
+            raise BadBody(stage, f"the answer holds {reply_count} to message {request['id']}", body)
+        reply = candidates[0]
         if not isinstance(reply.get("successful"), bool):
             raise BadBody(
                 stage, f"the reply to message {request['id']} does not say whether it was successful", body
             )
-        metas = [meta for meta in metas if meta is not reply]
+        meta_messages = [message for message in meta_messages if message is not reply]
         replies.append(reply)
     for reply in replies:
-        if reply["successful"] and (advised := answer_reason(stage, reply)) is not None:
-            return replies, advised
-    return replies, _unasked(stage, metas)
+        if reply["successful"] and (advised_end := advice_reason(stage, reply)) is not None:
+            return replies, advised_end
+    return replies, _unsolicited_end(stage, meta_messages)
 
 
-def _answers(meta: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+def _is_reply_to(message: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     # Salesforce documents a reply with a numeric id to a textual one.
-    number = meta.get("id")
+    message_id = message.get("id")
     return (
-        meta["channel"] == request["channel"]
-        and isinstance(number, str | int)
-        and str(number) == str(request["id"])
+        message["channel"] == request["channel"]
+        and isinstance(message_id, str | int)
+        and str(message_id) == str(request["id"])
     )
 
 
-def _may_answer(meta: Mapping[str, Any], request: Mapping[str, Any], *, alone: bool) -> bool:
-    if meta["channel"] != request["channel"]:
+def _may_be_reply_to(
+    message: Mapping[str, Any], request: Mapping[str, Any], *, is_only_request: bool
+) -> bool:
+    if message["channel"] != request["channel"]:
         return False
-    if meta.get("id") is not None and meta.get("successful") is not False:
+    if message.get("id") is not None and message.get("successful") is not False:
         return False
-    return alone or meta.get("subscription") == request.get("subscription")
+    return is_only_request or message.get("subscription") == request.get("subscription")
 
 
-def _unasked(stage: Stage, metas: Sequence[Mapping[str, Any]]) -> EndReason | None:
+def _unsolicited_end(stage: Stage, meta_messages: Sequence[Mapping[str, Any]]) -> EndReason | None:
     """The first meta message that nobody asked for, as the end that it is."""
-    for meta in metas:
-        channel = str(meta["channel"])
+    for message in meta_messages:
+        channel = str(message["channel"])
         if channel == "/meta/disconnect":
             return EndReason("server_disconnect", f"{stage}: the server sent /meta/disconnect")
-        if meta.get("successful") is False:
-            return reply_reason(stage, meta)
+        if message.get("successful") is False:
+            return reply_reason(stage, message)
         return EndReason(
             "unexpected_message", f"{stage}: the answer holds an unasked {one_line(channel, 60)}"
         )
     return None
 
 
-def date_ms(header: str | None) -> int | None:
+def http_date_ms(header: str | None) -> int | None:
     """Milliseconds since the epoch of an HTTP ``Date``; None when it is absent or no date."""
     if header is None:
         return None
     try:
-        return ms_of_date(header)
+        return parse_http_date_ms(header)
     except ValueError:
         return None

@@ -14,7 +14,7 @@ from consumer.salesforce.rest import RestClient, RestError
 
 __all__ = ["InstanceName"]
 
-PATIENCE_MS = 3_000
+TIMEOUT_MS = 3_000
 
 
 class InstanceName:
@@ -22,28 +22,28 @@ class InstanceName:
 
     Args:
         rest: to ask with.
-        failed: told why it could not be had; one line.
+        on_failure: told why it could not be had; one line.
     """
 
-    def __init__(self, rest: RestClient, failed: Callable[[str], None]) -> None:
+    def __init__(self, rest: RestClient, on_failure: Callable[[str], None]) -> None:
         self._rest = rest
-        self._failed = failed
+        self._on_failure = on_failure
         self.name: str | None = None
 
     async def refresh(self) -> None:
-        """Ask again; returns when the answer has come, or after :data:`PATIENCE_MS` without one."""
+        """Ask again; returns when the answer has come, or after :data:`TIMEOUT_MS` without one."""
         self.name = None
         try:
-            async with asyncio.timeout(PATIENCE_MS / 1000):
-                await self._ask()
+            async with asyncio.timeout(TIMEOUT_MS / 1000):
+                await self._query()
         except TimeoutError:
-            self._failed(f"no answer within {PATIENCE_MS // 1000} s")
+            self._on_failure(f"no answer within {TIMEOUT_MS // 1000} s")
 
-    async def _ask(self) -> None:
+    async def _query(self) -> None:
         try:
             records = await self._rest.query("SELECT InstanceName FROM Organization")
         except (RestError, AuthenticationFailed) as error:
-            self._failed(str(error))
+            self._on_failure(str(error))
             return
         if records and isinstance(records[0].get("InstanceName"), str):
             self.name = records[0]["InstanceName"]

@@ -15,23 +15,23 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from consumer.acting import CLIENT
-from consumer.clock import iso, ms_of_iso
+from consumer.actions.client import CLIENT
+from consumer.clock import iso, parse_iso_ms
 from consumer.errors import CadenceError
-from consumer.foreign_json import parsed
+from consumer.safe_json import parse
 from consumer.salesforce.auth import TokenCache
-from consumer.salesforce.bayeux import date_ms
+from consumer.salesforce.bayeux import http_date_ms
 
-__all__ = ["Page", "RestClient", "RestError", "refusal"]
+__all__ = ["RecordPage", "RestClient", "RestError", "rest_error"]
 
 _MINUTE_MS = 60_000
-_MOST_IDS = 2_000
+_MAX_IDS = 2_000
 """Ids of one request (documented)."""
 _VERSION = re.compile(r"\d+\.\d")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RecordPage:
     """Some rows.
 
     Attributes:
@@ -60,12 +60,12 @@ class RestError(CadenceError):
     """
 
     def __init__(
-        self, what: str, status: int, code: str, message: str, *, performed: bool | None = None
+        self, request: str, status: int, code: str, message: str, *, performed: bool | None = None
     ) -> None:
         self.status = status
         self.code = code
         self.performed = performed
-        super().__init__(f"{what} failed ({code}, HTTP {status}): {message}")
+        super().__init__(f"{request} failed ({code}, HTTP {status}): {message}")
 
 
 class RestClient:
@@ -93,12 +93,12 @@ class RestClient:
         path: str | None = f"/services/data/v{self._api_version}/query?q={quote(soql)}"
         records: list[dict[str, Any]] = []
         while path is not None:
-            page = await self._ask("GET", path)
+            page = await self._fetch_json("GET", path)
             records += _records("GET /query", page)
-            more = None if page.get("done") else page.get("nextRecordsUrl")
-            if page.get("done") is not True and (not isinstance(more, str) or more == path):
-                raise refusal("GET /query", 200, page)
-            path = more
+            next_path = None if page.get("done") else page.get("nextRecordsUrl")
+            if page.get("done") is not True and (not isinstance(next_path, str) or next_path == path):
+                raise rest_error("GET /query", 200, page)
+            path = next_path
         return records
 
     async def count(self, soql: str) -> int:
@@ -108,10 +108,10 @@ class RestClient:
             RestError: Salesforce refused, or did not answer.
             AuthenticationFailed: no token could be had.
         """
-        answer = await self._ask("GET", f"/services/data/v{self._api_version}/query?q={quote(soql)}")
+        answer = await self._fetch_json("GET", f"/services/data/v{self._api_version}/query?q={quote(soql)}")
         size = answer.get("totalSize") if isinstance(answer, dict) else None
         if not isinstance(size, int):
-            raise refusal("GET /query", 200, answer)
+            raise rest_error("GET /query", 200, answer)
         return size
 
     async def active_runs(self) -> int:
@@ -125,7 +125,7 @@ class RestClient:
             RestError: Salesforce refused, or did not answer.
             AuthenticationFailed: no token could be had.
         """
-        answer = await self._ask("GET", f"/services/data/v{self._api_version}/limits")
+        answer = await self._fetch_json("GET", f"/services/data/v{self._api_version}/limits")
         return {
             name: (each["Max"], each["Remaining"])
             for name, each in (answer.items() if isinstance(answer, dict) else ())
@@ -141,11 +141,11 @@ class RestClient:
             RestError: Salesforce refused, or did not answer.
             AuthenticationFailed: no token could be had.
         """
-        answer = await self._ask("GET", "/services/data/")
-        told = [str(each.get("version")) for each in answer if isinstance(each, dict)]
-        versions = sorted((one for one in told if _VERSION.fullmatch(one)), key=float)
+        answer = await self._fetch_json("GET", "/services/data/")
+        listed = [str(each.get("version")) for each in answer if isinstance(each, dict)]
+        versions = sorted((item for item in listed if _VERSION.fullmatch(item)), key=float)
         if not versions:
-            raise refusal("GET /services/data", 200, answer)
+            raise rest_error("GET /services/data", 200, answer)
         return versions
 
     async def rows(self, entity: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -156,13 +156,17 @@ class RestClient:
             AuthenticationFailed: no token could be had.
         """
         found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(ids), _MOST_IDS):
-            some = list(ids[start : start + _MOST_IDS])
+        for start in range(0, len(ids), _MAX_IDS):
+            batch = list(ids[start : start + _MAX_IDS])
             path = f"/services/data/v{self._api_version}/composite/sobjects/{entity}"
-            found.update(_by_id(some, await self._ask("POST", path, {"ids": some, "fields": list(fields)})))
+            found.update(
+                _rows_by_id(
+                    batch, await self._fetch_json("POST", path, {"ids": batch, "fields": list(fields)})
+                )
+            )
         return found
 
-    async def page(self, soql: str) -> Page:
+    async def page(self, soql: str) -> RecordPage:
         """The first page of what ``soql`` selects, records in the recycle bin too (``queryAll``).
 
         Raises:
@@ -170,8 +174,8 @@ class RestClient:
             AuthenticationFailed: no token could be had.
         """
         path = f"/services/data/v{self._api_version}/queryAll?q={quote(soql)}"
-        answer, server_ms = await self._ask_and_date("GET", path)
-        return Page(_records("GET /queryAll", answer), server_ms)
+        answer, server_ms = await self._fetch_json_dated("GET", path)
+        return RecordPage(_records("GET /queryAll", answer), server_ms)
 
     async def deleted(self, entity: str, since_ms: int, until_ms: int) -> list[tuple[int, str]]:
         """The delete log between two times, ascending: when, in milliseconds, and which record; also of what left the recycle bin.
@@ -185,13 +189,15 @@ class RestClient:
         """
         start, end = (quote(iso(at_ms)) for at_ms in (since_ms, until_ms + 2 * _MINUTE_MS))
         path = f"/services/data/v{self._api_version}/sobjects/{entity}/deleted/?start={start}&end={end}"
-        answer = await self._ask("GET", path)
+        answer = await self._fetch_json("GET", path)
         try:
-            return sorted((ms_of_iso(one["deletedDate"]), str(one["id"])) for one in answer["deletedRecords"])
+            return sorted(
+                (parse_iso_ms(item["deletedDate"]), str(item["id"])) for item in answer["deletedRecords"]
+            )
         except (KeyError, TypeError, ValueError):
-            raise refusal("GET /deleted", 200, answer) from None
+            raise rest_error("GET /deleted", 200, answer) from None
 
-    async def rows_as_of_now(
+    async def rows_with_time(
         self, entity: str, ids: Sequence[str], fields: Sequence[str]
     ) -> tuple[dict[str, dict[str, Any]], int]:
         """As :meth:`rows`, for at most 2,000 ids, with Salesforce's time of the answer in milliseconds.
@@ -201,9 +207,9 @@ class RestClient:
             AuthenticationFailed: no token could be had.
         """
         path = f"/services/data/v{self._api_version}/composite/sobjects/{entity}"
-        some = list(ids[:_MOST_IDS])
-        rows, server_ms = await self._ask_and_date("POST", path, {"ids": some, "fields": list(fields)})
-        return _by_id(some, rows), server_ms
+        batch = list(ids[:_MAX_IDS])
+        rows, server_ms = await self._fetch_json_dated("POST", path, {"ids": batch, "fields": list(fields)})
+        return _rows_by_id(batch, rows), server_ms
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -226,28 +232,28 @@ class RestClient:
             AuthenticationFailed: no token could be had.
         """
         path = f"/services/data/v{self._api_version}{path}"
-        reply = await self._authorized("POST", path, payload, client)
-        return reply.status, parsed(reply.body)
+        reply = await self._request_authorized("POST", path, payload, client)
+        return reply.status, parse(reply.body)
 
-    async def _ask_and_date(self, method: str, path: str, payload: Any = None) -> tuple[Any, int]:
-        answer, server_ms = await self._ask_whole(method, path, payload)
+    async def _fetch_json_dated(self, method: str, path: str, payload: Any = None) -> tuple[Any, int]:
+        answer, server_ms = await self._fetch_json_reply(method, path, payload)
         if server_ms is None:
-            what = f"{method} {path.partition('?')[0]}"
-            raise RestError(what, 200, "no_date", "the answer has no Date header, so its age is unknown")
+            request = f"{method} {path.partition('?')[0]}"
+            raise RestError(request, 200, "no_date", "the answer has no Date header, so its age is unknown")
         return answer, server_ms
 
-    async def _ask(self, method: str, path: str, payload: Any = None) -> Any:
-        return (await self._ask_whole(method, path, payload))[0]
+    async def _fetch_json(self, method: str, path: str, payload: Any = None) -> Any:
+        return (await self._fetch_json_reply(method, path, payload))[0]
 
-    async def _ask_whole(self, method: str, path: str, payload: Any) -> tuple[Any, int | None]:
+    async def _fetch_json_reply(self, method: str, path: str, payload: Any) -> tuple[Any, int | None]:
         """The answer to a request that is safe to repeat, with Salesforce's time of it."""
-        reply = await self._authorized(method, path, payload, CLIENT)
-        answer = parsed(reply.body)
+        reply = await self._request_authorized(method, path, payload, CLIENT)
+        answer = parse(reply.body)
         if reply.status == 200 and isinstance(answer, dict | list):
             return answer, reply.server_ms
-        raise refusal(f"{method} {path.partition('?')[0]}", reply.status, answer)
+        raise rest_error(f"{method} {path.partition('?')[0]}", reply.status, answer)
 
-    async def _authorized(self, method: str, path: str, payload: Any, client: str) -> _Reply:
+    async def _request_authorized(self, method: str, path: str, payload: Any, client: str) -> _Reply:
         """The answer, with a token that has expired renewed once: a request with such a token was not looked at."""
         for attempt in (1, 2):
             token = await self._tokens.token()
@@ -270,12 +276,12 @@ class RestClient:
             async with self._http.request(
                 method, url, headers=headers, data=data, allow_redirects=False
             ) as answer:
-                return _Reply(answer.status, await answer.read(), date_ms(answer.headers.get("Date")))
+                return _Reply(answer.status, await answer.read(), http_date_ms(answer.headers.get("Date")))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            what = f"{method} {url.partition('?')[0]}"
+            request = f"{method} {url.partition('?')[0]}"
             unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             raise RestError(
-                what,
+                request,
                 0,
                 "unreachable",
                 str(error) or type(error).__name__,
@@ -283,17 +289,17 @@ class RestClient:
             ) from error
 
 
-def refusal(what: str, status: int, answer: Any) -> RestError:
+def rest_error(request: str, status: int, answer: Any) -> RestError:
     """The error in an answer that is not what was asked for.
 
     Args:
-        what: the request, for people.
+        request: the request, for people.
         status: HTTP status.
         answer: the body's JSON, or None.
     """
     first = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
     return RestError(
-        what,
+        request,
         status,
         str(first.get("errorCode", "no_error_code")),
         str(first.get("message", "the answer is not one of Salesforce's REST API")),
@@ -302,19 +308,19 @@ def refusal(what: str, status: int, answer: Any) -> RestError:
     )
 
 
-def _records(what: str, answer: Any) -> list[dict[str, Any]]:
+def _records(request: str, answer: Any) -> list[dict[str, Any]]:
     """The rows of a page.
 
     Raises:
         RestError: it is no page.
     """
     records = answer.get("records") if isinstance(answer, dict) else None
-    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
-        raise refusal(what, 200, answer)
+    if not isinstance(records, list) or not all(isinstance(item, dict) for item in records):
+        raise rest_error(request, 200, answer)
     return records
 
 
-def _by_id(ids: Sequence[str], rows: Any) -> dict[str, dict[str, Any]]:
+def _rows_by_id(ids: Sequence[str], rows: Any) -> dict[str, dict[str, Any]]:
     """The rows that were found, each under the id that was asked for: there is one for each, or null.
 
     Raises:
@@ -323,7 +329,7 @@ def _by_id(ids: Sequence[str], rows: Any) -> dict[str, dict[str, Any]]:
     if (
         not isinstance(rows, list)
         or len(rows) != len(ids)
-        or not all(isinstance(one, dict | None) for one in rows)
+        or not all(isinstance(item, dict | None) for item in rows)
     ):
-        raise refusal("POST /composite/sobjects", 200, rows)
-    return {one: row for one, row in zip(ids, rows, strict=True) if row is not None}
+        raise rest_error("POST /composite/sobjects", 200, rows)
+    return {item: row for item, row in zip(ids, rows, strict=True) if row is not None}

@@ -11,7 +11,7 @@ keeps it so, for a simulator that shares code with what it tests proves nothing.
 """
 
 from consumer.sandbox.actions import ActionOptions
-from consumer.sandbox.bus import ALL_CHANGES, EventBus, Ledger, Published, entity_channel
+from consumer.sandbox.bus import ALL_CHANGES, EventBus, Ledger, PublishedEvent, entity_channel
 from consumer.sandbox.cadences import CadencePlan, StepPlan
 from consumer.sandbox.clock import ManualClock, OrgClock
 from consumer.sandbox.cometd import CometdOptions
@@ -19,20 +19,20 @@ from consumer.sandbox.errors import (
     IllegalTransition,
     PortUnavailable,
     SandboxError,
+    UnknownFault,
     UnknownRecord,
-    UnknownTrouble,
 )
+from consumer.sandbox.faults import FAULT_KINDS, FaultOptions, Faults
 from consumer.sandbox.oauth import Credentials, OAuthOptions
 from consumer.sandbox.org import Org, OrgOptions
 from consumer.sandbox.runs import EngagementOptions
 from consumer.sandbox.schema import STEP_TRACKER, TRACKER
 from consumer.sandbox.server import Sandbox, SandboxOptions
-from consumer.sandbox.weather import KINDS, Weather, WeatherOptions
 from consumer.sandbox.world import World, WorldOptions
 
 __all__ = [
     "ALL_CHANGES",
-    "KINDS",
+    "FAULT_KINDS",
     "STEP_TRACKER",
     "TRACKER",
     "ActionOptions",
@@ -41,6 +41,8 @@ __all__ = [
     "Credentials",
     "EngagementOptions",
     "EventBus",
+    "FaultOptions",
+    "Faults",
     "IllegalTransition",
     "Ledger",
     "ManualClock",
@@ -49,15 +51,13 @@ __all__ = [
     "OrgClock",
     "OrgOptions",
     "PortUnavailable",
-    "Published",
+    "PublishedEvent",
     "Sandbox",
     "SandboxError",
     "SandboxOptions",
     "StepPlan",
+    "UnknownFault",
     "UnknownRecord",
-    "UnknownTrouble",
-    "Weather",
-    "WeatherOptions",
     "World",
     "WorldOptions",
     "entity_channel",

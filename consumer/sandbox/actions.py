@@ -18,11 +18,11 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from consumer.sandbox.breakage import Handler, json_response
+from consumer.sandbox.broken_responses import RequestHandler, json_response
 from consumer.sandbox.cadences import Cadence, Step
 from consumer.sandbox.errors import SandboxError
 from consumer.sandbox.ids import to_18
-from consumer.sandbox.rest import Refused
+from consumer.sandbox.rest import RestRefusal
 from consumer.sandbox.runs import OPEN_RUN
 from consumer.sandbox.schema import STEP_TRACKER, TRACKER, USER
 from consumer.sandbox.world import World
@@ -77,7 +77,7 @@ class _Failed(Exception):
     """An input fails; the text is Salesforce's, or in its manner."""
 
 
-class Actions:
+class ActionsEndpoint:
     """Performs actions on a world, as the user whom `user_of` finds in an `Authorization` header.
 
     `calls` counts POSTs by action, `inputs` what they carried.
@@ -119,14 +119,16 @@ class Actions:
             ),
         }
 
-    def add_routes(self, router: web.UrlDispatcher, opened: Callable[[Handler], Handler]) -> None:
+    def add_routes(
+        self, router: web.UrlDispatcher, authorized: Callable[[RequestHandler], RequestHandler]
+    ) -> None:
         """Mount the actions, each behind `opened`, which checks the token."""
         base = "/services/data/v{version:[0-9]+[.][0-9]}/actions/standard"
-        router.add_get(base, opened(self.listed))
-        router.add_get(f"{base}/{{action}}", opened(self.described))
-        router.add_post(f"{base}/{{action}}", opened(self.performed))
+        router.add_get(base, authorized(self.list_actions))
+        router.add_get(f"{base}/{{action}}", authorized(self.describe_action))
+        router.add_post(f"{base}/{{action}}", authorized(self.perform_action))
 
-    async def listed(self, request: web.Request) -> web.StreamResponse:
+    async def list_actions(self, request: web.Request) -> web.StreamResponse:
         """GET: the actions that this version offers."""
         version = request.match_info["version"]
         actions = [
@@ -136,7 +138,7 @@ class Actions:
         ]
         return json_response(orjson.dumps({"actions": actions}))
 
-    async def described(self, request: web.Request) -> web.StreamResponse:
+    async def describe_action(self, request: web.Request) -> web.StreamResponse:
         """GET: the inputs of one action."""
         name, action = self._action(request)
         inputs = [
@@ -145,23 +147,23 @@ class Actions:
         ]
         return json_response(orjson.dumps({"name": name, "standard": True, "inputs": inputs}))
 
-    async def performed(self, request: web.Request) -> web.StreamResponse:
+    async def perform_action(self, request: web.Request) -> web.StreamResponse:
         """POST: perform every input, one by one."""
         name, action = self._action(request)
         try:
             rows = orjson.loads(await request.read())["inputs"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as malformed:
-            raise Refused(400, "JSON_PARSER_ERROR", "The body must hold 'inputs'") from malformed
+            raise RestRefusal(400, "JSON_PARSER_ERROR", "The body must hold 'inputs'") from malformed
         if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-            raise Refused(400, "JSON_PARSER_ERROR", "'inputs' must be an array of objects")
+            raise RestRefusal(400, "JSON_PARSER_ERROR", "'inputs' must be an array of objects")
         if len(rows) > self._options.most_inputs:
             limit = self._options.most_inputs
-            raise Refused(400, "LIMIT_EXCEEDED", f"The number of inputs exceeds the limit of {limit}")
+            raise RestRefusal(400, "LIMIT_EXCEEDED", f"The number of inputs exceeds the limit of {limit}")
         self.calls[name] += 1
         self.inputs[name] += len(rows)
         user = self._user_of(request.headers.get("Authorization", "")) or self._org.integration_user_id
         with self._org.on_behalf_of(user, _origin(request)):
-            answers = [self._element(name, action, row, user) for row in rows]
+            answers = [self._perform_input(name, action, row, user) for row in rows]
         failed = not all(answer["isSuccess"] for answer in answers)
         return json_response(orjson.dumps(answers), status=self._options.failure_status if failed else 200)
 
@@ -169,10 +171,10 @@ class Actions:
         name = request.match_info["action"]
         action = self._actions.get(name)
         if action is None or float(request.match_info["version"]) < action.since:
-            raise Refused(404, "NOT_FOUND", "The requested resource does not exist")
+            raise RestRefusal(404, "NOT_FOUND", "The requested resource does not exist")
         return name, action
 
-    def _element(self, name: str, action: _Action, row: Row, user: str) -> Row:
+    def _perform_input(self, name: str, action: _Action, row: Row, user: str) -> Row:
         try:
             _check_names(action, row)
             output = action.perform(row, user)
@@ -272,10 +274,10 @@ class Actions:
         step = self._step_tracker(row, "stepTrackerId")
         if step["StepType"] not in {"SendAnEmail", "AutoSendAnEmail"}:
             raise _Failed("No template was found.")
-        of = step["ActionCadenceStepId"]
-        if of not in self._templates:
-            self._templates[of] = self._org.ids.next("EmailTemplate")
-        return {"output": {"SplitPercentage": 100.0, "TemplateId": self._templates[of]}}
+        step_id = step["ActionCadenceStepId"]
+        if step_id not in self._templates:
+            self._templates[step_id] = self._org.ids.next("EmailTemplate")
+        return {"output": {"SplitPercentage": 100.0, "TemplateId": self._templates[step_id]}}
 
     # ------------------------------------------------------------ what inputs name
 

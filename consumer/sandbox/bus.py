@@ -23,7 +23,7 @@ from typing import Any, Final
 import orjson
 
 from consumer.sandbox.change_events import ChangeEvent
-from consumer.sandbox.clock import Milliseconds
+from consumer.sandbox.clock import MillisecondClock
 from consumer.sandbox.schema import STEP_TRACKER, TRACKER
 
 # An injected event may be too broken to belong to an entity; it then travels on every channel.
@@ -42,7 +42,7 @@ def entity_channel(entity: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedEvent:
     """An event with its place: `position` counts from 0, `at` is org time in epoch ms, `data` its JSON on the wire."""
 
     position: int
@@ -57,12 +57,12 @@ class Published:
 
     def decoded(self, channel: str | None = None) -> dict[str, Any]:
         """The message as an object; without a channel, on that of its entity."""
-        home = ALL_CHANGES if self.entity == EVERY_CHANNEL else entity_channel(self.entity)
-        message: dict[str, Any] = orjson.loads(self.message(channel or home))
+        default_channel = ALL_CHANGES if self.entity == EVERY_CHANNEL else entity_channel(self.entity)
+        message: dict[str, Any] = orjson.loads(self.message(channel or default_channel))
         return message
 
 
-class Channels:
+class ChannelCatalogue:
     """Which entities each channel carries; a channel nobody configured does not exist."""
 
     def __init__(self, *, selected: tuple[str, ...], custom: dict[str, tuple[str, ...]]) -> None:
@@ -78,8 +78,8 @@ class Channels:
 class EventBus:
     """Publishes events in order and keeps them for `retention_ms` of org time."""
 
-    def __init__(self, *, clock: Milliseconds, seed: int, retention_ms: int = 72 * 3_600_000) -> None:
-        self.log: list[Published] = []
+    def __init__(self, *, clock: MillisecondClock, seed: int, retention_ms: int = 72 * 3_600_000) -> None:
+        self.log: list[PublishedEvent] = []
         self.counters: Counter[str] = Counter()
         self.on_publish: Callable[[], None] = lambda: None
         self._clock = clock
@@ -89,22 +89,22 @@ class EventBus:
         self._positions: dict[int, int] = {}
         self._floor = 0
         self._held: list[tuple[int, int, ChangeEvent]] = []
-        self._holds = 0
-        self._youngest = (0, 0)
+        self._hold_count = 0
+        self._newest_order = (0, 0)
 
     def publish(self, event: ChangeEvent) -> None:
         """Give the event its place now."""
-        place = (event.commit_number, event.sequence_number)
-        if place < self._youngest:
+        commit_order = (event.commit_number, event.sequence_number)
+        if commit_order < self._newest_order:
             self.counters["late"] += 1
         else:
-            self._youngest = place
+            self._newest_order = commit_order
         self._append(event.entity, _data(event))
 
     def hold(self, event: ChangeEvent, due_ms: int) -> None:
         """Publish the event when `release` is told a time of at least `due_ms`."""
-        self._holds += 1
-        heapq.heappush(self._held, (due_ms, self._holds, event))
+        self._hold_count += 1
+        heapq.heappush(self._held, (due_ms, self._hold_count, event))
 
     def release(self, now_ms: int) -> None:
         """Publish every held event that is due."""
@@ -140,7 +140,7 @@ class EventBus:
 
     def _append(self, entity: str, data: bytes, *, complete: bool = False) -> int:
         self._replay_id += 1 if self._random.random() < 0.7 else self._random.randrange(2, 40)
-        published = Published(
+        published = PublishedEvent(
             len(self.log),
             self._replay_id,
             entity,
@@ -190,17 +190,17 @@ class EventBus:
 class Ledger:
     """Everything ever published, in bus order, exactly as on the wire."""
 
-    def __init__(self, bus: EventBus, channels: Channels) -> None:
+    def __init__(self, bus: EventBus, channels: ChannelCatalogue) -> None:
         self._bus = bus
         self._channels = channels
 
     def __len__(self) -> int:
         return len(self._bus.log)
 
-    def __iter__(self) -> Iterator[Published]:
+    def __iter__(self) -> Iterator[PublishedEvent]:
         return iter(self._bus.log)
 
-    def entries(self, *, channel: str | None = None, after: int | None = None) -> list[Published]:
+    def entries(self, *, channel: str | None = None, after: int | None = None) -> list[PublishedEvent]:
         """The events on `channel` (default: all events) published after replay id `after` (default: from the start)."""
         entities = None if channel is None else self._channels.entities(channel) or frozenset()
         return [

@@ -26,7 +26,7 @@ class ChangeEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class CommitInfo:
     """What all events of one transaction share; `timestamp` is epoch ms, always a whole second."""
 
     number: int
@@ -37,7 +37,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RecordChange:
     """What one transaction did to one record: change type, and the body fields in order (UPDATE: the changed ones)."""
 
     entity: str
@@ -67,13 +67,13 @@ def changed_body(
     return body
 
 
-def merge(changes: list[Change]) -> list[tuple[Change, list[str]]]:
+def merge(changes: list[RecordChange]) -> list[tuple[RecordChange, list[str]]]:
     """Group records of one object that underwent the same change, each group at its first record's place."""
-    groups: dict[tuple[object, ...], tuple[Change, list[str]]] = {}
+    groups: dict[tuple[object, ...], tuple[RecordChange, list[str]]] = {}
     for change in changes:
         # Creations carry their own ids and dates and are never merged in practice.
-        same = change.record_id if change.change_type in {"CREATE", "UNDELETE"} else None
-        key = (change.entity, change.change_type, same, tuple(change.body.items()))
+        own_id = change.record_id if change.change_type in {"CREATE", "UNDELETE"} else None
+        key = (change.entity, change.change_type, own_id, tuple(change.body.items()))
         if key in groups:
             groups[key][1].append(change.record_id)
         else:
@@ -81,7 +81,9 @@ def merge(changes: list[Change]) -> list[tuple[Change, list[str]]]:
     return list(groups.values())
 
 
-def change_event(commit: Commit, sequence_number: int, change: Change, record_ids: list[str]) -> ChangeEvent:
+def change_event(
+    commit: CommitInfo, sequence_number: int, change: RecordChange, record_ids: list[str]
+) -> ChangeEvent:
     """One event, header last, as the documented samples have it."""
     header = {
         "commitNumber": commit.number,
@@ -100,7 +102,7 @@ def change_event(commit: Commit, sequence_number: int, change: Change, record_id
     )
 
 
-def gap_of(event: ChangeEvent) -> ChangeEvent:
+def as_gap(event: ChangeEvent) -> ChangeEvent:
     """The same change as a gap event: header only, `GAP_` change type, no origin, as documented for gaps."""
     header = dict(event.payload["ChangeEventHeader"])
     if header["changeType"].startswith("GAP_"):
@@ -111,7 +113,7 @@ def gap_of(event: ChangeEvent) -> ChangeEvent:
     )
 
 
-def overflow_of(event: ChangeEvent, empty_id: str) -> ChangeEvent:
+def as_overflow(event: ChangeEvent, empty_id: str) -> ChangeEvent:
     """The overflow event that stands for all of this entity's changes of the transaction."""
     header = dict(event.payload["ChangeEventHeader"])
     header.update(changeType="GAP_OVERFLOW", changedFields=[], recordIds=[empty_id])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-Milliseconds = Callable[[], int]
+MillisecondClock = Callable[[], int]
 
 
 def wall_clock() -> int:
@@ -24,7 +24,7 @@ class OrgClock:
     """Org time in epoch ms: starts at `start` (default: the source's now) and runs `speed` times as fast."""
 
     def __init__(
-        self, source: Milliseconds = wall_clock, *, speed: float = 1.0, start: int | None = None
+        self, source: MillisecondClock = wall_clock, *, speed: float = 1.0, start: int | None = None
     ) -> None:
         self._source = source
         self._speed = speed

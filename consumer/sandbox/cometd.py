@@ -15,14 +15,14 @@ import orjson
 from aiohttp import web
 
 from consumer.sandbox import bayeux
-from consumer.sandbox.admission import Admission, Authenticate, Exchange
 from consumer.sandbox.bayeux import Message
 from consumer.sandbox.bayeux_requests import cookies, parse, replay_id, subscription_names, wrong_version
-from consumer.sandbox.breakage import cut_response, json_response, reset_socket
-from consumer.sandbox.bus import Channels, EventBus
-from consumer.sandbox.deliveries import Deliveries
-from consumer.sandbox.sessions import Session, Sessions, Subscription
-from consumer.sandbox.weather import Trouble, Weather
+from consumer.sandbox.broken_responses import cut_response, json_response, reset_socket
+from consumer.sandbox.bus import ChannelCatalogue, EventBus
+from consumer.sandbox.client_checks import Authenticate, ClientChecks, RequestContext
+from consumer.sandbox.delivery_quota import DeliveryQuota
+from consumer.sandbox.faults import Fault, Faults
+from consumer.sandbox.sessions import ChannelSubscription, StreamingSession, StreamingSessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,26 +53,26 @@ class Cometd:
         self,
         *,
         bus: EventBus,
-        channels: Channels,
-        weather: Weather,
+        channels: ChannelCatalogue,
+        faults: Faults,
         authenticate: Authenticate,
-        deliveries: Deliveries,
+        delivery_quota: DeliveryQuota,
         options: CometdOptions | None = None,
         seed: int = 1,
     ) -> None:
         self.options = options or CometdOptions()
-        self.sessions = Sessions(
+        self.sessions = StreamingSessions(
             seed=seed,
             lifetime=self.options.session_lifetime_ms / 1000,
             route_lifetime=self.options.route_lifetime_ms / 1000,
         )
         self._bus = bus
-        self._deliveries = deliveries
+        self._delivery_quota = delivery_quota
         self._channels = channels
-        self._weather = weather
-        self._admission = Admission(self.sessions, weather=weather, authenticate=authenticate)
+        self._faults = faults
+        self._client_checks = ClientChecks(self.sessions, faults=faults, authenticate=authenticate)
         self._closed = asyncio.Event()
-        weather.on_order = self.sessions.wake_all
+        faults.on_inject = self.sessions.wake_all
         bus.on_publish = self.sessions.wake_all
 
     def close(self) -> None:
@@ -90,26 +90,27 @@ class Cometd:
         messages = parse(body)
         if messages is None:
             return web.Response(status=400, text="400::Cannot parse the request body as Bayeux messages")
-        complaint = wrong_version(request.match_info.get("version", ""))
-        if complaint is not None:
+        version_error = wrong_version(request.match_info.get("version", ""))
+        if version_error is not None:
             replies = [
-                {"channel": each.get("channel"), "error": complaint, "successful": False} for each in messages
+                {"channel": each.get("channel"), "error": version_error, "successful": False}
+                for each in messages
             ]
             return json_response(orjson.dumps(replies), status=400)
-        exchange = Exchange(
+        context = RequestContext(
             authorization=request.headers.get("Authorization"),
             cookies=cookies(request.headers.get("Cookie", "")),
             now=asyncio.get_running_loop().time(),
         )
         parts: list[bytes] = []
         for message in messages:
-            parts += await self._answer(message, exchange, alone=len(messages) == 1)
-        return await self._send(request, exchange, b"[" + b",".join(parts) + b"]")
+            parts += await self._answer(message, context, alone=len(messages) == 1)
+        return await self._send(request, context, b"[" + b",".join(parts) + b"]")
 
-    async def _send(self, request: web.Request, exchange: Exchange, body: bytes) -> web.StreamResponse:
-        kind = exchange.trouble.kind if exchange.trouble is not None else None
+    async def _send(self, request: web.Request, context: RequestContext, body: bytes) -> web.StreamResponse:
+        kind = context.fault.kind if context.fault is not None else None
         if kind is not None:
-            self._weather.happened(kind)
+            self._faults.count_fault(kind)
         if kind == "close_socket":
             return reset_socket(request)
         if kind == "cut":
@@ -117,26 +118,26 @@ class Cometd:
         if kind == "malformed":
             body = body[:-1] + b',{"channel":"/data/\xff'
         response = json_response(body)
-        for cookie in exchange.set_cookies:
+        for cookie in context.set_cookies:
             response.headers.add("Set-Cookie", cookie)
         return response
 
-    async def _answer(self, message: Message, exchange: Exchange, *, alone: bool) -> list[bytes]:
-        refusal = self._admission.unauthenticated(message, exchange)
+    async def _answer(self, message: Message, context: RequestContext, *, alone: bool) -> list[bytes]:
+        refusal = self._client_checks.unauthenticated(message, context)
         if refusal is not None:
             return [orjson.dumps(refusal)]
         if message.get("channel") == "/meta/handshake":
-            return [orjson.dumps(self._admission.handshake(message, exchange))]
-        session = self._admission.session(message, exchange)
+            return [orjson.dumps(self._client_checks.handshake(message, context))]
+        session = self._client_checks.session(message, context)
         if isinstance(session, dict):
             return [orjson.dumps(session)]
-        session.seen = exchange.now
+        session.last_seen = context.now
         match message.get("channel"):
             case "/meta/connect":
                 if message.get("connectionType") != "long-polling":
                     error = bayeux.invalid_connection_type(message.get("connectionType"))
                     return [orjson.dumps(bayeux.refused(message, error))]
-                return await self._poll(session, message, exchange, may_wait=alone)
+                return await self._poll(session, message, context, may_wait=alone)
             case "/meta/subscribe":
                 reply = self._subscribe(session, message)
             case "/meta/unsubscribe":
@@ -144,18 +145,18 @@ class Cometd:
                     session.subscriptions.pop(channel, None)
                 reply = bayeux.subscribe_ok(message)
             case "/meta/disconnect":
-                session.left = True
+                session.disconnected = True
                 self.sessions.forget(session)
                 reply = bayeux.disconnect_ok(message)
             case _:
                 reply = bayeux.refused(message, "403::Restricted channel")
         return [orjson.dumps(reply)]
 
-    def _subscribe(self, session: Session, message: Message) -> Message:
+    def _subscribe(self, session: StreamingSession, message: Message) -> Message:
         names = subscription_names(message)
         if not names:
             return bayeux.refused(message, bayeux.NO_CHANNEL_NAME)
-        found: list[Subscription] = []
+        found: list[ChannelSubscription] = []
         for channel in names:
             subscription = self._subscription(channel, message)
             if isinstance(subscription, dict):
@@ -165,14 +166,14 @@ class Cometd:
         session.wake.set()
         return bayeux.subscribe_ok(message)
 
-    def _subscription(self, channel: str, message: Message) -> Subscription | Message:
+    def _subscription(self, channel: str, message: Message) -> ChannelSubscription | Message:
         """What the client asked for on one channel, or the reply that refuses it."""
-        trouble = self._weather.ordered(
+        fault = self._faults.injected(
             "refuse_subscribe", matching=lambda each: each.details.get("channel") in {None, channel}
         )
-        if trouble is not None:
-            self._weather.happened("refuse_subscribe")
-            return _refusal(message, trouble, "403:denied_by_security_policy:subscribe_denied")
+        if fault is not None:
+            self._faults.count_fault("refuse_subscribe")
+            return _refused_reply(message, fault, "403:denied_by_security_policy:subscribe_denied")
         if not channel.startswith("/"):
             return bayeux.refused(message, bayeux.NO_LEADING_SLASH)
         entities = self._channels.entities(channel)
@@ -182,32 +183,32 @@ class Cometd:
         cursor = self._bus.resume_after(wanted) if isinstance(wanted, int) else None
         if cursor is None:
             return bayeux.refused(message, bayeux.invalid_replay(wanted))
-        return Subscription(channel, entities, cursor)
+        return ChannelSubscription(channel, entities, cursor)
 
     async def _poll(
-        self, session: Session, message: Message, exchange: Exchange, *, may_wait: bool
+        self, session: StreamingSession, message: Message, context: RequestContext, *, may_wait: bool
     ) -> list[bytes]:
         """Hold the poll until there is something to say, then say it."""
         session.polls += 1
-        turn = session.polls
+        poll_number = session.polls
         first = not session.connected
         session.connected = True
         session.wake.set()  # an older poll of the same client yields to this one
         session.polling += 1
         try:
             hold = may_wait and not first
-            trouble = await self._hold(session, turn, exchange, self._timeout(message) if hold else 0.0)
-            if self._closed.is_set() or session.polls != turn:
+            fault = await self._hold(session, poll_number, context, self._timeout(message) if hold else 0.0)
+            if self._closed.is_set() or session.polls != poll_number:
                 return [orjson.dumps(bayeux.connect_ok(message, first=False, timeout_ms=0))]
-            refusal = self._admission.unauthenticated(message, exchange)
+            refusal = self._client_checks.unauthenticated(message, context)
             if refusal is not None:
                 return [orjson.dumps(refusal)]
             if session.forgotten:
-                return [orjson.dumps(self._farewell(session, message, exchange))]
-            return await self._deliver(session, message, exchange, first=first, trouble=trouble)
+                return [orjson.dumps(self._ended_session_reply(session, message, context))]
+            return await self._deliver(session, message, context, first=first, fault=fault)
         finally:
             session.polling -= 1
-            session.seen = asyncio.get_running_loop().time()
+            session.last_seen = asyncio.get_running_loop().time()
 
     def _timeout(self, message: Message) -> float:
         """Seconds to hold a poll: the client's own advice, at most the configured time."""
@@ -216,26 +217,28 @@ class Cometd:
         limit = self.options.poll_timeout_ms
         return (min(wanted, limit) if isinstance(wanted, int) and wanted >= 0 else limit) / 1000
 
-    async def _hold(self, session: Session, turn: int, exchange: Exchange, seconds: float) -> Trouble | None:
+    async def _hold(
+        self, session: StreamingSession, poll_number: int, context: RequestContext, seconds: float
+    ) -> Fault | None:
         """Wait for events, trouble, the end of the session or the end of the poll's time."""
         loop = asyncio.get_running_loop()
-        drawn = self._weather.drawn_for_poll()
+        drawn_fault = self._faults.draw_for_poll()
         deadline = loop.time() + seconds
         while True:
             session.wake.clear()
-            over = (
+            ended = (
                 self._closed.is_set()
                 or session.forgotten
-                or session.polls != turn
-                or not self._admission.has_valid_token(exchange)
+                or session.polls != poll_number
+                or not self._client_checks.has_valid_token(context)
             )
-            if over:
+            if ended:
                 return None
-            ordered = self._weather.ordered_for_poll()
-            if ordered is not None:
-                return ordered
+            injected = self._faults.injected_for_poll()
+            if injected is not None:
+                return injected
             if session.has_events(self._bus) or loop.time() >= deadline:
-                return drawn
+                return drawn_fault
             try:
                 async with asyncio.timeout_at(deadline):
                     await session.wake.wait()
@@ -243,64 +246,72 @@ class Cometd:
                 continue
 
     async def _deliver(
-        self, session: Session, message: Message, exchange: Exchange, *, first: bool, trouble: Trouble | None
+        self,
+        session: StreamingSession,
+        message: Message,
+        context: RequestContext,
+        *,
+        first: bool,
+        fault: Fault | None,
     ) -> list[bytes]:
         """Answer a poll in the present weather: events first, the acknowledgement last."""
-        match trouble.kind if trouble is not None else None:
+        match fault.kind if fault is not None else None:
             case "drop_session":
                 self.sessions.forget(session)
-                self._weather.happened("drop_session")
-                error = str(trouble.details.get("error", bayeux.UNKNOWN_CLIENT)) if trouble else ""
-                return [orjson.dumps(self._admission.unknown(message, exchange, error))]
-            case "refuse_connect" if trouble is not None:
-                self._weather.happened("refuse_connect")
-                return [orjson.dumps(_refusal(message, trouble, bayeux.DAILY_LIMIT))]
-            case "stall" | "delay" if trouble is not None:
-                await self._wait_out(trouble)
+                self._faults.count_fault("drop_session")
+                error = str(fault.details.get("error", bayeux.UNKNOWN_CLIENT)) if fault else ""
+                return [orjson.dumps(self._client_checks.unknown(message, context, error))]
+            case "refuse_connect" if fault is not None:
+                self._faults.count_fault("refuse_connect")
+                return [orjson.dumps(_refused_reply(message, fault, bayeux.DAILY_LIMIT))]
+            case "stall" | "delay" if fault is not None:
+                await self._hold_response(fault)
             case "cut" | "malformed" | "close_socket":
-                exchange.trouble = trouble
-        if session.has_events(self._bus) and not self._deliveries.remaining:
+                context.fault = fault
+        if session.has_events(self._bus) and not self._delivery_quota.remaining:
             self.sessions.forget(session)
             return [orjson.dumps(bayeux.refused(message, bayeux.DAILY_LIMIT))]
-        parts = session.take(
+        parts = session.next_messages(
             self._bus,
-            self._weather,
-            max_events=min(self.options.max_events_per_poll, self._deliveries.remaining),
+            self._faults,
+            max_events=min(self.options.max_events_per_poll, self._delivery_quota.remaining),
             max_bytes=self.options.max_bytes_per_poll,
         )
-        self._deliveries.count(len(parts))
-        if trouble is not None and trouble.kind == "server_disconnect":
-            self._weather.happened("server_disconnect")
+        self._delivery_quota.count(len(parts))
+        if fault is not None and fault.kind == "server_disconnect":
+            self._faults.count_fault("server_disconnect")
             self.sessions.forget(session)
             parts.append(orjson.dumps(bayeux.server_disconnect()))
         acknowledgement = bayeux.connect_ok(message, first=first, timeout_ms=self.options.poll_timeout_ms)
         return [*parts, orjson.dumps(acknowledgement)]
 
-    async def _wait_out(self, trouble: Trouble) -> None:
+    async def _hold_response(self, fault: Fault) -> None:
         """Keep the client waiting: as long as ordered, a stall otherwise until it gives up or the sandbox closes."""
-        self._weather.happened(trouble.kind)
-        milliseconds = trouble.details.get("ms")
-        if milliseconds is None and trouble.kind == "delay":
-            milliseconds = self._weather.drawn_ms(self._weather.options.delay_ms)
+        self._faults.count_fault(fault.kind)
+        milliseconds = fault.details.get("ms")
+        if milliseconds is None and fault.kind == "delay":
+            milliseconds = self._faults.draw_ms(self._faults.options.delay_ms)
         try:
             async with asyncio.timeout(None if milliseconds is None else milliseconds / 1000):
                 await self._closed.wait()
         except TimeoutError:
             return
 
-    def _farewell(self, session: Session, message: Message, exchange: Exchange) -> Message:
+    def _ended_session_reply(
+        self, session: StreamingSession, message: Message, context: RequestContext
+    ) -> Message:
         """What an open poll hears when its session ended meanwhile."""
-        if session.left:
+        if session.disconnected:
             reply = bayeux.connect_ok(message, first=False, timeout_ms=0)
             return {**reply, "advice": {"reconnect": "none", "interval": 0}}
-        return self._admission.unknown(message, exchange)
+        return self._client_checks.unknown(message, context)
 
 
-def _refusal(message: Message, trouble: Trouble, default: str) -> Message:
+def _refused_reply(message: Message, fault: Fault, default: str) -> Message:
     """A refusal worded by whoever ordered it."""
     return bayeux.refused(
         message,
-        str(trouble.details.get("error", default)),
-        failure_reason=trouble.details.get("failure_reason"),
-        advice=trouble.details.get("advice"),
+        str(fault.details.get("error", default)),
+        failure_reason=fault.details.get("failure_reason"),
+        advice=fault.details.get("advice"),
     )

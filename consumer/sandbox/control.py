@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from consumer.sandbox.breakage import Handler, json_response
+from consumer.sandbox.broken_responses import RequestHandler, json_response
 from consumer.sandbox.bus import EVERY_CHANNEL
 from consumer.sandbox.errors import SandboxError
+from consumer.sandbox.faults import FaultOptions
 from consumer.sandbox.schema import ENTITIES, rest_value
-from consumer.sandbox.weather import WeatherOptions
 
 if TYPE_CHECKING:
     from consumer.sandbox.server import Sandbox
@@ -30,13 +30,13 @@ class Control:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Mount the API."""
-        router.add_get("/sandbox/ledger", _explained(self.ledger))
-        router.add_get("/sandbox/records", _explained(self.records))
-        router.add_get("/sandbox/status", _explained(self.status))
-        router.add_get("/sandbox/credentials", _explained(self.credentials))
-        router.add_post("/sandbox/trouble", _explained(self.trouble))
-        router.add_post("/sandbox/world", _explained(self.world))
-        router.add_post("/sandbox/inject", _explained(self.inject))
+        router.add_get("/sandbox/ledger", _with_error_answers(self.ledger))
+        router.add_get("/sandbox/records", _with_error_answers(self.records))
+        router.add_get("/sandbox/status", _with_error_answers(self.status))
+        router.add_get("/sandbox/credentials", _with_error_answers(self.credentials))
+        router.add_post("/sandbox/trouble", _with_error_answers(self.fault))
+        router.add_post("/sandbox/world", _with_error_answers(self.world))
+        router.add_post("/sandbox/inject", _with_error_answers(self.inject))
 
     async def ledger(self, request: web.Request) -> web.Response:
         """GET: `entries` after replay id `after` on `channel`, at most `limit`, in bus order."""
@@ -81,17 +81,17 @@ class Control:
         body = {name: getattr(credentials, name) for name in (*names, "refresh_token", "private_key")}
         return _answer({**body, "login_url": self._sandbox.url})
 
-    async def trouble(self, request: web.Request) -> web.Response:
+    async def fault(self, request: web.Request) -> web.Response:
         """POST: `{"kind": …, "times": n, …details}`, `{"chances": {…}}` or `{"calm": true}`."""
         body = await _object(request)
-        weather = self._sandbox.weather
+        faults = self._sandbox.faults
         if body.pop("calm", False):
-            weather.calm()
+            faults.clear()
         if "chances" in body:
-            weather.change(WeatherOptions(**body.pop("chances")))
+            faults.configure(FaultOptions(**body.pop("chances")))
         if "kind" in body:
-            weather.cause(body.pop("kind"), **body)
-        return _answer({"counters": dict(weather.counters)})
+            faults.inject(body.pop("kind"), **body)
+        return _answer({"counters": dict(faults.counters)})
 
     async def world(self, request: web.Request) -> web.Response:
         """POST: `{"advance": n}`, `{"call": name, "args": […], "kwargs": {…}}` or `{"settle": true}`."""
@@ -100,7 +100,7 @@ class Control:
         if "advance" in body:
             self._sandbox.world.advance(int(body["advance"]))
         if "call" in body:
-            result = self._sandbox.world.tell(body["call"], *body.get("args", []), **body.get("kwargs", {}))
+            result = self._sandbox.world.invoke(body["call"], *body.get("args", []), **body.get("kwargs", {}))
         if body.get("settle"):
             self._sandbox.settle()
         return _answer({"result": result, "events": len(self._sandbox.ledger)})
@@ -123,14 +123,14 @@ async def _object(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def _explained(handler: Handler) -> Handler:
+def _with_error_answers(handler: RequestHandler) -> RequestHandler:
     """A handler whose refusals are answered 400 with their sentence."""
 
-    async def explained(request: web.Request) -> web.StreamResponse:
+    async def answer_errors(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except (SandboxError, KeyError, TypeError, ValueError) as refused:
             body = {"error": f"{type(refused).__name__}: {refused}"}
             return json_response(orjson.dumps(body), status=400)
 
-    return explained
+    return answer_errors

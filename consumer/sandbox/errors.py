@@ -3,7 +3,7 @@
 SandboxError
 ├── IllegalTransition   a story asks a run for something its state does not allow
 ├── UnknownRecord       no such record in the org, or it is deleted
-├── UnknownTrouble      a kind of trouble that the weather does not know
+├── UnknownFault      a kind of trouble that the weather does not know
 └── PortUnavailable     the port cannot be bound
 """
 
@@ -38,7 +38,7 @@ class UnknownRecord(SandboxError):
         super().__init__(f"{entity} {record_id} does not exist in this org or is deleted; create it first")
 
 
-class UnknownTrouble(SandboxError):
+class UnknownFault(SandboxError):
     """The weather has no trouble of this kind."""
 
     def __init__(self, *, kind: str, known: Iterable[str]) -> None:

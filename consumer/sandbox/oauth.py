@@ -28,7 +28,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from consumer.sandbox.breakage import json_response
+from consumer.sandbox.broken_responses import json_response
 
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _OPAQUE_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._"
@@ -91,7 +91,7 @@ class Credentials:
         )
 
 
-class Refusal(Exception):
+class OAuthRefusal(Exception):
     """An OAuth error as the token endpoint words it."""
 
     def __init__(self, error: str, description: str) -> None:
@@ -167,7 +167,7 @@ class OAuth:
         _basic_credentials(request.headers.get("Authorization", ""), form)
         try:
             granted = self._grant(form, str(request.url.origin()))
-        except Refusal as refusal:
+        except OAuthRefusal as refusal:
             body = {"error": refusal.error, "error_description": refusal.description}
             return json_response(orjson.dumps(body), status=400)
         return json_response(orjson.dumps(granted))
@@ -181,27 +181,27 @@ class OAuth:
                 self._check_client(form)
                 known = (self.credentials.username, self.credentials.password)
                 if (form.get("username"), form.get("password")) != known:
-                    raise Refusal("invalid_grant", "authentication failure")
+                    raise OAuthRefusal("invalid_grant", "authentication failure")
                 return self._response(base)
             case "refresh_token":
                 self._check_client(form, secret=False)
-                return {**self._response(base), **self._refreshed(form.get("refresh_token", ""))}
+                return {**self._response(base), **self._rotated(form.get("refresh_token", ""))}
             case str(grant) if grant == JWT_GRANT:
                 self._check_assertion(form.get("assertion", ""), base)
                 return {**self._response(base), "scope": "api refresh_token"}
             case _:
-                raise Refusal("unsupported_grant_type", "grant type not supported")
+                raise OAuthRefusal("unsupported_grant_type", "grant type not supported")
 
     def _check_client(self, form: dict[str, str], *, secret: bool = True) -> None:
         if form.get("client_id") != self.credentials.client_id:
-            raise Refusal("invalid_client_id", "client identifier invalid")
+            raise OAuthRefusal("invalid_client_id", "client identifier invalid")
         given = form.get("client_secret")
         if (secret or given is not None) and given != self.credentials.client_secret:
-            raise Refusal("invalid_client", "invalid client credentials")
+            raise OAuthRefusal("invalid_client", "invalid client credentials")
 
-    def _refreshed(self, token: str) -> dict[str, str]:
+    def _rotated(self, token: str) -> dict[str, str]:
         if token not in self._refresh_tokens:
-            raise Refusal("invalid_grant", "expired access/refresh token")
+            raise OAuthRefusal("invalid_grant", "expired access/refresh token")
         if not self.options.rotate_refresh_tokens:
             return {}
         self._refresh_tokens.remove(token)
@@ -219,17 +219,17 @@ class OAuth:
                 options={"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_sub": False},
             )
         except jwt.InvalidTokenError as invalid:
-            raise Refusal("invalid_grant", "invalid assertion") from invalid
+            raise OAuthRefusal("invalid_grant", "invalid assertion") from invalid
         if claims.get("iss") != self.credentials.client_id:
-            raise Refusal("invalid_client_id", "client identifier invalid")
+            raise OAuthRefusal("invalid_client_id", "client identifier invalid")
         if claims.get("aud") not in {*DOCUMENTED_AUDIENCES, base}:
-            raise Refusal("invalid_grant", "audience is invalid")
+            raise OAuthRefusal("invalid_grant", "audience is invalid")
         expires = str(claims.get("exp", ""))
         remaining = int(expires) - time.time() if expires.isdigit() else -1.0
         if not 0 < remaining <= _ASSERTION_SECONDS + _CLOCK_SKEW_SECONDS:
-            raise Refusal("invalid_grant", "expired authorization code")
+            raise OAuthRefusal("invalid_grant", "expired authorization code")
         if claims.get("sub") != self.credentials.username or not self.options.approved:
-            raise Refusal("invalid_grant", "user hasn't approved this consumer")
+            raise OAuthRefusal("invalid_grant", "user hasn't approved this consumer")
 
     def _response(self, base: str) -> dict[str, str]:
         identity = f"{base}/id/{self.credentials.organization_id}/{self.credentials.user_id}"

@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consumer.sandbox.change_events import (
-    Change,
     ChangeEvent,
-    Commit,
+    CommitInfo,
+    RecordChange,
     change_event,
     changed_body,
     full_body,
     merge,
 )
-from consumer.sandbox.clock import Milliseconds
+from consumer.sandbox.clock import MillisecondClock
 from consumer.sandbox.errors import UnknownRecord
 from consumer.sandbox.ids import IdFactory
 from consumer.sandbox.schema import ENTITIES, ORGANIZATION, STEP_TRACKER, TRACKER, USER
@@ -57,7 +57,7 @@ class OrgOptions:
 
 
 @dataclass(slots=True)
-class _Touch:
+class _TouchedRecord:
     """What a transaction has done to one record so far."""
 
     entity: str
@@ -69,7 +69,7 @@ class _Touch:
 class Org:
     """Records of every object, changed only through transactions; org time comes from `clock` (epoch ms)."""
 
-    def __init__(self, options: OrgOptions | None = None, *, clock: Milliseconds, seed: int = 1) -> None:
+    def __init__(self, options: OrgOptions | None = None, *, clock: MillisecondClock, seed: int = 1) -> None:
         self.options = options or OrgOptions()
         self.clock = clock
         self.ids = IdFactory()
@@ -149,9 +149,9 @@ class Org:
             self._caller = before
 
     @contextmanager
-    def transaction(self, *, user: str | None = None, origin: str | None = None) -> Iterator[Transaction]:
+    def transaction(self, *, user: str | None = None, origin: str | None = None) -> Iterator[OrgTransaction]:
         """A transaction by `user` (default: the integration user); commits on leaving, rolls back on an exception."""
-        transaction = Transaction(self)
+        transaction = OrgTransaction(self)
         try:
             yield transaction
         except BaseException:
@@ -159,12 +159,12 @@ class Org:
             raise
         self._commit(transaction, user or self._caller[0], origin or self._caller[1])
 
-    def _commit(self, transaction: Transaction, user: str, origin: str) -> None:
+    def _commit(self, transaction: OrgTransaction, user: str, origin: str) -> None:
         now = self.now_second()
         changes = [
             change
-            for record_id, touch in transaction.touched.items()
-            if (change := self._settle(record_id, touch, user, now)) is not None
+            for record_id, touched_record in transaction.touched.items()
+            if (change := self._finalize(record_id, touched_record, user, now)) is not None
         ]
         if not changes:
             return
@@ -176,23 +176,25 @@ class Org:
         for group in groups:
             self._publish(group, user, origin, now)
 
-    def _settle(self, record_id: str, touch: _Touch, user: str, now: int) -> Change | None:
+    def _finalize(
+        self, record_id: str, touched_record: _TouchedRecord, user: str, now: int
+    ) -> RecordChange | None:
         """Stamp one touched record and say what the transaction did to it, if anything."""
-        record = self.records[touch.entity][record_id]
-        kind = touch.kind
-        if touch.before is None:
+        record = self.records[touched_record.entity][record_id]
+        kind = touched_record.kind
+        if touched_record.before is None:
             if record["IsDeleted"]:
-                del self.records[touch.entity][record_id]
+                del self.records[touched_record.entity][record_id]
                 return None
             record.update(CreatedDate=now, CreatedById=user)
-        elif touch.before["IsDeleted"] and record["IsDeleted"]:
+        elif touched_record.before["IsDeleted"] and record["IsDeleted"]:
             return None
-        elif not touch.before["IsDeleted"] and not record["IsDeleted"]:
+        elif not touched_record.before["IsDeleted"] and not record["IsDeleted"]:
             kind = "UPDATE"
         changed = [
             name
-            for name in touch.fields
-            if touch.before is None or record.get(name) != touch.before.get(name)
+            for name in touched_record.fields
+            if touched_record.before is None or record.get(name) != touched_record.before.get(name)
         ]
         if kind == "UPDATE" and not changed:
             return None
@@ -201,19 +203,19 @@ class Org:
             changed.append("LastModifiedById")
         record.update(LastModifiedDate=now, SystemModstamp=now)
         if kind == "UPDATE":
-            body = changed_body(touch.entity, record, changed, self._hidden)
+            body = changed_body(touched_record.entity, record, changed, self._hidden)
         elif kind == "DELETE":
             body = {}
         else:
-            body = full_body(touch.entity, record, self._hidden)
-        return Change(touch.entity, record_id, kind, body)
+            body = full_body(touched_record.entity, record, self._hidden)
+        return RecordChange(touched_record.entity, record_id, kind, body)
 
-    def _publish(self, changes: list[Change], user: str, origin: str, now: int) -> None:
+    def _publish(self, changes: list[RecordChange], user: str, origin: str, now: int) -> None:
         self.transactions += 1
         self._commit_number += self._random.randrange(1_000, 90_000)
         digits = f"{self._random.getrandbits(128):032x}"
         key = f"000{digits[3:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-        commit = Commit(self._commit_number, key, now, user, origin)
+        commit = CommitInfo(self._commit_number, key, now, user, origin)
         grouped = (
             merge(changes) if self.options.merge_updates else [(each, [each.record_id]) for each in changes]
         )
@@ -229,31 +231,31 @@ class Org:
             self.on_commit(events)
 
 
-class Transaction:
+class OrgTransaction:
     """The statements of one transaction; visible in the org at once, published when it commits."""
 
     def __init__(self, org: Org) -> None:
         self.org = org
-        self.touched: dict[str, _Touch] = {}
+        self.touched: dict[str, _TouchedRecord] = {}
 
     def create(self, entity: str, values: dict[str, Any]) -> str:
         """Insert a record and return its id; an `Id` among `values` is used as it is."""
         record_id = str(values.get("Id") or self.org.ids.next(entity))
         self.org.records[entity][record_id] = {**values, "Id": record_id, "IsDeleted": False}
-        self.touched[record_id] = _Touch(entity, None, "CREATE")
+        self.touched[record_id] = _TouchedRecord(entity, None, "CREATE")
         return record_id
 
     def update(self, entity: str, record_id: str, **values: Any) -> None:
         """Set fields of a live record (dates in epoch ms, None clears); raises `UnknownRecord`."""
         record = self.org.get(entity, record_id)
-        touch = self._touch(entity, record_id, "UPDATE")
+        touched_record = self._touched_record(entity, record_id, "UPDATE")
         record.update(values)
-        touch.fields.update(dict.fromkeys(values))
+        touched_record.fields.update(dict.fromkeys(values))
 
     def delete(self, entity: str, record_id: str) -> None:
         """Move a live record to the recycle bin; raises `UnknownRecord`."""
         record = self.org.get(entity, record_id)
-        self._touch(entity, record_id, "DELETE").kind = "DELETE"
+        self._touched_record(entity, record_id, "DELETE").kind = "DELETE"
         record["IsDeleted"] = True
 
     def undelete(self, entity: str, record_id: str) -> None:
@@ -261,21 +263,21 @@ class Transaction:
         record = self.org.records[entity].get(record_id)
         if record is None or not record["IsDeleted"] or record_id in self.org.purged:
             raise UnknownRecord(entity=entity, record_id=record_id)
-        self._touch(entity, record_id, "UNDELETE").kind = "UNDELETE"
+        self._touched_record(entity, record_id, "UNDELETE").kind = "UNDELETE"
         record["IsDeleted"] = False
 
     def roll_back(self) -> None:
         """Undo everything this transaction did."""
-        for record_id, touch in self.touched.items():
-            if touch.before is None:
-                del self.org.records[touch.entity][record_id]
+        for record_id, touched_record in self.touched.items():
+            if touched_record.before is None:
+                del self.org.records[touched_record.entity][record_id]
             else:
-                self.org.records[touch.entity][record_id] = touch.before
+                self.org.records[touched_record.entity][record_id] = touched_record.before
         self.touched.clear()
 
-    def _touch(self, entity: str, record_id: str, kind: str) -> _Touch:
-        touch = self.touched.get(record_id)
-        if touch is None:
-            touch = _Touch(entity, dict(self.org.records[entity][record_id]), kind)
-            self.touched[record_id] = touch
-        return touch
+    def _touched_record(self, entity: str, record_id: str, kind: str) -> _TouchedRecord:
+        touched_record = self.touched.get(record_id)
+        if touched_record is None:
+            touched_record = _TouchedRecord(entity, dict(self.org.records[entity][record_id]), kind)
+            self.touched[record_id] = touched_record
+        return touched_record

@@ -18,25 +18,25 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from consumer.sandbox.breakage import json_response
-from consumer.sandbox.deliveries import DAY_MS, Deliveries
+from consumer.sandbox.broken_responses import json_response
+from consumer.sandbox.delivery_quota import DAY_MS, DeliveryQuota
 from consumer.sandbox.org import Org
-from consumer.sandbox.rest import Refused, Rest
+from consumer.sandbox.rest import Rest, RestRefusal
 from consumer.sandbox.schema import rest_time
 
 _UPDATED_REACH_MS: Final = 30 * DAY_MS
 _DELETED_REACH_MS: Final = 15 * DAY_MS
 _MINUTE_MS: Final = 60_000
-_MOST_IDS: Final = 600_000
+_MAX_IDS: Final = 600_000
 
 
 class Replication:
     """`/sobjects/<object>/updated`, `/deleted` and `/limits`."""
 
-    def __init__(self, org: Org, rest: Rest, deliveries: Deliveries) -> None:
+    def __init__(self, org: Org, rest: Rest, delivery_quota: DeliveryQuota) -> None:
         self._org = org
         self._rest = rest
-        self._deliveries = deliveries
+        self._delivery_quota = delivery_quota
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Mount the resources; before those of `Rest`, whose record ids would match `updated`."""
@@ -49,18 +49,20 @@ class Replication:
             (f"{data}/limits", self.limits),
             (f"{data}/limits/", self.limits),
         ):
-            router.add_get(path, self._rest.opened(handler))
+            router.add_get(path, self._rest.authorized(handler))
 
     async def updated(self, request: web.Request) -> web.StreamResponse:
         """GET `?start=&end=`: ids of live records that were created or changed in the window."""
         start, end, covered = self._window(request, _UPDATED_REACH_MS)
-        ids = [record["Id"] for record in self._in(request, start, end, lambda one: not one["IsDeleted"])]
+        ids = [
+            record["Id"] for record in self._in_window(request, start, end, lambda row: not row["IsDeleted"])
+        ]
         return json_response(orjson.dumps({"ids": ids, "latestDateCovered": rest_time(covered)}))
 
     async def deleted(self, request: web.Request) -> web.StreamResponse:
         """GET `?start=&end=`: records that were deleted in the window, with the time."""
         start, end, covered = self._window(request, _DELETED_REACH_MS)
-        gone = self._in(request, start, end, lambda one: one["IsDeleted"])
+        gone = self._in_window(request, start, end, lambda row: row["IsDeleted"])
         body = {
             "deletedRecords": [
                 {"id": record["Id"], "deletedDate": rest_time(record["SystemModstamp"])} for record in gone
@@ -72,29 +74,31 @@ class Replication:
 
     async def limits(self, _request: web.Request) -> web.StreamResponse:
         """GET: allocations and what is left of them."""
-        left = {"Max": self._deliveries.most, "Remaining": self._deliveries.remaining}
+        left = {"Max": self._delivery_quota.limit, "Remaining": self._delivery_quota.remaining}
         body = {"DailyApiRequests": self._rest.allocation, "DailyDeliveredPlatformEvents": left}
         return json_response(orjson.dumps(body))
 
-    def _in(
+    def _in_window(
         self, request: web.Request, start: int, end: int, wanted: Callable[[dict[str, Any]], bool]
     ) -> list[dict[str, Any]]:
         records = self._org.records[self._rest.entity(request)].values()
-        found = [one for one in records if start <= one["SystemModstamp"] < end and wanted(one)]
-        if len(found) > _MOST_IDS:
-            raise Refused(400, "EXCEEDED_ID_LIMIT", f"More than {_MOST_IDS} records in the window: narrow it")
-        return sorted(found, key=lambda one: (one["SystemModstamp"], one["Id"]))
+        found = [row for row in records if start <= row["SystemModstamp"] < end and wanted(row)]
+        if len(found) > _MAX_IDS:
+            raise RestRefusal(
+                400, "EXCEEDED_ID_LIMIT", f"More than {_MAX_IDS} records in the window: narrow it"
+            )
+        return sorted(found, key=lambda row: (row["SystemModstamp"], row["Id"]))
 
     def _window(self, request: web.Request, reach_ms: int) -> tuple[int, int, int]:
         """Start, end and what is covered, whole minutes of epoch ms."""
         start, end = (_date(request, name) for name in ("start", "end"))
         now = self._org.clock()
         if start < now - reach_ms:
-            raise Refused(
+            raise RestRefusal(
                 400, "INVALID_REPLICATION_DATE", f"start is more than {reach_ms // DAY_MS} days ago"
             )
         if end <= start:
-            raise Refused(400, "INVALID_REPLICATION_DATE", "end must be at least one minute after start")
+            raise RestRefusal(400, "INVALID_REPLICATION_DATE", "end must be at least one minute after start")
         covered = min(end, _minute(now))
         return start, covered, covered
 
@@ -104,7 +108,7 @@ def _date(request: web.Request, name: str) -> int:
         moment = datetime.fromisoformat(request.query[name])
         return _minute(int(moment.timestamp() * 1000))
     except (KeyError, ValueError) as malformed:
-        raise Refused(400, "INVALID_DATE", f"{name} must be an ISO 8601 date and time") from malformed
+        raise RestRefusal(400, "INVALID_DATE", f"{name} must be an ISO 8601 date and time") from malformed
 
 
 def _minute(ms: int) -> int:

@@ -17,21 +17,21 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from consumer.sandbox.breakage import Handler, json_response
+from consumer.sandbox.broken_responses import RequestHandler, json_response
 from consumer.sandbox.ids import to_18
 from consumer.sandbox.org import Org
 from consumer.sandbox.schema import ENTITIES, rest_value
 from consumer.sandbox.soql import Query, QueryRefused, id_order, parse
 
 _VERSIONS: Final = tuple(f"{major}.0" for major in range(45, 68))
-_MOST_IDS: Final = 2_000
-_LONGEST_URL: Final = 16_384
-_LAST: Final = "\uffff"
-_LOCATORS_KEPT: Final = 64
+_MAX_IDS: Final = 2_000
+_MAX_URL_BYTES: Final = 16_384
+_AFTER_ANY_ID: Final = "\uffff"
+_MAX_LOCATORS: Final = 64
 _NOT_FOUND: Final = "The requested resource does not exist"
 
 
-class Refused(Exception):
+class RestRefusal(Exception):
     """A REST refusal: HTTP status and Salesforce's error."""
 
     def __init__(self, status: int, code: str, message: str, fields: list[str] | None = None) -> None:
@@ -69,25 +69,25 @@ class Rest:
         router.add_get("/services/data", self.versions)
         router.add_get("/services/data/", self.versions)
         for path, handler in (
-            (f"{data}/query", self.opened(self.query)),
-            (f"{data}/query/", self.opened(self.query)),
-            (f"{data}/queryAll", self.opened(self.query_all)),
-            (f"{data}/queryAll/", self.opened(self.query_all)),
-            (f"{data}/query/{{locator}}", self.opened(self.query_more)),
-            (f"{data}/queryAll/{{locator}}", self.opened(self.query_more)),
-            (f"{data}/sobjects/{{entity}}/{{id}}", self.opened(self.retrieve)),
+            (f"{data}/query", self.authorized(self.query)),
+            (f"{data}/query/", self.authorized(self.query)),
+            (f"{data}/queryAll", self.authorized(self.query_all)),
+            (f"{data}/queryAll/", self.authorized(self.query_all)),
+            (f"{data}/query/{{locator}}", self.authorized(self.query_more)),
+            (f"{data}/queryAll/{{locator}}", self.authorized(self.query_more)),
+            (f"{data}/sobjects/{{entity}}/{{id}}", self.authorized(self.retrieve)),
         ):
             router.add_get(path, handler)
-        router.add_post(f"{data}/composite/sobjects/{{entity}}", self.opened(self.retrieve_many))
+        router.add_post(f"{data}/composite/sobjects/{{entity}}", self.authorized(self.retrieve_many))
 
-    def opened(self, handler: Handler) -> Handler:
+    def authorized(self, handler: RequestHandler) -> RequestHandler:
         """A resource behind the token check, with the usage header and errors as Salesforce writes them."""
 
-        async def opened(request: web.Request) -> web.StreamResponse:
+        async def authorized(request: web.Request) -> web.StreamResponse:
             try:
-                self._admit(request)
+                self._authorize(request)
                 response = await handler(request)
-            except Refused as refused:
+            except RestRefusal as refused:
                 response = json_response(orjson.dumps([refused.body]), status=refused.status)
             except QueryRefused as refused:
                 body = [{"message": refused.message, "errorCode": refused.code}]
@@ -97,16 +97,16 @@ class Rest:
             response.headers["Sforce-Limit-Info"] = f"api-usage={self.requests}/{self._daily_requests}"
             return response
 
-        return opened
+        return authorized
 
-    def _admit(self, request: web.Request) -> None:
+    def _authorize(self, request: web.Request) -> None:
         if self._user_of(request.headers.get("Authorization", "")) is None:
-            raise Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")
+            raise RestRefusal(401, "INVALID_SESSION_ID", "Session expired or invalid")
         if self.requests >= self._daily_requests:
-            raise Refused(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+            raise RestRefusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
         self.requests += 1
-        if len(request.raw_path) > _LONGEST_URL:
-            raise Refused(414, "URI_TOO_LONG", "The length of the URI exceeds the 16,384 byte limit")
+        if len(request.raw_path) > _MAX_URL_BYTES:
+            raise RestRefusal(414, "URI_TOO_LONG", "The length of the URI exceeds the 16,384 byte limit")
 
     @property
     def allocation(self) -> dict[str, int]:
@@ -131,7 +131,7 @@ class Rest:
     def _run(self, request: web.Request, *, deleted: bool) -> web.Response:
         text = request.query.get("q")
         if text is None:
-            raise Refused(400, "MALFORMED_QUERY", "A query string has to be specified")
+            raise RestRefusal(400, "MALFORMED_QUERY", "A query string has to be specified")
         query = parse(text)
         records = self._org.records[query.entity].values()
         purged = self._org.purged
@@ -147,7 +147,7 @@ class Rest:
         snapshot = rows if len(rows) <= self._page_size(request) else [dict(row) for row in rows]
         return self._page(request, query.entity, query.fields, snapshot, 0, None)
 
-    def _among(self, query: Query) -> Iterable[dict[str, Any]]:
+    def _candidates(self, query: Query) -> Iterable[dict[str, Any]]:
         """The records that a query has to look at; in the order of their ids, from where it begins, when that is what it asks for."""
         records = self._org.records[query.entity]
         if not query.is_by_id:
@@ -156,16 +156,18 @@ class Rest:
         state = (len(records), next(reversed(records), None))
         known, index = self._ids.get(query.entity, (None, []))
         if known != state:
-            index = sorted((id_order(one), one) for one in records)
+            index = sorted((id_order(record_id), record_id) for record_id in records)
             self._ids[query.entity] = (state, index)
-        first = 0 if query.id_after is None else bisect_right(index, (id_order(query.id_after), _LAST))
+        first = (
+            0 if query.id_after is None else bisect_right(index, (id_order(query.id_after), _AFTER_ANY_ID))
+        )
         return (records[index[at][1]] for at in range(first, len(index)))
 
     async def query_more(self, request: web.Request) -> web.StreamResponse:
         """GET `/query/<locator>-<offset>`: the next page."""
         name, _, offset = request.match_info["locator"].rpartition("-")
         if name not in self._locators or not offset.isdigit():
-            raise Refused(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+            raise RestRefusal(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
         entity, fields, rows = self._locators[name]
         return self._page(request, entity, fields, rows, int(offset), name)
 
@@ -185,10 +187,10 @@ class Rest:
             if locator is None:
                 locator = self._org.ids.next("QueryLocator")
                 self._locators[locator] = (entity, fields, rows)
-                if len(self._locators) > _LOCATORS_KEPT:
+                if len(self._locators) > _MAX_LOCATORS:
                     self._locators.popitem(last=False)
             body["nextRecordsUrl"] = f"/services/data/v{version}/query/{locator}-{end}"
-        body["records"] = [self._shown(version, entity, row, fields) for row in rows[start:end]]
+        body["records"] = [self._rendered(version, entity, row, fields) for row in rows[start:end]]
         return json_response(orjson.dumps(body))
 
     def _page_size(self, request: web.Request) -> int:
@@ -203,13 +205,17 @@ class Rest:
         given = request.match_info["id"]
         record_id = to_18(given)
         if record_id is None:
-            raise Refused(400, "MALFORMED_ID", f"{entity} ID: id value of incorrect type: {given}", ["Id"])
+            raise RestRefusal(
+                400, "MALFORMED_ID", f"{entity} ID: id value of incorrect type: {given}", ["Id"]
+            )
         record = self._org.records[entity].get(record_id)
         if record is None or record["IsDeleted"]:
-            raise Refused(404, "NOT_FOUND", _NOT_FOUND)
+            raise RestRefusal(404, "NOT_FOUND", _NOT_FOUND)
         wanted = request.query.get("fields")
         fields = self._fields(entity, wanted.split(",")) if wanted else tuple(ENTITIES[entity].fields)
-        return json_response(orjson.dumps(self._shown(request.match_info["version"], entity, record, fields)))
+        return json_response(
+            orjson.dumps(self._rendered(request.match_info["version"], entity, record, fields))
+        )
 
     async def retrieve_many(self, request: web.Request) -> web.StreamResponse:
         """POST `/composite/sobjects/<object>`: up to 2,000 records in the order asked, null for what is missing."""
@@ -218,17 +224,21 @@ class Rest:
             body = orjson.loads(await request.read())
             ids, names = list(body["ids"]), list(body["fields"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as malformed:
-            raise Refused(400, "JSON_PARSER_ERROR", "The body must hold 'ids' and 'fields'") from malformed
-        if len(ids) > _MOST_IDS:
-            raise Refused(400, "EXCEEDED_ID_LIMIT", f"The number of ids exceeds the limit of {_MOST_IDS}")
+            raise RestRefusal(
+                400, "JSON_PARSER_ERROR", "The body must hold 'ids' and 'fields'"
+            ) from malformed
+        if len(ids) > _MAX_IDS:
+            raise RestRefusal(400, "EXCEEDED_ID_LIMIT", f"The number of ids exceeds the limit of {_MAX_IDS}")
         fields = self._fields(entity, names)
         records = self._org.records[entity]
         version = request.match_info["version"]
         rows = []
         for each in ids:
             record = records.get(to_18(str(each)) or "")
-            gone = record is None or record["IsDeleted"]
-            rows.append(None if record is None or gone else self._shown(version, entity, record, fields))
+            missing = record is None or record["IsDeleted"]
+            rows.append(
+                None if record is None or missing else self._rendered(version, entity, record, fields)
+            )
         return json_response(orjson.dumps(rows))
 
     def entity(self, request: web.Request) -> str:
@@ -237,7 +247,7 @@ class Rest:
         for name in ENTITIES:
             if name.lower() == wanted:
                 return name
-        raise Refused(404, "NOT_FOUND", _NOT_FOUND)
+        raise RestRefusal(404, "NOT_FOUND", _NOT_FOUND)
 
     def _fields(self, entity: str, wanted: list[str]) -> tuple[str, ...]:
         known = {name.lower(): name for name in ENTITIES[entity].fields}
@@ -245,14 +255,16 @@ class Rest:
         for each in wanted:
             name = known.get(str(each).strip().lower())
             if name is None:
-                raise Refused(400, "INVALID_FIELD", f"No such column '{each}' on sobject of type {entity}")
+                raise RestRefusal(
+                    400, "INVALID_FIELD", f"No such column '{each}' on sobject of type {entity}"
+                )
             fields.append(name)
         return tuple(dict.fromkeys(fields))
 
-    def _shown(
+    def _rendered(
         self, version: str, entity: str, record: dict[str, Any], fields: tuple[str, ...]
     ) -> dict[str, Any]:
         now = self._org.clock()
         url = f"/services/data/v{version}/sobjects/{entity}/{record['Id']}"
-        shown: dict[str, Any] = {"attributes": {"type": entity, "url": url}}
-        return shown | {name: rest_value(entity, record, name, now) for name in fields}
+        rendered: dict[str, Any] = {"attributes": {"type": entity, "url": url}}
+        return rendered | {name: rest_value(entity, record, name, now) for name in fields}

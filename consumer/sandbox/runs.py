@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from consumer.sandbox.cadences import DAY, HOUR, Cadence, Catalogue, Step
 from consumer.sandbox.errors import IllegalTransition
-from consumer.sandbox.org import Org, Transaction
+from consumer.sandbox.org import Org, OrgTransaction
 from consumer.sandbox.schema import STEP_TRACKER, TRACKER, USER
 
 # Salesforce chains at most ten cadences.
@@ -59,13 +59,13 @@ class Runs:
             for name in ("Ada", "Grace", "Edsger")
         )
 
-    def _opened(self, run: str) -> None:
+    def _run_opened(self, run: str) -> None:
         """Told whenever a run is open (again)."""
 
-    def _closed(self, run: str) -> None:
+    def _run_closed(self, run: str) -> None:
         """Told whenever a run is over."""
 
-    def _second(self, ahead: int) -> int:
+    def _whole_second_after(self, ahead: int) -> int:
         return self.org.now_second() + ahead
 
     def _cadence(self, name_or_id: str | None) -> Cadence:
@@ -77,7 +77,7 @@ class Runs:
         return self.org.ids.next("ActionCadenceRule")
 
     @contextmanager
-    def _acting(self, by: str | None = None) -> Iterator[Transaction]:
+    def _transaction_by(self, by: str | None = None) -> Iterator[OrgTransaction]:
         """A transaction by a user; runs that were only initialized in it are started in the next one."""
         try:
             with self.org.transaction(user=by) as transaction:
@@ -114,19 +114,19 @@ class Runs:
 
     def _change_step(self, run: str, action: str, states: frozenset[str] | set[str], **values: Any) -> str:
         step = self._current(run, action, {"Running"}, states)
-        with self._acting() as transaction:
+        with self._transaction_by() as transaction:
             transaction.update(STEP_TRACKER, step["Id"], **values)
         return str(step["Id"])
 
     def _surface_processing(self, runs: tuple[str, ...]) -> None:
         if self.behaviour.processing_surfaces:
-            with self._acting() as transaction:
+            with self._transaction_by() as transaction:
                 for run in runs:
                     transaction.update(TRACKER, run, State="Processing")
 
     def _start(
         self,
-        transaction: Transaction,
+        transaction: OrgTransaction,
         cadence: Cadence,
         target: str | None,
         owner: str | None,
@@ -153,10 +153,12 @@ class Runs:
         else:
             step = self._enter(transaction, run, first)
             transaction.update(TRACKER, run, CurrentStepId=step)
-        self._opened(run)
+        self._run_opened(run)
         return run
 
-    def _enter(self, transaction: Transaction, run: str, step: Step, *, repetition: int | None = None) -> str:
+    def _enter(
+        self, transaction: OrgTransaction, run: str, step: Step, *, repetition: int | None = None
+    ) -> str:
         """Create the step tracker of a step that a run reaches; a Wait also says on the run until when."""
         tracker = self.org.get(TRACKER, run)
         automatic = step.plan.type in AUTOMATIC_STEPS
@@ -175,8 +177,10 @@ class Runs:
                 "StepType": step.plan.type,
                 "StepTitle": step.plan.title,
                 "WasEverPaused": False,
-                "DueDateTime": None if automatic else self._second(DAY),
-                "ScheduledStartDateTime": self._second(HOUR) if step.plan.type == "AutoSendAnEmail" else None,
+                "DueDateTime": None if automatic else self._whole_second_after(DAY),
+                "ScheduledStartDateTime": self._whole_second_after(HOUR)
+                if step.plan.type == "AutoSendAnEmail"
+                else None,
                 "GoToStepIterationCount": repetition,
             },
         )
@@ -184,11 +188,11 @@ class Runs:
         return entered
 
     def _wait_end(self, step: Step) -> int | None:
-        return self._second(step.plan.wait_ms) if step.plan.type == "Wait" else None
+        return self._whole_second_after(step.plan.wait_ms) if step.plan.type == "Wait" else None
 
     def _close_step(
         self,
-        transaction: Transaction,
+        transaction: OrgTransaction,
         step: dict[str, Any],
         state: str,
         reason: str | None,
@@ -205,12 +209,12 @@ class Runs:
                 }
         transaction.update(STEP_TRACKER, step["Id"], **values)
 
-    def _pass_step(self, run: str, step: dict[str, Any], reason: str, by: str | None) -> str | None:
+    def _advance_past(self, run: str, step: dict[str, Any], reason: str, by: str | None) -> str | None:
         following = self.catalogue.after(self.catalogue.step(step["ActionCadenceStepId"]))
-        with self._acting(by) as transaction:
+        with self._transaction_by(by) as transaction:
             self._close_step(transaction, step, "Completed", reason, by)
-            chained_out = self.org.get(TRACKER, run)["DaisyChainIteration"] >= LONGEST_CHAIN
-            if following is None or (following.plan.type == "DaisyChain" and chained_out):
+            chain_exhausted = self.org.get(TRACKER, run)["DaisyChainIteration"] >= LONGEST_CHAIN
+            if following is None or (following.plan.type == "DaisyChain" and chain_exhausted):
                 self._complete(transaction, run, "NoMoreSteps", LastCompletedStepId=step["Id"])
                 return None
             if following.plan.type == "DaisyChain":
@@ -222,7 +226,7 @@ class Runs:
 
     def _chain(
         self,
-        transaction: Transaction,
+        transaction: OrgTransaction,
         run: str,
         last_step: str,
         cadence: str | None,
@@ -241,7 +245,7 @@ class Runs:
         self._complete(transaction, run, "DaisyChained", LastCompletedStepId=last_step)
         return self._start(transaction, self._cadence(leads_to), target, owner, iteration=iteration)
 
-    def _complete(self, transaction: Transaction, run: str, reason: str, **values: Any) -> None:
+    def _complete(self, transaction: OrgTransaction, run: str, reason: str, **values: Any) -> None:
         transaction.update(
             TRACKER,
             run,
@@ -252,12 +256,12 @@ class Runs:
             ScheduledResumeDateTime=None,
             **values,
         )
-        self._closed(run)
+        self._run_closed(run)
 
     def _end(self, run: str, action: str, reason: str, *, by: str | None = None, **values: Any) -> str:
         tracker = self._run(run, action, OPEN_RUN)
         step = self.org.get(STEP_TRACKER, tracker["CurrentStepId"])
-        with self._acting(by) as transaction:
+        with self._transaction_by(by) as transaction:
             if step["State"] in OPEN_STEP:
                 exited = reason == "AutomaticallyExited" or self.behaviour.ended_step_state == "Completed"
                 state, step_reason = ("Completed", "AutomaticallyExited") if exited else ("Cancelled", None)

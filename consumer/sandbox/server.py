@@ -23,25 +23,25 @@ from typing import Any, Final, Self
 import structlog
 from aiohttp import web
 
-from consumer.sandbox.actions import ActionOptions, Actions
-from consumer.sandbox.breakage import request_trouble
-from consumer.sandbox.bus import Channels, EventBus, Ledger
+from consumer.sandbox.actions import ActionOptions, ActionsEndpoint
+from consumer.sandbox.broken_responses import http_fault_middleware
+from consumer.sandbox.bus import ChannelCatalogue, EventBus, Ledger
 from consumer.sandbox.cadences import BUILT_IN, CadencePlan, Catalogue
 from consumer.sandbox.change_events import ChangeEvent
-from consumer.sandbox.clock import Milliseconds, OrgClock
+from consumer.sandbox.clock import MillisecondClock, OrgClock
 from consumer.sandbox.cometd import Cometd, CometdOptions
 from consumer.sandbox.control import Control
-from consumer.sandbox.deliveries import Deliveries
+from consumer.sandbox.delivery_quota import DeliveryQuota
 from consumer.sandbox.errors import PortUnavailable
+from consumer.sandbox.faults import FaultOptions, Faults
 from consumer.sandbox.oauth import Credentials, OAuth, OAuthOptions
 from consumer.sandbox.org import Org, OrgOptions
 from consumer.sandbox.replication import Replication
 from consumer.sandbox.rest import Rest
-from consumer.sandbox.weather import Weather, WeatherOptions
 from consumer.sandbox.world import World, WorldOptions
 
 _CLOSE_SECONDS: Final = 2.0
-_MOST_BYTES: Final = 64 * 1024 * 1024
+_MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _TICK_SECONDS: Final = 0.02
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ class SandboxOptions:
     port: int = 0
     host: str = "localhost"
     seed: int = 1
-    clock: Milliseconds | None = None
+    clock: MillisecondClock | None = None
     speed: float = 1.0
     start: int | None = None
     retention_ms: int = 72 * 3_600_000
@@ -81,7 +81,7 @@ class SandboxOptions:
     tls: ssl.SSLContext | None = None
     org: OrgOptions = field(default_factory=OrgOptions)
     world: WorldOptions = field(default_factory=WorldOptions)
-    weather: WeatherOptions = field(default_factory=WeatherOptions)
+    faults: FaultOptions = field(default_factory=FaultOptions)
     cometd: CometdOptions = field(default_factory=CometdOptions)
     oauth: OAuthOptions = field(default_factory=OAuthOptions)
     actions: ActionOptions = field(default_factory=ActionOptions)
@@ -100,9 +100,9 @@ class Sandbox:
         self.org = Org(self.options.org, clock=clock, seed=seed)
         self.catalogue = Catalogue(self.org, self.options.cadences)
         self.world = World(self.org, self.catalogue, self.options.world, seed=seed)
-        self.weather = Weather(self.options.weather, seed=seed)
+        self.faults = Faults(self.options.faults, seed=seed)
         self.bus = EventBus(clock=clock, seed=seed, retention_ms=self.options.retention_ms)
-        channels = Channels(selected=self.options.org.selected, custom=self.options.custom_channels)
+        channels = ChannelCatalogue(selected=self.options.org.selected, custom=self.options.custom_channels)
         self.ledger = Ledger(self.bus, channels)
         self.credentials = Credentials(
             seed=seed,
@@ -111,13 +111,13 @@ class Sandbox:
             username="integration@sandbox.example",
         )
         self.oauth = OAuth(seed=seed, credentials=self.credentials, options=self.options.oauth)
-        self.deliveries = Deliveries(clock, self.options.daily_deliveries)
+        self.delivery_quota = DeliveryQuota(clock, self.options.daily_deliveries)
         self.cometd = Cometd(
             bus=self.bus,
             channels=channels,
-            weather=self.weather,
+            faults=self.faults,
             authenticate=self.oauth.user_of,
-            deliveries=self.deliveries,
+            delivery_quota=self.delivery_quota,
             options=self.options.cometd,
             seed=seed,
         )
@@ -128,15 +128,15 @@ class Sandbox:
             daily_requests=self.options.daily_requests,
             answer_ms=self.options.rest_ms,
         )
-        self.replication = Replication(self.org, self.rest, self.deliveries)
-        self.actions = Actions(self.world, self.options.actions, user_of=self.oauth.user_of)
+        self.replication = Replication(self.org, self.rest, self.delivery_quota)
+        self.actions = ActionsEndpoint(self.world, self.options.actions, user_of=self.oauth.user_of)
         self.port = 0
         self._committed = 0
-        self._stir = asyncio.Event()
+        self._held_changed = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
-        self.org.on_commit = self._weather_and_publish
-        self.weather.immediate("revoke", self._revoke)
-        self.weather.immediate("expire", lambda details: self.bus.expire(details.get("through")))
+        self.org.on_commit = self._publish_with_faults
+        self.faults.register_immediate("revoke", self._revoke)
+        self.faults.register_immediate("expire", lambda details: self.bus.expire(details.get("through")))
 
     @property
     def url(self) -> str:
@@ -155,7 +155,7 @@ class Sandbox:
     def status(self) -> dict[str, Any]:
         """Counters, clients, positions and population, as JSON-ready values."""
         loop = asyncio.get_running_loop()
-        self.cometd.sessions.sweep(loop.time())
+        self.cometd.sessions.forget_expired(loop.time())
         return {
             "orgTime": self.org.clock(),
             "events": len(self.ledger),
@@ -169,7 +169,7 @@ class Sandbox:
             "tokensIssued": self.oauth.tokens.issued,
             "restRequests": self.rest.requests,
             "actionCalls": dict(self.actions.calls),
-            "trouble": dict(self.weather.counters),
+            "trouble": dict(self.faults.counters),
             "clients": [
                 {
                     "clientId": session.client_id,
@@ -213,7 +213,7 @@ class Sandbox:
 
     def _application(self) -> web.Application:
         application = web.Application(
-            client_max_size=_MOST_BYTES, middlewares=[request_trouble(self.weather)]
+            client_max_size=_MAX_REQUEST_BYTES, middlewares=[http_fault_middleware(self.faults)]
         )
         router = application.router
         for path in ("/cometd", "/cometd/", "/cometd/{version}", "/cometd/{version}/"):
@@ -226,12 +226,12 @@ class Sandbox:
         router.add_get("/services/oauth2/userinfo", self.oauth.userinfo)
         self.replication.add_routes(router)
         self.rest.add_routes(router)
-        self.actions.add_routes(router, self.rest.opened)
+        self.actions.add_routes(router, self.rest.authorized)
         Control(self).add_routes(router)
-        application.on_response_prepare.append(self._stamp)
+        application.on_response_prepare.append(self._set_date_header)
         return application
 
-    async def _stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
+    async def _set_date_header(self, _request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Date"] = formatdate(self.org.clock() / 1000, usegmt=True)
 
     def _revoke(self, details: dict[str, Any]) -> int:
@@ -239,21 +239,21 @@ class Sandbox:
         self.cometd.sessions.wake_all()
         return revoked
 
-    def _weather_and_publish(self, events: list[ChangeEvent]) -> None:
+    def _publish_with_faults(self, events: list[ChangeEvent]) -> None:
         self._committed += len(events)
         now = _loop_ms()
-        for event, delay in self.weather.over_commit(events):
+        for event, delay in self.faults.apply_to_commit(events):
             if delay:
                 self.bus.hold(event, now + delay)
             else:
                 self.bus.publish(event)
         if self.bus.held:
-            self._stir.set()
+            self._held_changed.set()
 
     async def _background(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` until the sandbox closes; what kills it is logged at once and raised on closing."""
         task = asyncio.create_task(work)
-        task.add_done_callback(_report)
+        task.add_done_callback(_log_failure)
 
         async def stop() -> None:
             task.cancel()
@@ -265,12 +265,12 @@ class Sandbox:
     async def _release(self) -> None:
         """Publish held events when they are due."""
         while True:
-            self._stir.clear()
+            self._held_changed.clear()
             self.bus.release(_loop_ms())
             due = self.bus.next_due
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(None if due is None else due / 1000):
-                    await self._stir.wait()
+                    await self._held_changed.wait()
 
     async def _drive(self) -> None:
         """Let the world produce events at its rate; after a stall it makes up for a second at most."""
@@ -287,7 +287,7 @@ class Sandbox:
             debt -= self._committed - before
 
 
-def _report(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("sandbox background task died; the org stands still", exc_info=error)
 

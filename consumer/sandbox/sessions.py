@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from consumer.sandbox.bus import EVERY_CHANNEL, EventBus
-from consumer.sandbox.weather import Weather
+from consumer.sandbox.faults import Faults
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @dataclass(slots=True)
-class Subscription:
+class ChannelSubscription:
     """One acknowledged channel: what it carries and the bus position it has been read up to."""
 
     channel: str
@@ -33,27 +33,27 @@ class Subscription:
 
 
 @dataclass(slots=True, eq=False)
-class Session:
+class StreamingSession:
     """One client between handshake and end; times are event-loop seconds."""
 
     client_id: str
     user_id: str
     browser: str
     route_until: float
-    seen: float
+    last_seen: float
     connected: bool = False
     polls: int = 0
     delivered: int = 0
-    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    subscriptions: dict[str, ChannelSubscription] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     forgotten: bool = False
-    left: bool = False
+    disconnected: bool = False
     polling: int = 0
-    repeats: list[bytes] = field(default_factory=list)
+    duplicates: list[bytes] = field(default_factory=list)
 
     def has_events(self, bus: EventBus) -> bool:
         """Whether a poll would find anything to deliver."""
-        if self.repeats:
+        if self.duplicates:
             return True
         floor = bus.floor
         for subscription in self.subscriptions.values():
@@ -64,9 +64,9 @@ class Session:
                 subscription.cursor += 1
         return False
 
-    def take(self, bus: EventBus, weather: Weather, *, max_events: int, max_bytes: int) -> list[bytes]:
+    def next_messages(self, bus: EventBus, faults: Faults, *, max_events: int, max_bytes: int) -> list[bytes]:
         """The next messages in bus order, moving the cursors; at most `max_events` and about `max_bytes`."""
-        messages = self._take_repeats(weather)
+        messages = self._take_duplicates(faults)
         size = sum(map(len, messages))
         subscriptions = list(self.subscriptions.values())
         position = min((each.cursor for each in subscriptions), default=bus.tip)
@@ -78,47 +78,47 @@ class Session:
                     message = published.message(subscription.channel)
                     messages.append(message)
                     size += len(message)
-                    if weather.repeats_deliveries and weather.strikes("duplicate") is not None:
-                        self.repeats.append(message)
+                    if faults.may_duplicate and faults.next_fault("duplicate") is not None:
+                        self.duplicates.append(message)
             position += 1
         for subscription in subscriptions:
             subscription.cursor = max(subscription.cursor, position)
         self.delivered += len(messages)
         return messages
 
-    def _take_repeats(self, weather: Weather) -> list[bytes]:
-        repeats, self.repeats = self.repeats, []
-        if repeats:
-            weather.happened("duplicate", len(repeats))
-        return repeats
+    def _take_duplicates(self, faults: Faults) -> list[bytes]:
+        duplicates, self.duplicates = self.duplicates, []
+        if duplicates:
+            faults.count_fault("duplicate", len(duplicates))
+        return duplicates
 
 
-class Sessions:
+class StreamingSessions:
     """All sessions by client id; `lifetime` is the reconnect time-out and `route_lifetime` that of the routing cookie (s)."""
 
     def __init__(self, *, seed: int, lifetime: float, route_lifetime: float) -> None:
         self._random = random.Random(f"sessions-{seed}")
         self._lifetime = lifetime
         self._route_lifetime = route_lifetime
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, StreamingSession] = {}
         self._routes: dict[str, float] = {}
         self.created = 0
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[StreamingSession]:
         return iter(self._sessions.values())
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def create(self, user_id: str, now: float, *, browser: str | None, route: str) -> Session:
+    def create(self, user_id: str, now: float, *, browser: str | None, route: str) -> StreamingSession:
         """A new session on a known route; a browser that already has its cookie keeps it."""
         self.created += 1
-        session = Session(
-            client_id=self._word(self._random.randrange(26, 31)),
+        session = StreamingSession(
+            client_id=self._random_word(self._random.randrange(26, 31)),
             user_id=user_id,
-            browser=browser or self._word(26),
+            browser=browser or self._random_word(26),
             route_until=self._routes[route],
-            seen=now,
+            last_seen=now,
         )
         self._sessions[session.client_id] = session
         return session
@@ -145,20 +145,20 @@ class Sessions:
         """Seconds for which a routing cookie is issued."""
         return self._route_lifetime
 
-    def _word(self, length: int) -> str:
-        return "".join(self._random.choices(_LETTERS, k=length))
+    def _random_word(self, length: int) -> str:
+        return "".join(self._random.choices(_ALPHABET, k=length))
 
-    def find(self, client_id: object, now: float) -> Session | None:
+    def find(self, client_id: object, now: float) -> StreamingSession | None:
         """The session of a client, unless it is unknown or has been silent for too long."""
-        self.sweep(now)
+        self.forget_expired(now)
         return self._sessions.get(client_id) if isinstance(client_id, str) else None
 
-    def sweep(self, now: float) -> None:
+    def forget_expired(self, now: float) -> None:
         """Forget sessions that have no open poll and have been silent for longer than their lifetime."""
-        for session in [each for each in self if not each.polling and now - each.seen > self._lifetime]:
+        for session in [each for each in self if not each.polling and now - each.last_seen > self._lifetime]:
             self.forget(session)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: StreamingSession) -> None:
         """End a session; its open poll, if any, is answered at once."""
         self._sessions.pop(session.client_id, None)
         session.forgotten = True
@@ -170,5 +170,5 @@ class Sessions:
             session.wake.set()
 
 
-def _carries(subscription: Subscription, entity: str) -> bool:
+def _carries(subscription: ChannelSubscription, entity: str) -> bool:
     return entity in subscription.entities or entity == EVERY_CHANNEL

@@ -122,16 +122,19 @@ def parse(text: str) -> Query:
 class _Parser:
     def __init__(self, text: str) -> None:
         self._tokens: list[_Token] = []
-        at = 0
+        position = 0
         text = text.rstrip()
-        while at < len(text):
-            match = _TOKEN.match(text, at)
+        while position < len(text):
+            match = _TOKEN.match(text, position)
             if match is None:
-                raise QueryRefused("MALFORMED_QUERY", f"unexpected character at {at}: '{text[at : at + 10]}'")
+                raise QueryRefused(
+                    "MALFORMED_QUERY",
+                    f"unexpected character at {position}: '{text[position : position + 10]}'",
+                )
             kind = match.lastgroup or ""
             self._tokens.append(_Token(kind, match.group(kind)))
-            at = match.end()
-        self._at = 0
+            position = match.end()
+        self._position = 0
         self._entity = ""
         self._id_after: str | None = None
 
@@ -139,79 +142,79 @@ class _Parser:
         self._expect("SELECT")
         fields = self._selection()
         self._expect("FROM")
-        wanted = self._take("word").text
+        wanted = self._next_token("word").text
         found = next((name for name in ENTITIES if name.lower() == wanted.lower()), None)
         if found is None:
             raise QueryRefused("INVALID_TYPE", f"sObject type '{wanted}' is not supported.")
         self._entity = found
         names = tuple(self._field(name) for name in fields)
-        condition = self._either() if self._accept("WHERE") else None
+        condition = self._disjunction() if self._accept("WHERE") else None
         order = self._order() if self._accept("ORDER") else ()
-        limit = int(self._take("number").text) if self._accept("LIMIT") else None
-        offset = int(self._take("number").text) if self._accept("OFFSET") else 0
-        if self._at < len(self._tokens):
-            raise QueryRefused("MALFORMED_QUERY", f"unexpected token: '{self._tokens[self._at].text}'")
+        limit = int(self._next_token("number").text) if self._accept("LIMIT") else None
+        offset = int(self._next_token("number").text) if self._accept("OFFSET") else 0
+        if self._position < len(self._tokens):
+            raise QueryRefused("MALFORMED_QUERY", f"unexpected token: '{self._tokens[self._position].text}'")
         return Query(found, names, condition, order, limit, offset, self._id_after)
 
     def _selection(self) -> list[str]:
-        first = self._take("word")
-        if first.is_word("COUNT") and self._sign("("):
-            self._close()
+        first = self._next_token("word")
+        if first.is_word("COUNT") and self._accept_sign("("):
+            self._expect_close()
             return []
         fields = [first.text]
-        while self._sign(","):
-            fields.append(self._take("word").text)
+        while self._accept_sign(","):
+            fields.append(self._next_token("word").text)
         return fields
 
-    def _either(self) -> Condition:
-        condition = self._both()
+    def _disjunction(self) -> Condition:
+        condition = self._conjunction()
         while self._accept("OR"):
             self._id_after = None
-            condition = _or(condition, self._both())
+            condition = _or(condition, self._conjunction())
             self._id_after = None
         return condition
 
-    def _both(self) -> Condition:
-        condition = self._single()
+    def _conjunction(self) -> Condition:
+        condition = self._term()
         while self._accept("AND"):
-            condition = _and(condition, self._single())
+            condition = _and(condition, self._term())
         return condition
 
-    def _single(self) -> Condition:
+    def _term(self) -> Condition:
         if self._accept("NOT"):
-            condition = _not(self._single())
+            condition = _not(self._term())
             self._id_after = None
             return condition
-        if self._sign("("):
-            condition = self._either()
-            self._close()
+        if self._accept_sign("("):
+            condition = self._disjunction()
+            self._expect_close()
             self._id_after = None
             return condition
-        name = self._field(self._take("word").text)
+        name = self._field(self._next_token("word").text)
         if self._accept("NOT"):
             self._expect("IN")
-            return _not(_within(name, self._list(name)))
+            return _not(_in_list(name, self._list(name)))
         if self._accept("IN"):
-            return _within(name, self._list(name))
+            return _in_list(name, self._list(name))
         if self._accept("LIKE"):
             return _like(name, str(self._value(name)))
-        sign = self._take("sign").text
+        sign = self._next_token("sign").text
         value = self._value(name)
         if sign == "=":
-            return _within(name, [value])
+            return _in_list(name, [value])
         if sign in {"!=", "<>"}:
-            return _not(_within(name, [value]))
+            return _not(_in_list(name, [value]))
         if name == "Id" and sign == ">":
             self._id_after = str(value)
         if sign not in _COMPARISONS:
             raise QueryRefused("MALFORMED_QUERY", f"unexpected token: '{sign}'")
-        return _compared(name, _COMPARISONS[sign], value)
+        return _comparison(name, _COMPARISONS[sign], value)
 
     def _order(self) -> tuple[tuple[str, bool, bool], ...]:
         self._expect("BY")
         order: list[tuple[str, bool, bool]] = []
         while True:
-            name = self._field(self._take("word").text)
+            name = self._field(self._next_token("word").text)
             descending = self._accept("DESC")
             if not descending:
                 self._accept("ASC")
@@ -221,20 +224,20 @@ class _Parser:
                 if nulls_first:
                     self._expect("FIRST")
             order.append((name, descending, nulls_first))
-            if not self._sign(","):
+            if not self._accept_sign(","):
                 return tuple(order)
 
     def _list(self, name: str) -> list[Any]:
-        if not self._sign("("):
+        if not self._accept_sign("("):
             raise QueryRefused("MALFORMED_QUERY", "expecting a left parenthesis after IN")
         values = [self._value(name)]
-        while self._sign(","):
+        while self._accept_sign(","):
             values.append(self._value(name))
-        self._close()
+        self._expect_close()
         return values
 
     def _value(self, name: str) -> Any:
-        token = self._take("string", "date", "number", "word")
+        token = self._next_token("string", "date", "number", "word")
         if token.kind == "word":
             constants: dict[str, Any] = {"true": True, "false": False, "null": None}
             if token.text.lower() not in constants:
@@ -252,18 +255,18 @@ class _Parser:
                 return name
         raise QueryRefused("INVALID_FIELD", f"No such column '{wanted}' on sobject of type {self._entity}")
 
-    def _take(self, *kinds: str) -> _Token:
-        if self._at >= len(self._tokens):
+    def _next_token(self, *kinds: str) -> _Token:
+        if self._position >= len(self._tokens):
             raise QueryRefused("MALFORMED_QUERY", "unexpected token: '<EOF>'")
-        token = self._tokens[self._at]
+        token = self._tokens[self._position]
         if token.kind not in kinds:
             raise QueryRefused("MALFORMED_QUERY", f"unexpected token: '{token.text}'")
-        self._at += 1
+        self._position += 1
         return token
 
     def _accept(self, word: str) -> bool:
-        if self._at < len(self._tokens) and self._tokens[self._at].is_word(word):
-            self._at += 1
+        if self._position < len(self._tokens) and self._tokens[self._position].is_word(word):
+            self._position += 1
             return True
         return False
 
@@ -271,14 +274,14 @@ class _Parser:
         if not self._accept(word):
             raise QueryRefused("MALFORMED_QUERY", f"expecting {word}")
 
-    def _sign(self, sign: str) -> bool:
-        if self._at < len(self._tokens) and self._tokens[self._at] == _Token("sign", sign):
-            self._at += 1
+    def _accept_sign(self, sign: str) -> bool:
+        if self._position < len(self._tokens) and self._tokens[self._position] == _Token("sign", sign):
+            self._position += 1
             return True
         return False
 
-    def _close(self) -> None:
-        if not self._sign(")"):
+    def _expect_close(self) -> None:
+        if not self._accept_sign(")"):
             raise QueryRefused("MALFORMED_QUERY", "expecting a right parenthesis")
 
 
@@ -310,12 +313,12 @@ def _not(inner: Condition) -> Condition:
     return lambda record, read: not inner(record, read)
 
 
-def _within(name: str, values: list[Any]) -> Condition:
+def _in_list(name: str, values: list[Any]) -> Condition:
     wanted = {_folded(value) for value in values}
     return lambda record, read: _folded(read(record, name)) in wanted
 
 
-def _compared(name: str, compare: Callable[[Any, Any], bool], value: Any) -> Condition:
+def _comparison(name: str, compare: Callable[[Any, Any], bool], value: Any) -> Condition:
     def condition(record: Record, read: Reader) -> bool:
         actual = _folded(read(record, name))
         return actual is not None and value is not None and compare(actual, _folded(value))

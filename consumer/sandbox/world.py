@@ -33,7 +33,7 @@ _ERROR_CODES: Final = (
 _DISPOSITIONS: Final = ("Success", "No Response", "Not Interested", "Customer Engaged", None)
 
 # What may happen to a run, by the state of the run and of its step: action and weight.
-_LIKELY: Final[dict[tuple[str, str], dict[str, float]]] = {
+_TRANSITION_WEIGHTS: Final[dict[tuple[str, str], dict[str, float]]] = {
     ("Running", "Active"): {
         "open_step": 3,
         "complete": 5,
@@ -56,11 +56,12 @@ _LIKELY: Final[dict[tuple[str, str], dict[str, float]]] = {
     ("Paused", "Paused"): {"resume": 6, "remove": 0.5, "exit": 0.3},
     ("Error", "Error"): {"retry": 6, "remove": 0.8},
 }
-_WEIGHED: Final = {
-    states: (tuple(weights), tuple(accumulate(weights.values()))) for states, weights in _LIKELY.items()
+_CUMULATIVE_WEIGHTS: Final = {
+    states: (tuple(weights), tuple(accumulate(weights.values())))
+    for states, weights in _TRANSITION_WEIGHTS.items()
 }
 
-STORY_CALLS: Final = (
+WORLD_METHODS: Final = (
     "enrol",
     "enrol_many",
     "open_step",
@@ -108,7 +109,7 @@ class UnknownCall(SandboxError):
     """A story asks for a method that the world does not have."""
 
     def __init__(self, *, call: str) -> None:
-        super().__init__(f"the world has no {call!r}; use one of {', '.join(STORY_CALLS)}")
+        super().__init__(f"the world has no {call!r}; use one of {', '.join(WORLD_METHODS)}")
 
 
 class World(Engagement):
@@ -121,11 +122,11 @@ class World(Engagement):
         super().__init__(org, catalogue, self.options.engagement, seed=seed)
         self._dice = random.Random(f"world-{seed}")
         self._open: list[str] = []
-        self._place: dict[str, int] = {}
+        self._open_index: dict[str, int] = {}
         self._ended: list[str] = []
         self._deleted: list[str] = []
         self.steps = 0
-        self._acts: dict[str, Callable[[str], object]] = {
+        self._actions: dict[str, Callable[[str], object]] = {
             "complete": self.complete_step,
             "pause": self._pause_some,
             "fail": lambda run: self.fail(run, self._dice.choice(_ERROR_CODES)),
@@ -142,9 +143,9 @@ class World(Engagement):
         for _ in range(steps):
             self._step()
 
-    def advance_until(self, enough: Callable[[], bool]) -> None:
+    def advance_until(self, is_done: Callable[[], bool]) -> None:
         """Let things happen until `enough` says so."""
-        while not enough():
+        while not is_done():
             self._step()
 
     def finish_all(self) -> list[str]:
@@ -154,25 +155,25 @@ class World(Engagement):
             finished.append(self.finish(self._open[0]))
         return finished
 
-    def tell(self, call: str, *args: Any, **kwargs: Any) -> Any:
+    def invoke(self, call: str, *args: Any, **kwargs: Any) -> Any:
         """Call a story method by name, as the control API does; raises `UnknownCall`."""
-        if call not in STORY_CALLS:
+        if call not in WORLD_METHODS:
             raise UnknownCall(call=call)
         return getattr(self, call)(*args, **kwargs)
 
-    def _opened(self, run: str) -> None:
-        if run not in self._place:
-            self._place[run] = len(self._open)
+    def _run_opened(self, run: str) -> None:
+        if run not in self._open_index:
+            self._open_index[run] = len(self._open)
             self._open.append(run)
 
-    def _closed(self, run: str) -> None:
-        place = self._place.pop(run, None)
-        if place is None:
+    def _run_closed(self, run: str) -> None:
+        index = self._open_index.pop(run, None)
+        if index is None:
             return
         last = self._open.pop()
         if last != run:
-            self._open[place] = last
-            self._place[last] = place
+            self._open[index] = last
+            self._open_index[last] = index
         self._ended.append(run)
         if len(self._ended) > 500:
             del self._ended[:250]
@@ -191,7 +192,7 @@ class World(Engagement):
         """Let something likely happen to one run."""
         tracker = self.org.get(TRACKER, run)
         step = self.org.get(STEP_TRACKER, tracker["CurrentStepId"])
-        names, weights = _WEIGHED[tracker["State"], step["State"]]
+        names, weights = _CUMULATIVE_WEIGHTS[tracker["State"], step["State"]]
         name = self._dice.choices(names, cum_weights=weights)[0]
         if name == "schedule_email" and step["StepType"] != "SendAnEmail":
             name = "complete"
@@ -199,9 +200,9 @@ class World(Engagement):
             name = "complete"
         if name == "chain" and tracker["DaisyChainIteration"] >= LONGEST_CHAIN:
             name = "complete"
-        act = self._acts.get(name)
-        if act is not None:
-            act(run)
+        action = self._actions.get(name)
+        if action is not None:
+            action(run)
         else:
             getattr(self, name)(run)
 
@@ -211,7 +212,7 @@ class World(Engagement):
         if self._dice.random() < 0.3:
             others = self._dice.sample(self._open, min(4, len(self._open)))
             runs += [each for each in others if each != run and self._is_pausable(each)]
-        self.pause(*runs, resume_at=self._second(self._dice.randrange(1, 14) * DAY))
+        self.pause(*runs, resume_at=self._whole_second_after(self._dice.randrange(1, 14) * DAY))
 
     def _is_pausable(self, run: str) -> bool:
         tracker = self.org.get(TRACKER, run)

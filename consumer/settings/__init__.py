@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from consumer.settings.loading import load_settings, readable_handlers
+from consumer.settings.loader import load_settings, readable_handlers
 from consumer.settings.model import (
     ActionsSettings,
     CommitSettings,
@@ -19,7 +19,7 @@ from consumer.settings.model import (
     ShutdownSettings,
     StoreSettings,
 )
-from consumer.settings.salesforce import AuthFlow, SalesforceSettings
+from consumer.settings.salesforce_settings import AuthFlow, SalesforceSettings
 
 __all__ = [
     "ActionsSettings",

@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from consumer.delivery.spec import HandlerSpec
-from consumer.durations import Milliseconds, in_words
-from consumer.settings.salesforce import SalesforceSettings
-from consumer.settings.values import FromFile, Secret, Section, misfit
-from consumer.state import IDENTITY_MEMORY_MS
+from consumer.delivery.handler_settings import HandlerSpec
+from consumer.domain.record_state import IDENTITY_RETENTION_MS
+from consumer.durations import Milliseconds, humanize_ms
+from consumer.settings.salesforce_settings import SalesforceSettings
+from consumer.settings.values import FromFile, Secret, Section, conflict_error
 
 __all__ = [
     "ActionsSettings",
@@ -182,10 +182,12 @@ class OrderingSettings(Section):
     )
 
     @model_validator(mode="after")
-    def _holds_at_least_lateness(self) -> Self:
+    def _check_max_hold(self) -> Self:
         if self.max_hold < self.lateness:
-            raise misfit(
-                "max_hold", f"must be at least ordering.lateness ({in_words(self.lateness)})", self.max_hold
+            raise conflict_error(
+                "max_hold",
+                f"must be at least ordering.lateness ({humanize_ms(self.lateness)})",
+                self.max_hold,
             )
         return self
 
@@ -235,11 +237,11 @@ class StateSettings(Section):
 
     @field_validator("retention")
     @classmethod
-    def _outlives_redelivery(cls, retention: int) -> int:
-        if 0 < retention < IDENTITY_MEMORY_MS:
+    def _check_retention(cls, retention: int) -> int:
+        if 0 < retention < IDENTITY_RETENTION_MS:
             raise ValueError(
                 "must be at least 4d, because Salesforce may deliver a change again for so long, or 0 to keep ended runs for ever, "
-                f"not {in_words(retention)}"
+                f"not {humanize_ms(retention)}"
             )
         return retention
 
@@ -342,9 +344,11 @@ class LeaseSettings(Section):
     )
 
     @model_validator(mode="after")
-    def _renews_twice_at_least(self) -> Self:
+    def _check_renew(self) -> Self:
         if self.renew * 2 > self.ttl:
-            raise misfit("renew", f"must be at most half of lease.ttl ({in_words(self.ttl)})", self.renew)
+            raise conflict_error(
+                "renew", f"must be at most half of lease.ttl ({humanize_ms(self.ttl)})", self.renew
+            )
         return self
 
 

@@ -11,21 +11,27 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from consumer.durations import in_words, shown
-from consumer.errors import Problem
-from consumer.settings.schema import closest, dotted, field_at, keys_at, variable
-from consumer.settings.values import is_span, may_come_from_file
+from consumer.durations import humanize_ms, preview
+from consumer.errors import SettingProblem
+from consumer.settings.field_paths import (
+    closest_match,
+    dotted,
+    field_at,
+    keys_at,
+    variable,
+)
+from consumer.settings.values import is_duration, may_come_from_file
 
-__all__ = ["in_our_words"]
+__all__ = ["to_problem"]
 
 
-def in_our_words(error: ErrorDetails, names: Mapping[tuple[str, ...], str]) -> Problem:
+def to_problem(error: ErrorDetails, names: Mapping[tuple[str, ...], str]) -> SettingProblem:
     """One of pydantic's errors as a problem; ``names`` maps paths to the environment variables that set them."""
     path = _setting_path(error)
     field = field_at(path)
     message = _message(error, path, field)
-    by = next((names[path[:end]] for end in range(len(path), 0, -1) if path[:end] in names), None)
-    return Problem(dotted(path), f"{message} (set by {by})" if by else message)
+    source = next((names[path[:end]] for end in range(len(path), 0, -1) if path[:end] in names), None)
+    return SettingProblem(dotted(path), f"{message} (set by {source})" if source else message)
 
 
 def _setting_path(error: ErrorDetails) -> tuple[str, ...]:
@@ -41,34 +47,38 @@ def _message(error: ErrorDetails, path: tuple[str, ...], field: FieldInfo | None
     context: dict[str, Any] = error.get("ctx", {})
     kind = error["type"]
     if kind == "extra_forbidden":
-        meant = closest(path[-1], keys_at(path[:-1]))
-        return "is not a setting" + (f"; did you mean {dotted((*path[:-1], meant))}?" if meant else "")
+        suggestion = closest_match(path[-1], keys_at(path[:-1]))
+        return "is not a setting" + (
+            f"; did you mean {dotted((*path[:-1], suggestion))}?" if suggestion else ""
+        )
     if kind == "missing":
         return f"is needed; set it, or {variable(path)}"
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind == "string_pattern_mismatch":
-        return f"must have the form {context['pattern']}, not {shown(error['input'])}"
+        return f"must have the form {context['pattern']}, not {preview(error['input'])}"
     if kind == "misfit":
         return error["msg"]
     secret = field is None or may_come_from_file(field)
-    got = "" if secret else f", not {shown(error['input'])}"
+    actual = "" if secret else f", not {preview(error['input'])}"
     if kind in ("literal_error", "enum"):
         expected = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        meant = closest(str(error["input"]), expected)
-        return f"must be one of {', '.join(expected)}{got}" + (f"; did you mean {meant}?" if meant else "")
-    span = field is not None and is_span(field)
-    for name, words in (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than")):
+        suggestion = closest_match(str(error["input"]), expected)
+        return f"must be one of {', '.join(expected)}{actual}" + (
+            f"; did you mean {suggestion}?" if suggestion else ""
+        )
+    is_span_field = field is not None and is_duration(field)
+    for name, comparison in (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than")):
         if name in context and kind.startswith(("greater_than", "less_than")):
             bound, value = context[name], error["input"]
-            if span:
-                got = in_words(value) if isinstance(value, int) else shown(value)
-                return f"must be {words} {in_words(bound)}, not {got}"
-            return f"must be {words} {bound}{got}"
-    return _BY_KIND.get(kind, error["msg"][:1].lower() + error["msg"][1:]) + got
+            if is_span_field:
+                actual = humanize_ms(value) if isinstance(value, int) else preview(value)
+                return f"must be {comparison} {humanize_ms(bound)}, not {actual}"
+            return f"must be {comparison} {bound}{actual}"
+    return _MESSAGE_BY_KIND.get(kind, error["msg"][:1].lower() + error["msg"][1:]) + actual
 
 
-_BY_KIND = {
+_MESSAGE_BY_KIND = {
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",

@@ -17,15 +17,15 @@ from typing import Any
 
 import orjson
 
-from consumer.durations import shown
-from consumer.errors import Problem
-from consumer.foreign_json import DEEPEST, is_shallow
-from consumer.settings.schema import (
+from consumer.durations import preview
+from consumer.errors import SettingProblem
+from consumer.safe_json import MAX_DEPTH, is_shallow
+from consumer.settings.field_paths import (
     PREFIX,
-    closest,
+    closest_match,
     dotted,
     field_at,
-    is_free,
+    is_handler_setting,
     is_list,
     is_mapping,
     is_section,
@@ -58,7 +58,7 @@ _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$"
 )
 _FILE = "_file"
-_TOO_DEEP = f"nested more than {DEEPEST} levels deep, and no setting is"
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, and no setting is"
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Layer:
     values: dict[str, Any] = field(default_factory=dict)
     names: dict[tuple[str, ...], str] = field(default_factory=dict)
     files: dict[tuple[str, ...], Path] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[SettingProblem] = field(default_factory=list)
 
 
 def read_file(path: Path) -> Layer:
@@ -86,15 +86,15 @@ def read_file(path: Path) -> Layer:
         if is_shallow(values):
             layer.values = values
         else:
-            layer.problems.append(Problem(CONFIG_OPTION, f"{path} is {_TOO_DEEP}"))
+            layer.problems.append(SettingProblem(CONFIG_OPTION, f"{path} is {_TOO_DEEP}"))
     except OSError as error:
-        layer.problems.append(Problem(CONFIG_OPTION, f"{path} cannot be read: {error.strerror}"))
+        layer.problems.append(SettingProblem(CONFIG_OPTION, f"{path} cannot be read: {error.strerror}"))
     except UnicodeDecodeError:
-        layer.problems.append(Problem(CONFIG_OPTION, f"{path} is not UTF-8 text"))
+        layer.problems.append(SettingProblem(CONFIG_OPTION, f"{path} is not UTF-8 text"))
     except RecursionError:
-        layer.problems.append(Problem(CONFIG_OPTION, f"{path} is {_TOO_DEEP}"))
+        layer.problems.append(SettingProblem(CONFIG_OPTION, f"{path} is {_TOO_DEEP}"))
     except ValueError as error:
-        layer.problems.append(Problem(CONFIG_OPTION, f"{path} is not valid TOML: {error}"))
+        layer.problems.append(SettingProblem(CONFIG_OPTION, f"{path} is not valid TOML: {error}"))
     _resolve_files(layer.values, (), path.parent, layer)
     return layer
 
@@ -104,30 +104,32 @@ def _resolve_files(values: dict[str, Any], path: tuple[str, ...], base: Path, la
         if isinstance(value, dict):
             _resolve_files(value, (*path, key), base, layer)
             continue
-        if _is_beyond_toml(value):
+        if _exceeds_64_bits(value):
             del values[key]
             layer.problems.append(
-                Problem(dotted((*path, key)), "is a whole number of more than 64 bits, which TOML has not")
+                SettingProblem(
+                    dotted((*path, key)), "is a whole number of more than 64 bits, which TOML has not"
+                )
             )
             continue
-        stem = key.removesuffix(_FILE)
-        target = (*path, stem)
-        if stem == key or (known := field_at(target)) is None or not may_come_from_file(known):
+        setting = key.removesuffix(_FILE)
+        target = (*path, setting)
+        if setting == key or (known := field_at(target)) is None or not may_come_from_file(known):
             continue
         del values[key]
-        if stem in values:
-            layer.problems.append(Problem(dotted(target), f"is given twice, also as {key}; keep one"))
+        if setting in values:
+            layer.problems.append(SettingProblem(dotted(target), f"is given twice, also as {key}; keep one"))
         elif not isinstance(value, str):
             layer.problems.append(
-                Problem(dotted(target), f"{key} must be the path of a file, not {shown(value)}")
+                SettingProblem(dotted(target), f"{key} must be the path of a file, not {preview(value)}")
             )
-        elif (text := _content(base / value, target, key, layer)) is not None:
-            values[stem] = text
+        elif (text := _read_secret_file(base / value, target, key, layer)) is not None:
+            values[setting] = text
 
 
-def _is_beyond_toml(value: object) -> bool:
+def _exceeds_64_bits(value: object) -> bool:
     if isinstance(value, list):
-        return any(map(_is_beyond_toml, value))
+        return any(map(_exceeds_64_bits, value))
     return isinstance(value, int) and value.bit_length() > 63
 
 
@@ -139,40 +141,44 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
             continue
         path = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
         known = field_at(path)
-        if is_free(path) or (known is not None and not is_section(path)):
-            _put(layer, path, name, _value(environ[name], known, path, name, layer))
+        if is_handler_setting(path) or (known is not None and not is_section(path)):
+            _set_value(layer, path, name, _parse_value(environ[name], known, path, name, layer))
         elif known is not None:
             example = next((v for v in variables() if v.startswith(f"{name}__")), f"{name}__NOTIFY__USE")
-            layer.problems.append(Problem(name, f"is a section; set its keys one by one, as in {example}"))
-        elif (secret := _named_file(path)) is not None:
+            layer.problems.append(
+                SettingProblem(name, f"is a section; set its keys one by one, as in {example}")
+            )
+        elif (secret := _secret_path(path)) is not None:
             if variable(secret) in environ and environ[variable(secret)]:
                 layer.problems.append(
-                    Problem(dotted(secret), f"is given twice, as {variable(secret)} and {name}; keep one")
+                    SettingProblem(
+                        dotted(secret), f"is given twice, as {variable(secret)} and {name}; keep one"
+                    )
                 )
-            elif (text := _content(Path(environ[name]), secret, name, layer)) is not None:
-                _put(layer, secret, name, text)
+            elif (text := _read_secret_file(Path(environ[name]), secret, name, layer)) is not None:
+                _set_value(layer, secret, name, text)
             else:
                 layer.names[secret] = name
         elif not _SERVICE_LINK.search(name) or "__" in name:
-            layer.problems.append(Problem(name, _unknown(name, path)))
+            layer.problems.append(SettingProblem(name, _unknown_message(name, path)))
     return layer
 
 
-def _named_file(path: tuple[str, ...]) -> tuple[str, ...] | None:
+def _secret_path(path: tuple[str, ...]) -> tuple[str, ...] | None:
     target = (*path[:-1], path[-1].removesuffix(_FILE))
     known = field_at(target)
     return target if target != path and known is not None and may_come_from_file(known) else None
 
 
-def _unknown(name: str, path: tuple[str, ...]) -> str:
+def _unknown_message(name: str, path: tuple[str, ...]) -> str:
     known = variables()
     if path[0] == "handlers" and len(path) == 3:
         known += [variable((*path[:2], key)) for key in keys_at(path[:2])]
-    meant = closest(name, known)
-    return "is not a setting" + (f"; did you mean {meant}?" if meant else "")
+    suggestion = closest_match(name, known)
+    return "is not a setting" + (f"; did you mean {suggestion}?" if suggestion else "")
 
 
-def _value(text: str, known: Any, path: tuple[str, ...], name: str, layer: Layer) -> Any:
+def _parse_value(text: str, known: Any, path: tuple[str, ...], name: str, layer: Layer) -> Any:
     structured = text.lstrip().startswith(("[", "{"))
     if known is not None and is_list(known) and not structured:
         return [part.strip() for part in text.split(",") if part.strip()]
@@ -180,43 +186,47 @@ def _value(text: str, known: Any, path: tuple[str, ...], name: str, layer: Layer
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            layer.problems.append(Problem(dotted(path), f"{name} begins like JSON and is not: {error}"))
+            layer.problems.append(
+                SettingProblem(dotted(path), f"{name} begins like JSON and is not: {error}")
+            )
             return None
     return text
 
 
-def _put(layer: Layer, path: tuple[str, ...], name: str, value: Any) -> None:
-    place = layer.values
+def _set_value(layer: Layer, path: tuple[str, ...], name: str, value: Any) -> None:
+    table = layer.values
     for depth, part in enumerate(path[:-1], 1):
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
             layer.problems.append(
-                Problem(
+                SettingProblem(
                     dotted(path),
                     f"{name} sets a key of what {layer.names[path[:depth]]} sets as a whole; keep one",
                 )
             )
             return
     layer.names[path] = name
-    place[path[-1]] = value
+    table[path[-1]] = value
 
 
-def _content(file: Path, target: tuple[str, ...], named_by: str, layer: Layer) -> str | None:
+def _read_secret_file(file: Path, target: tuple[str, ...], named_by: str, layer: Layer) -> str | None:
     try:
         text = file.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         layer.problems.append(
-            Problem(dotted(target), f"the file {file} ({named_by}) cannot be read: {error.strerror}")
+            SettingProblem(dotted(target), f"the file {file} ({named_by}) cannot be read: {error.strerror}")
         )
     except UnicodeDecodeError:
-        layer.problems.append(Problem(dotted(target), f"the file {file} ({named_by}) is not UTF-8 text"))
+        layer.problems.append(
+            SettingProblem(dotted(target), f"the file {file} ({named_by}) is not UTF-8 text")
+        )
     except ValueError as error:
-        layer.problems.append(Problem(dotted(target), f"{named_by} is no path of a file: {error}"))
+        layer.problems.append(SettingProblem(dotted(target), f"{named_by} is no path of a file: {error}"))
     else:
         if text:
             layer.files[target] = file
             return text
-        layer.problems.append(Problem(dotted(target), f"the file {file} ({named_by}) is empty"))
+        layer.problems.append(SettingProblem(dotted(target), f"the file {file} ({named_by}) is empty"))
     return None
 
 
@@ -227,9 +237,9 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     """
     result = dict(below)
     for key, value in above.items():
-        same = next((known for known in below if known.lower().replace("-", "_") == key), key)
-        old = result.get(same)
-        result[same] = (
-            merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        existing_key = next((known for known in below if known.lower().replace("-", "_") == key), key)
+        existing = result.get(existing_key)
+        result[existing_key] = (
+            merged(existing, value) if isinstance(existing, Mapping) and isinstance(value, Mapping) else value
         )
     return result

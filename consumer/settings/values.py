@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Validati
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from consumer.durations import in_words, parse_ms
+from consumer.durations import humanize_ms, parse_ms
 
-__all__ = ["FromFile", "Secret", "Section", "is_span", "may_come_from_file", "misfit"]
+__all__ = ["FromFile", "Secret", "Section", "conflict_error", "is_duration", "may_come_from_file"]
 
 
 class FromFile:
@@ -28,9 +28,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def misfit(key: str, message: str, value: int) -> ValidationError:
+def conflict_error(key: str, message: str, value: int) -> ValidationError:
     """A rule between two keys, reported at the one to change."""
-    error = PydanticCustomError("misfit", "{message}", {"message": f"{message}, not {in_words(value)}"})
+    error = PydanticCustomError("misfit", "{message}", {"message": f"{message}, not {humanize_ms(value)}"})
     return ValidationError.from_exception_data(
         "settings", [InitErrorDetails(type=error, loc=(key,), input=value)]
     )
@@ -38,16 +38,16 @@ def misfit(key: str, message: str, value: int) -> ValidationError:
 
 def may_come_from_file(field: FieldInfo) -> bool:
     """Whether ``<key>_file`` may name a file with its value."""
-    return any(isinstance(mark, FromFile) for mark in (*field.metadata, *_marks(field.annotation)))
+    return any(isinstance(marker, FromFile) for marker in (*field.metadata, *_metadata_of(field.annotation)))
 
 
-def is_span(field: FieldInfo) -> bool:
+def is_duration(field: FieldInfo) -> bool:
     """Whether it is a span of time, written with its unit."""
-    marks = (*field.metadata, *_marks(field.annotation))
-    return any(isinstance(mark, BeforeValidator) and mark.func is parse_ms for mark in marks)
+    metadata = (*field.metadata, *_metadata_of(field.annotation))
+    return any(isinstance(marker, BeforeValidator) and marker.func is parse_ms for marker in metadata)
 
 
-def _marks(annotation: Any) -> Iterator[Any]:
+def _metadata_of(annotation: Any) -> Iterator[Any]:
     yield from getattr(annotation, "__metadata__", ())
     for arg in get_args(annotation):
-        yield from _marks(arg)
+        yield from _metadata_of(arg)

@@ -1,1 +1,1 @@
-"""Where the truth is kept. One contract (``consumer.ports.Store``), one conformance suite, several implementations."""
+"""Where the truth is kept. One contract (``consumer.ports.store.Store``), one conformance suite, several implementations."""

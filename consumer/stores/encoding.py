@@ -10,18 +10,19 @@ import orjson
 from pydantic import TypeAdapter
 
 from consumer.errors import StoreDamaged
-from consumer.foreign_json import in_form
-from consumer.ports import ChannelState, HandlerOrder, ParkedRun
+from consumer.ports.commit import ChannelState
+from consumer.ports.delivery import HandlerCommand, SavedBlockedRun
+from consumer.safe_json import validate
 
 __all__ = [
     "HISTORY_KEPT",
-    "ONCE_MOST",
+    "ONCE_MARKS_KEPT",
+    "commands_of",
+    "decode_blocked_run",
     "decode_channel",
     "decode_channels",
-    "decode_parked",
+    "encode_blocked_run",
     "encode_channels",
-    "encode_parked",
-    "orders_of",
 ]
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ T = TypeVar("T")
 HISTORY_KEPT: Final = 20_000
 """Past positions that are kept over all channels: a week of two channels at one a minute each."""
 
-ONCE_MOST: Final = 1_000_000
+ONCE_MARKS_KEPT: Final = 1_000_000
 """Marks of ``ctx.once`` that are kept, the newest: in Redis of each handler, in SQLite of all together."""
 
 
@@ -56,34 +57,34 @@ def decode_channel(data: bytes) -> ChannelState:
     return _decoded(_channel, "position of a channel", data)
 
 
-def encode_parked(row: ParkedRun) -> bytes:
+def encode_blocked_run(row: SavedBlockedRun) -> bytes:
     """A parked run as JSON."""
     return orjson.dumps(asdict(row))
 
 
-def decode_parked(data: bytes) -> ParkedRun:
-    """A parked run as :func:`encode_parked` wrote it.
+def decode_blocked_run(data: bytes) -> SavedBlockedRun:
+    """A parked run as :func:`encode_blocked_run` wrote it.
 
     Raises:
         StoreDamaged: it is something else.
     """
-    return _decoded(_parked, "row of a parked run", data)
+    return _decoded(_blocked_run, "row of a parked run", data)
 
 
 def _decoded(form: TypeAdapter[T], what: str, data: bytes) -> T:
     try:
-        return in_form(form, data)
+        return validate(form, data)
     except ValueError as error:
         raise StoreDamaged(what, data) from error
 
 
 _channel = TypeAdapter(ChannelState)
 _channels = TypeAdapter(dict[str, ChannelState])
-_parked = TypeAdapter(ParkedRun)
+_blocked_run = TypeAdapter(SavedBlockedRun)
 
 
-def orders_of(orders: Iterable[HandlerOrder], handler: str) -> tuple[HandlerOrder, ...]:
+def commands_of(commands: Iterable[HandlerCommand], handler: str) -> tuple[HandlerCommand, ...]:
     """Those of one handler, the oldest first."""
     return tuple(
-        sorted((each for each in orders if each.handler == handler), key=lambda each: (each.at_ms, each.id))
+        sorted((each for each in commands if each.handler == handler), key=lambda each: (each.at_ms, each.id))
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from consumer.durations import in_words
+from consumer.durations import humanize_ms
 
 __all__ = ["COMMIT_MARGIN_MS", "Health", "HealthReport"]
 
@@ -23,7 +23,7 @@ POLL_LIMIT_MS = 125_000
 COMMIT_MARGIN_MS = 15_000
 """What is held back for ordering as long as it may be must be committed so soon after."""
 
-_TURN_LIMIT_MS = 15_000
+_INGEST_LIMIT_MS = 15_000
 """Ingest takes up what was handed over in milliseconds; a commit that the store does not answer is told on its own."""
 
 
@@ -47,7 +47,7 @@ class HealthReport:
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _Failure:
     since_ms: int
     code: str
     what: str
@@ -76,10 +76,10 @@ class _Lease:
 class _Commits:
     last_ms: int | None = None
     count: int = 0
-    trouble: _Trouble | None = None
+    failure: _Failure | None = None
     handed_over_ms: int | None = None
     """Since when something has been handed to ingest that it has not looked at."""
-    waiting_ms: int | None = None
+    waiting_since_ms: int | None = None
     """Since when changes have been waiting without any commit."""
     held: int = 0
 
@@ -89,10 +89,10 @@ class _Facts:
     lease: _Lease = field(default_factory=_Lease)
     session: _Session = field(default_factory=_Session)
     commits: _Commits = field(default_factory=_Commits)
-    authentication: _Trouble | None = None
+    authentication: _Failure | None = None
     signed_in: bool = False
-    store: _Trouble | None = None
-    bad_input: dict[str, str] = field(default_factory=dict)
+    store: _Failure | None = None
+    stuck_channels: dict[str, str] = field(default_factory=dict)
     halted: dict[str, str] = field(default_factory=dict)
     journal: str | None = None
     stopped: str | None = None
@@ -143,9 +143,9 @@ class Health:
         self._facts.session = _Session(number=self._facts.session.number, since_ms=now_ms)
         self._facts.signed_in = False
         commits = self._facts.commits
-        commits.trouble = commits.handed_over_ms = commits.waiting_ms = None
+        commits.failure = commits.handed_over_ms = commits.waiting_since_ms = None
         commits.held = 0
-        self._facts.bad_input.clear()
+        self._facts.stuck_channels.clear()
         self._facts.halted.clear()
         self._facts.journal = None
 
@@ -185,8 +185,8 @@ class Health:
 
     def authentication_failing(self, now_ms: int, code: str, detail: str) -> None:
         """No access token could be had."""
-        known = self._facts.authentication
-        self._facts.authentication = _Trouble(known.since_ms if known else now_ms, code, detail)
+        previous = self._facts.authentication
+        self._facts.authentication = _Failure(previous.since_ms if previous else now_ms, code, detail)
 
     def authentication_worked(self) -> None:
         """An access token was got."""
@@ -196,8 +196,8 @@ class Health:
 
     def received(self, now_ms: int) -> None:
         """Ingest has taken changes in; a commit has to follow."""
-        if self._facts.commits.waiting_ms is None:
-            self._facts.commits.waiting_ms = now_ms
+        if self._facts.commits.waiting_since_ms is None:
+            self._facts.commits.waiting_since_ms = now_ms
 
     def held(self, changes: int) -> None:
         """Ingest has looked at everything that was handed over, and holds so many changes back."""
@@ -209,19 +209,19 @@ class Health:
         commits = self._facts.commits
         commits.last_ms = now_ms
         commits.count += 1
-        commits.trouble = None
-        commits.waiting_ms = now_ms if commits.held else None
+        commits.failure = None
+        commits.waiting_since_ms = now_ms if commits.held else None
         self._facts.store = None
 
     def commit_failing(self, now_ms: int, why: str) -> None:
         """A commit could not be applied and is tried again."""
-        known = self._facts.commits.trouble
-        self._facts.commits.trouble = _Trouble(known.since_ms if known else now_ms, "commit", why)
+        previous = self._facts.commits.failure
+        self._facts.commits.failure = _Failure(previous.since_ms if previous else now_ms, "commit", why)
 
     def store_unavailable(self, now_ms: int, why: str) -> None:
         """The store cannot be reached."""
-        known = self._facts.store
-        self._facts.store = _Trouble(known.since_ms if known else now_ms, "store", why)
+        previous = self._facts.store
+        self._facts.store = _Failure(previous.since_ms if previous else now_ms, "store", why)
 
     def store_available(self) -> None:
         """The store answered."""
@@ -231,25 +231,25 @@ class Health:
 
     def input_stuck(self, channel: str, what: str) -> None:
         """The same position of ``channel`` failed three times in the same way; going on would need a person."""
-        self._facts.bad_input[channel] = what
+        self._facts.stuck_channels[channel] = what
 
-    def input_flows(self, channel: str) -> None:
+    def input_recovered(self, channel: str) -> None:
         """``channel`` is past the position that had failed."""
-        self._facts.bad_input.pop(channel, None)
+        self._facts.stuck_channels.pop(channel, None)
 
     def handler_halted(self, handler: str, what: str) -> None:
         """A handler makes no more attempts until a person acts; ``what`` is a sentence."""
         self._facts.halted[handler] = what
 
-    def handler_goes_on(self, handler: str) -> None:
+    def handler_resumed(self, handler: str) -> None:
         """A handler makes attempts again."""
         self._facts.halted.pop(handler, None)
 
-    def journal_held(self, what: str) -> None:
+    def journal_over_limit(self, what: str) -> None:
         """The journal cannot be kept within its limit; ``what`` is a sentence."""
         self._facts.journal = what
 
-    def journal_free(self) -> None:
+    def journal_within_limit(self) -> None:
         """The journal is within its limit."""
         self._facts.journal = None
 
@@ -286,7 +286,7 @@ class Health:
     def behind_since_ms(self) -> int | None:
         """Since when something waits to be committed; None when nothing does."""
         commits = self._facts.commits
-        since = [each for each in (commits.handed_over_ms, commits.waiting_ms) if each is not None]
+        since = [each for each in (commits.handed_over_ms, commits.waiting_since_ms) if each is not None]
         return min(since, default=None)
 
     # -------------------------------------------------------- judgement
@@ -311,7 +311,7 @@ class Health:
             reasons.append("Shutting down: finishing what was taken in, nothing new is read.")
         if facts.store is not None:
             reasons.append(
-                f"The store has been unavailable for {_for(now_ms, facts.store.since_ms)}: {facts.store.what}"
+                f"The store has been unavailable for {_duration_since(now_ms, facts.store.since_ms)}: {facts.store.what}"
             )
         if facts.lease.state != "held":
             # What a standby does not do is no news.
@@ -320,22 +320,24 @@ class Health:
         if facts.lease.until_ms is not None and now_ms > facts.lease.until_ms:
             # This process was frozen, or the store does not answer: another replica may be at work already.
             reasons.append(
-                f"The lease ran out {_for(now_ms, facts.lease.until_ms)} ago and could not be renewed yet."
+                f"The lease ran out {_duration_since(now_ms, facts.lease.until_ms)} ago and could not be renewed yet."
             )
-        if facts.commits.trouble is not None:
-            trouble = facts.commits.trouble
-            reasons.append(f"Commits have been failing for {_for(now_ms, trouble.since_ms)}: {trouble.what}")
+        if facts.commits.failure is not None:
+            failure = facts.commits.failure
+            reasons.append(
+                f"Commits have been failing for {_duration_since(now_ms, failure.since_ms)}: {failure.what}"
+            )
         else:
             reasons += self._stalled_reasons(now_ms)
         if facts.authentication is not None:
-            trouble = facts.authentication
+            failure = facts.authentication
             reasons.append(
-                f"Salesforce has given no access token for {_for(now_ms, trouble.since_ms)} "
-                f"({trouble.code}): {trouble.what}"
+                f"Salesforce has given no access token for {_duration_since(now_ms, failure.since_ms)} "
+                f"({failure.code}): {failure.what}"
             )
         reasons += self._session_reasons(now_ms)
         reasons += [
-            f"Channel {channel} is stuck: {what}" for channel, what in sorted(facts.bad_input.items())
+            f"Channel {channel} is stuck: {what}" for channel, what in sorted(facts.stuck_channels.items())
         ]
         reasons += [what for _, what in sorted(facts.halted.items())]
         if facts.journal is not None:
@@ -344,13 +346,13 @@ class Health:
 
     def _stalled_reasons(self, now_ms: int) -> list[str]:
         commits = self._facts.commits
-        if commits.handed_over_ms is not None and now_ms - commits.handed_over_ms > _TURN_LIMIT_MS:
+        if commits.handed_over_ms is not None and now_ms - commits.handed_over_ms > _INGEST_LIMIT_MS:
             return [
-                f"Ingest has not taken up what Salesforce sent {_for(now_ms, commits.handed_over_ms)} ago."
+                f"Ingest has not taken up what Salesforce sent {_duration_since(now_ms, commits.handed_over_ms)} ago."
             ]
-        if commits.waiting_ms is not None and now_ms - commits.waiting_ms > self._commit_limit_ms:
+        if commits.waiting_since_ms is not None and now_ms - commits.waiting_since_ms > self._commit_limit_ms:
             return [
-                f"Changes have been waiting for {_for(now_ms, commits.waiting_ms)} and nothing is committed."
+                f"Changes have been waiting for {_duration_since(now_ms, commits.waiting_since_ms)} and nothing is committed."
             ]
         return []
 
@@ -358,12 +360,12 @@ class Health:
         lease = self._facts.lease
         if lease.state == "waiting":
             return (
-                f"Standby for {_for(now_ms, lease.since_ms)}: the lease is held by {lease.holder or 'another replica'}; "
+                f"Standby for {_duration_since(now_ms, lease.since_ms)}: the lease is held by {lease.holder or 'another replica'}; "
                 "this replica takes over when that one stops."
             )
         if lease.state == "lost":
             by = f" to {lease.holder}" if lease.holder else ""
-            return f"The lease was lost{by} {_for(now_ms, lease.since_ms)} ago; this replica is trying to win it again."
+            return f"The lease was lost{by} {_duration_since(now_ms, lease.since_ms)} ago; this replica is trying to win it again."
         return "Starting: the lease has not been asked for yet."
 
     def _session_reasons(self, now_ms: int) -> list[str]:
@@ -372,28 +374,30 @@ class Health:
         if missing:
             names = ", ".join(missing)
             return [
-                f"{'Channel' if len(missing) == 1 else 'Channels'} {names} not acknowledged: {self._why(now_ms)}"
+                f"{'Channel' if len(missing) == 1 else 'Channels'} {names} not acknowledged: {self._missing_channels_reason(now_ms)}"
             ]
         silent_ms = now_ms - session.answered_ms
         if silent_ms > self._poll_limit_ms:
-            normal = in_words(self._poll_limit_ms)
+            normal = humanize_ms(self._poll_limit_ms)
             return [
-                f"Salesforce has not answered a poll for {in_words(silent_ms)} (at most {normal} is normal)."
+                f"Salesforce has not answered a poll for {humanize_ms(silent_ms)} (at most {normal} is normal)."
             ]
         return []
 
-    def _why(self, now_ms: int) -> str:
+    def _missing_channels_reason(self, now_ms: int) -> str:
         session = self._facts.session
         if session.state == "opening":
-            return f"session {session.number} has been opening for {_for(now_ms, session.since_ms)}."
+            return (
+                f"session {session.number} has been opening for {_duration_since(now_ms, session.since_ms)}."
+            )
         if session.state == "open":
             return f"session {session.number} is open without it."
         if session.state == "ended":
-            text = f"session {session.number} ended {_for(now_ms, session.since_ms)} ago ({session.end})"
+            text = f"session {session.number} ended {_duration_since(now_ms, session.since_ms)} ago ({session.end})"
             if session.next_attempt_ms is None:
                 return f"{text}."
             wait_ms = session.next_attempt_ms - now_ms
-            return f"{text}; the next attempt is {f'in {in_words(wait_ms)}' if wait_ms > 0 else 'due'}."
+            return f"{text}; the next attempt is {f'in {humanize_ms(wait_ms)}' if wait_ms > 0 else 'due'}."
         return "no session has been opened yet."
 
     def _details(self, now_ms: int) -> dict[str, Any]:
@@ -423,18 +427,18 @@ class Health:
             "commits": {
                 "count": facts.commits.count,
                 "last_ms": now_ms - facts.commits.last_ms if facts.commits.last_ms is not None else None,
-                "failing": _shown(facts.commits.trouble, now_ms),
+                "failing": _shown(facts.commits.failure, now_ms),
             },
             "stopping": facts.stopping,
             "stopped": facts.stopped,
         }
 
 
-def _for(now_ms: int, since_ms: int) -> str:
-    return in_words(max(0, now_ms - since_ms))
+def _duration_since(now_ms: int, since_ms: int) -> str:
+    return humanize_ms(max(0, now_ms - since_ms))
 
 
-def _shown(trouble: _Trouble | None, now_ms: int) -> dict[str, Any] | None:
-    if trouble is None:
+def _shown(failure: _Failure | None, now_ms: int) -> dict[str, Any] | None:
+    if failure is None:
         return None
-    return {"for_ms": now_ms - trouble.since_ms, "code": trouble.code, "what": trouble.what}
+    return {"for_ms": now_ms - failure.since_ms, "code": failure.code, "what": failure.what}

@@ -24,10 +24,10 @@ __all__ = ["Redactor", "configure_logging"]
 HIDDEN = "[secret]"
 """Stands where a secret was."""
 
-SHORTEST = 4
+MIN_SECRET_LENGTH = 4
 """Characters; shorter secrets are not searched for, they would garble every line."""
 
-LEARNED = 64
+MAX_LEARNED = 64
 """Tokens that are remembered; a service that signs in every minute for months must not grow by each."""
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -37,31 +37,31 @@ class Redactor:
     """A structlog processor that removes registered secrets from every string, also inside lists and mappings, in keys and in bytes."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._given: frozenset[str] = frozenset()
-        self._learned: deque[str] = deque(maxlen=LEARNED)
+        self._registered: frozenset[str] = frozenset()
+        self._learned: deque[str] = deque(maxlen=MAX_LEARNED)
         self._spellings: tuple[str, ...] = ()
         for secret in secrets:
             self.add(secret)
 
     def add(self, secret: str) -> None:
         """Keep ``secret`` out of every later line."""
-        self._given |= {secret}
-        self._spell()
+        self._registered |= {secret}
+        self._update_spellings()
 
     def learn(self, secret: str) -> None:
         """Keep a token that was got while running out of the lines, until so many newer ones have followed that nobody can hold it."""
         if secret not in self._learned:
             self._learned.append(secret)
-            self._spell()
+            self._update_spellings()
 
-    def _spell(self) -> None:
+    def _update_spellings(self) -> None:
         known: set[str] = set()
-        for secret in (*self._given, *self._learned):
+        for secret in (*self._registered, *self._learned):
             known |= {secret, quote(secret, safe=""), quote_plus(secret)}
             if "\n" in secret:
                 # A key is long and wrapped; its lines turn up one by one. The dashed lines are not secret.
                 known |= {line for line in secret.splitlines() if not line.startswith("-----")}
-        known = {spelling for spelling in known if len(spelling) >= SHORTEST}
+        known = {spelling for spelling in known if len(spelling) >= MIN_SECRET_LENGTH}
         # Longest first, so that a secret that contains another one disappears whole.
         self._spellings = tuple(sorted(known, key=lambda spelling: (-len(spelling), spelling)))
 

@@ -20,22 +20,22 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["CATALOGUE", "LABELS", "Declared", "MetricName", "Metrics"]
+__all__ = ["CATALOGUE", "LABELS", "MetricDefinition", "MetricName", "Metrics"]
 
 
 class MetricName(StrEnum):
     """Every metric there is."""
 
-    RECEIVED = "cadence_received_total"
+    CHANGE_EVENTS_RECEIVED = "cadence_received_total"
     DUPLICATES = "cadence_duplicates_total"
     LATE = "cadence_late_total"
     IGNORED = "cadence_ignored_total"
     GAPS = "cadence_gaps_total"
     BAD_EVENTS = "cadence_bad_events_total"
-    UNDOCUMENTED = "cadence_undocumented_total"
+    UNKNOWN_VALUES = "cadence_undocumented_total"
     COMMITS = "cadence_commits_total"
     COMMIT_FAILURES = "cadence_commit_failures_total"
-    COMMIT_SECONDS = "cadence_commit_seconds"
+    COMMIT_DURATION_SECONDS = "cadence_commit_seconds"
     JOURNAL_EVENTS = "cadence_journal_events_total"
     JOURNAL_ENTRIES = "cadence_journal_entries"
     JOURNAL_BYTES = "cadence_journal_bytes"
@@ -51,7 +51,7 @@ class MetricName(StrEnum):
     STATE_BYTES = "cadence_state_bytes"
     STATE_EXPIRED = "cadence_state_expired_total"
     LAG_SECONDS = "cadence_lag_seconds"
-    BUFFER_HELD = "cadence_buffer_held"
+    HELD_CHANGES = "cadence_buffer_held"
     SINCE_LAST_POLL_SECONDS = "cadence_since_last_poll_seconds"
     SINCE_LAST_EVENT_SECONDS = "cadence_since_last_event_seconds"
     CHANNEL_ACKNOWLEDGED = "cadence_channel_acknowledged"
@@ -64,7 +64,7 @@ class MetricName(StrEnum):
     HANDLER_SKIPPED = "cadence_handler_skipped_total"
     HANDLER_FILTERED = "cadence_handler_filtered_total"
     HANDLER_LAG = "cadence_handler_lag_events"
-    HANDLER_PARKED = "cadence_handler_parked_runs"
+    HANDLER_BLOCKED_RUNS = "cadence_handler_parked_runs"
     HANDLER_STOPPED = "cadence_handler_stopped"
     HANDLER_OFFSET = "cadence_handler_offset"
     HANDLER_SECONDS = "cadence_handler_seconds"
@@ -76,8 +76,8 @@ class MetricName(StrEnum):
     RECONCILE_ROWS = "cadence_reconcile_rows_total"
     RECONCILE_CHANGED = "cadence_reconcile_changed_total"
     RECONCILE_FAILURES = "cadence_reconcile_failures_total"
-    ALLOCATION = "cadence_allocation"
-    ALLOCATION_REMAINING = "cadence_allocation_remaining"
+    ORG_LIMIT = "cadence_allocation"
+    ORG_LIMIT_REMAINING = "cadence_allocation_remaining"
     ACTIVE_RUNS = "cadence_active_runs"
     TENURE = "cadence_tenure"
     READY = "cadence_ready"
@@ -85,7 +85,7 @@ class MetricName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class MetricDefinition:
     """One row of the catalogue.
 
     Attributes:
@@ -117,197 +117,217 @@ LABELS: dict[str, str] = {
 }
 """Every label, and the bounded set that its values come from."""
 
-_SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_LONG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
+_SHORT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_LONG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
 
-CATALOGUE: dict[MetricName, Declared] = {
-    MetricName.RECEIVED: Declared("counter", "Change events received from Salesforce.", ("channel",)),
-    MetricName.DUPLICATES: Declared("counter", "Changes that had been committed before and were dropped."),
-    MetricName.LATE: Declared(
+CATALOGUE: dict[MetricName, MetricDefinition] = {
+    MetricName.CHANGE_EVENTS_RECEIVED: MetricDefinition(
+        "counter", "Change events received from Salesforce.", ("channel",)
+    ),
+    MetricName.DUPLICATES: MetricDefinition(
+        "counter", "Changes that had been committed before and were dropped."
+    ),
+    MetricName.LATE: MetricDefinition(
         "counter", "Changes that arrived after something newer of their run had been committed."
     ),
-    MetricName.IGNORED: Declared(
+    MetricName.IGNORED: MetricDefinition(
         "counter", "Changes committed before their channel was first subscribed, which are not taken."
     ),
-    MetricName.GAPS: Declared("counter", "Gap and overflow events, by change type.", ("kind",)),
-    MetricName.BAD_EVENTS: Declared(
+    MetricName.GAPS: MetricDefinition("counter", "Gap and overflow events, by change type.", ("kind",)),
+    MetricName.BAD_EVENTS: MetricDefinition(
         "counter",
         "Messages that could not be understood and were kept as ingest dead letters.",
         ("channel", "reason"),
     ),
-    MetricName.UNDOCUMENTED: Declared(
+    MetricName.UNKNOWN_VALUES: MetricDefinition(
         "counter",
         "Fields and picklist values that this release does not know; they passed through. The log names each once.",
         ("entity", "what"),
     ),
-    MetricName.COMMITS: Declared("counter", "Commits applied to the store."),
-    MetricName.COMMIT_FAILURES: Declared("counter", "Commits that the store refused or could not take."),
-    MetricName.COMMIT_SECONDS: Declared("histogram", "Duration of a commit in seconds.", (), _SHORT),
-    MetricName.JOURNAL_EVENTS: Declared("counter", "Lifecycle events written to the journal.", ("type",)),
-    MetricName.JOURNAL_ENTRIES: Declared("gauge", "Entries in the journal, holes included.", tenure=True),
-    MetricName.JOURNAL_BYTES: Declared("gauge", "Bytes of the journal, an estimate.", tenure=True),
-    MetricName.JOURNAL_OVER_BYTES: Declared(
+    MetricName.COMMITS: MetricDefinition("counter", "Commits applied to the store."),
+    MetricName.COMMIT_FAILURES: MetricDefinition(
+        "counter", "Commits that the store refused or could not take."
+    ),
+    MetricName.COMMIT_DURATION_SECONDS: MetricDefinition(
+        "histogram", "Duration of a commit in seconds.", (), _SHORT_BUCKETS
+    ),
+    MetricName.JOURNAL_EVENTS: MetricDefinition(
+        "counter", "Lifecycle events written to the journal.", ("type",)
+    ),
+    MetricName.JOURNAL_ENTRIES: MetricDefinition(
+        "gauge", "Entries in the journal, holes included.", tenure=True
+    ),
+    MetricName.JOURNAL_BYTES: MetricDefinition("gauge", "Bytes of the journal, an estimate.", tenure=True),
+    MetricName.JOURNAL_OVER_BYTES: MetricDefinition(
         "gauge", "Bytes beyond journal.max_bytes that are kept because a handler needs them.", tenure=True
     ),
-    MetricName.JOURNAL_TRIMMED: Declared("counter", "Journal entries that retention removed."),
-    MetricName.STATE_RECORDS: Declared("gauge", "Records whose state is kept: runs and steps.", tenure=True),
-    MetricName.STORE_BYTES: Declared(
+    MetricName.JOURNAL_TRIMMED: MetricDefinition("counter", "Journal entries that retention removed."),
+    MetricName.STATE_RECORDS: MetricDefinition(
+        "gauge", "Records whose state is kept: runs and steps.", tenure=True
+    ),
+    MetricName.STORE_BYTES: MetricDefinition(
         "gauge",
         "Bytes in use: of the SQLite file, or used_memory of the Redis server, whatever else it holds.",
         tenure=True,
     ),
-    MetricName.STORE_LIMIT_BYTES: Declared(
+    MetricName.STORE_LIMIT_BYTES: MetricDefinition(
         "gauge",
         "Bytes at which the store takes no more: maxmemory of the Redis server, or the SQLite file and what is free on its disk; "
         "+Inf when there is no limit.",
         tenure=True,
     ),
-    MetricName.STORE_DISK_FREE_BYTES: Declared(
+    MetricName.STORE_DISK_FREE_BYTES: MetricDefinition(
         "gauge", "Bytes free on the disk of the SQLite file; NaN with Redis.", tenure=True
     ),
-    MetricName.STORE_GROWTH: Declared(
+    MetricName.STORE_GROWTH: MetricDefinition(
         "gauge",
         "Bytes a day that the store grows by, from the last day; NaN before it is known.",
         tenure=True,
     ),
-    MetricName.STORE_FULL_SECONDS: Declared(
+    MetricName.STORE_FULL_SECONDS: MetricDefinition(
         "gauge",
         "Seconds until the store reaches its limit at this pace; +Inf when never or unknown.",
         tenure=True,
     ),
-    MetricName.STATE_KINDS: Declared(
+    MetricName.STATE_KINDS: MetricDefinition(
         "gauge",
         "Records that are known (runs, steps, targets, notes about gaps), as of the last walk, hourly.",
         ("kind",),
     ),
-    MetricName.STATE_BYTES: Declared(
+    MetricName.STATE_BYTES: MetricDefinition(
         "gauge",
         "Bytes of what is known of them, without what the store adds, as of the last walk.",
         ("kind",),
     ),
-    MetricName.STATE_EXPIRED: Declared(
+    MetricName.STATE_EXPIRED: MetricDefinition(
         "counter", "Records that were forgotten: ended and past state.retention, or deleted four days ago."
     ),
-    MetricName.LAG_SECONDS: Declared(
+    MetricName.LAG_SECONDS: MetricDefinition(
         "gauge",
         "How far the journal is behind Salesforce: seconds from the commit there to the commit here of the newest journaled change; "
         "grows while changes wait, and is 0 a minute after the last one.",
         tenure=True,
     ),
-    MetricName.BUFFER_HELD: Declared(
+    MetricName.HELD_CHANGES: MetricDefinition(
         "gauge", "Changes held back until nothing earlier is expected.", tenure=True
     ),
-    MetricName.SINCE_LAST_POLL_SECONDS: Declared(
+    MetricName.SINCE_LAST_POLL_SECONDS: MetricDefinition(
         "gauge", "Seconds since Salesforce last answered a poll; NaN before the first answer."
     ),
-    MetricName.SINCE_LAST_EVENT_SECONDS: Declared(
+    MetricName.SINCE_LAST_EVENT_SECONDS: MetricDefinition(
         "gauge",
         "Seconds since Salesforce last sent a change event; NaN before the first. In a quiet org it grows and means nothing.",
     ),
-    MetricName.CHANNEL_ACKNOWLEDGED: Declared(
+    MetricName.CHANNEL_ACKNOWLEDGED: MetricDefinition(
         "gauge", "1 while the subscription of the channel is acknowledged, else 0.", ("channel",)
     ),
-    MetricName.SESSIONS_ENDED: Declared("counter", "CometD sessions that ended, by reason.", ("reason",)),
-    MetricName.AUTHENTICATION_FAILURES: Declared(
+    MetricName.SESSIONS_ENDED: MetricDefinition(
+        "counter", "CometD sessions that ended, by reason.", ("reason",)
+    ),
+    MetricName.AUTHENTICATION_FAILURES: MetricDefinition(
         "counter", "Access tokens that could not be had, by OAuth error.", ("code",)
     ),
-    MetricName.HANDLER_DELIVERED: Declared("counter", "Events that a handler finished.", ("handler",)),
-    MetricName.HANDLER_FAILED: Declared(
+    MetricName.HANDLER_DELIVERED: MetricDefinition(
+        "counter", "Events that a handler finished.", ("handler",)
+    ),
+    MetricName.HANDLER_FAILED: MetricDefinition(
         "counter",
         "Attempts of a handler that failed; together with those that delivered, all its attempts.",
         ("handler",),
     ),
-    MetricName.HANDLER_DEAD_LETTERED: Declared(
+    MetricName.HANDLER_DEAD_LETTERED: MetricDefinition(
         "counter", "Events that a handler gave up on and were kept.", ("handler",)
     ),
-    MetricName.HANDLER_DEAD_LETTERS: Declared(
+    MetricName.HANDLER_DEAD_LETTERS: MetricDefinition(
         "gauge",
         "Dead letters of a handler that wait for somebody to retry or discard them.",
         ("handler",),
         tenure=True,
     ),
-    MetricName.HANDLER_SKIPPED: Declared(
+    MetricName.HANDLER_SKIPPED: MetricDefinition(
         "counter", 'Events that a handler gave up on with on_failure = "skip".', ("handler",)
     ),
-    MetricName.HANDLER_FILTERED: Declared(
+    MetricName.HANDLER_FILTERED: MetricDefinition(
         "counter",
         "Events of a wanted type that were left out for their origin, their age, or as own changes.",
         ("handler",),
     ),
-    MetricName.HANDLER_LAG: Declared(
+    MetricName.HANDLER_LAG: MetricDefinition(
         "gauge", "Journal entries past the handler's offset.", ("handler",), tenure=True
     ),
-    MetricName.HANDLER_PARKED: Declared(
+    MetricName.HANDLER_BLOCKED_RUNS: MetricDefinition(
         "gauge", "Runs whose next event waits for another attempt of the handler.", ("handler",), tenure=True
     ),
-    MetricName.HANDLER_STOPPED: Declared(
+    MetricName.HANDLER_STOPPED: MetricDefinition(
         "gauge",
         "1 while the handler is paused, halted by its dead-letter limit or has asked to be stopped, else 0.",
         ("handler",),
         tenure=True,
     ),
-    MetricName.HANDLER_OFFSET: Declared(
+    MetricName.HANDLER_OFFSET: MetricDefinition(
         "gauge",
         "Journal offset below which the handler has settled everything but parked runs.",
         ("handler",),
         tenure=True,
     ),
-    MetricName.HANDLER_SECONDS: Declared(
-        "histogram", "Duration of a handler call in seconds.", ("handler",), _LONG
+    MetricName.HANDLER_SECONDS: MetricDefinition(
+        "histogram", "Duration of a handler call in seconds.", ("handler",), _LONG_BUCKETS
     ),
-    MetricName.CHECKPOINT_AGE_SECONDS: Declared(
+    MetricName.CHECKPOINT_AGE_SECONDS: MetricDefinition(
         "gauge",
         "Seconds since the stored position last moved; NaN before there is one. In a quiet org it grows: what matters is the headroom.",
         ("channel",),
     ),
-    MetricName.RETENTION_HEADROOM_SECONDS: Declared(
+    MetricName.RETENTION_HEADROOM_SECONDS: MetricDefinition(
         "gauge",
         "Seconds until Salesforce (72 h of retention) may have dropped changes that are not committed here, if nothing moves until then.",
         ("channel",),
     ),
-    MetricName.POLLED_THROUGH_SECONDS: Declared(
+    MetricName.POLLED_THROUGH_SECONDS: MetricDefinition(
         "gauge",
         "Salesforce time, in seconds since the epoch, up to which nothing of the channel can have been missed; moves every ten minutes.",
         ("channel",),
     ),
-    MetricName.LOOP_STALLS: Declared(
+    MetricName.LOOP_STALLS: MetricDefinition(
         "counter", "How often the event loop stood still for so long that probes went unanswered."
     ),
-    MetricName.RECONCILE_TASKS: Declared(
+    MetricName.RECONCILE_TASKS: MetricDefinition(
         "gauge",
         "Reconcile tasks under way: what the stream lost and REST has not been asked for yet.",
         ("reason",),
         tenure=True,
     ),
-    MetricName.RECONCILE_ROWS: Declared(
+    MetricName.RECONCILE_ROWS: MetricDefinition(
         "counter", "Rows that reconcile tasks have read over REST.", ("reason",)
     ),
-    MetricName.RECONCILE_CHANGED: Declared(
+    MetricName.RECONCILE_CHANGED: MetricDefinition(
         "counter", "Rows that said something the stream had not said.", ("reason",)
     ),
-    MetricName.RECONCILE_FAILURES: Declared("counter", "Pages of reconcile tasks that could not be had."),
-    MetricName.ALLOCATION: Declared(
+    MetricName.RECONCILE_FAILURES: MetricDefinition(
+        "counter", "Pages of reconcile tasks that could not be had."
+    ),
+    MetricName.ORG_LIMIT: MetricDefinition(
         "gauge",
         "What Salesforce allows the whole org within 24 hours (rolling), as REST's limits say; asked every five minutes.",
         ("allocation",),
         tenure=True,
     ),
-    MetricName.ALLOCATION_REMAINING: Declared(
+    MetricName.ORG_LIMIT_REMAINING: MetricDefinition(
         "gauge",
         "What is left of that. At 0 deliveries Salesforce sends nothing more; what waits is kept for 72 hours.",
         ("allocation",),
         tenure=True,
     ),
-    MetricName.ACTIVE_RUNS: Declared(
+    MetricName.ACTIVE_RUNS: MetricDefinition(
         "gauge",
         "Active runs of the org, of at most 150,000; counted over REST every half an hour.",
         tenure=True,
     ),
-    MetricName.TENURE: Declared(
+    MetricName.TENURE: MetricDefinition(
         "gauge", "1 while this process holds the lease, else 0; also 0 when it could not be renewed in time."
     ),
-    MetricName.READY: Declared("gauge", "1 while the service is ready, else 0."),
-    MetricName.BUILD_INFO: Declared("gauge", "Always 1; the version is in the label.", ("version",)),
+    MetricName.READY: MetricDefinition("gauge", "1 while the service is ready, else 0."),
+    MetricName.BUILD_INFO: MetricDefinition("gauge", "Always 1; the version is in the label.", ("version",)),
 }
 
 
@@ -328,14 +348,20 @@ class Metrics:
         self._counters: dict[MetricName, Counter] = {}
         self._gauges: dict[MetricName, Gauge] = {}
         self._histograms: dict[MetricName, Histogram] = {}
-        for name, declared in CATALOGUE.items():
-            if declared.kind == "counter":
-                self._counters[name] = Counter(name, declared.help, declared.labels, registry=self.registry)
-            elif declared.kind == "gauge":
-                self._gauges[name] = Gauge(name, declared.help, declared.labels, registry=self.registry)
+        for name, definition in CATALOGUE.items():
+            if definition.kind == "counter":
+                self._counters[name] = Counter(
+                    name, definition.help, definition.labels, registry=self.registry
+                )
+            elif definition.kind == "gauge":
+                self._gauges[name] = Gauge(name, definition.help, definition.labels, registry=self.registry)
             else:
                 self._histograms[name] = Histogram(
-                    name, declared.help, declared.labels, registry=self.registry, buckets=declared.buckets
+                    name,
+                    definition.help,
+                    definition.labels,
+                    registry=self.registry,
+                    buckets=definition.buckets,
                 )
         for name in (MetricName.SINCE_LAST_POLL_SECONDS, MetricName.SINCE_LAST_EVENT_SECONDS):
             self.gauge(name).set(math.nan)
@@ -344,10 +370,10 @@ class Metrics:
 
     def end_tenure(self) -> None:
         """Show nothing more of what only the lease holder knows."""
-        for name, declared in CATALOGUE.items():
-            if not declared.tenure:
+        for name, definition in CATALOGUE.items():
+            if not definition.tenure:
                 continue
-            if declared.labels:
+            if definition.labels:
                 self._gauges[name].clear()
             else:
                 self._gauges[name].set(math.nan)

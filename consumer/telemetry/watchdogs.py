@@ -21,9 +21,9 @@ from typing import Protocol, Self
 import structlog
 
 from consumer.clock import Clock
-from consumer.durations import in_words
+from consumer.durations import humanize_ms
 from consumer.errors import StoreError
-from consumer.ports import ChannelState
+from consumer.ports.commit import ChannelState
 from consumer.telemetry.metrics import MetricName, Metrics
 
 __all__ = ["LoopWatch", "PositionReader", "RetentionWatch", "headroom_ms"]
@@ -31,11 +31,11 @@ __all__ = ["LoopWatch", "PositionReader", "RetentionWatch", "headroom_ms"]
 RETENTION_MS = 72 * 3_600_000
 """Change events stay on the bus for three days (documented)."""
 
-_SHORT_MS = (24 * 3_600_000, 6 * 3_600_000, 3_600_000)
+_WARNING_LEVELS_MS = (24 * 3_600_000, 6 * 3_600_000, 3_600_000)
 """At each of these the log says that time is running out."""
 
-_LOOK_EVERY_MS = 15_000
-_FIRST_LOOK_EVERY_MS = 1_000
+_REFRESH_EVERY_MS = 15_000
+_FIRST_REFRESH_EVERY_MS = 1_000
 """Until there is a position to show."""
 
 
@@ -53,14 +53,14 @@ class LoopWatch:
         self._limit_s = limit_ms / 1000
         self._step_s = self._limit_s / 5
         self._stop = threading.Event()
-        self._turned_at = 0.0
+        self._last_heartbeat_at = 0.0
         self._loop_thread = 0
-        self._beat: asyncio.TimerHandle | None = None
+        self._heartbeat_timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
 
     async def __aenter__(self) -> Self:
         self._loop_thread = threading.get_ident()
-        self._turn(asyncio.get_running_loop())
+        self._heartbeat(asyncio.get_running_loop())
         self._thread = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
         self._thread.start()
         return self
@@ -69,29 +69,29 @@ class LoopWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        if self._beat is not None:
-            self._beat.cancel()
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
         if self._thread is not None:
             self._thread.join()
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._turned_at = time.monotonic()
-        self._beat = loop.call_later(self._step_s, self._turn, loop)
+    def _heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._last_heartbeat_at = time.monotonic()
+        self._heartbeat_timer = loop.call_later(self._step_s, self._heartbeat, loop)
 
     def _watch(self) -> None:
         stalled_at: float | None = None
-        looked_at = time.monotonic()
+        last_checked_at = time.monotonic()
         while not self._stop.wait(self._step_s):
             now = time.monotonic()
-            was_frozen, looked_at = now - looked_at > self._limit_s, now
-            turned_at = self._turned_at
-            if stalled_at is None and now - turned_at > self._limit_s and not was_frozen:
+            was_frozen, last_checked_at = now - last_checked_at > self._limit_s, now
+            last_heartbeat_at = self._last_heartbeat_at
+            if stalled_at is None and now - last_heartbeat_at > self._limit_s and not was_frozen:
                 # A process that was frozen as a whole (this thread too) is no news: its loop turns again as soon as it does.
-                stalled_at = turned_at
+                stalled_at = last_heartbeat_at
                 self._stalls.inc()
-                self._log.error("loop_stalled", for_ms=_ms(now - turned_at), where=self._where())
-            elif stalled_at is not None and turned_at > stalled_at:
-                self._log.warning("loop_turns_again", after_ms=_ms(turned_at - stalled_at))
+                self._log.error("loop_stalled", for_ms=_ms(now - last_heartbeat_at), where=self._where())
+            elif stalled_at is not None and last_heartbeat_at > stalled_at:
+                self._log.warning("loop_turns_again", after_ms=_ms(last_heartbeat_at - stalled_at))
                 stalled_at = None
 
     def _where(self) -> list[str]:
@@ -111,16 +111,16 @@ class PositionReader(Protocol):
         ...
 
 
-def headroom_ms(known: ChannelState, now_ms: int) -> int:
+def headroom_ms(state: ChannelState, now_ms: int) -> int:
     """How long it takes until changes that are not committed may be gone from the bus; negative when they may be gone already.
 
     Counted from the newest of: the position moved, polls were answered with nothing left over, the channel was first subscribed.
 
     Args:
-        known: of the channel.
+        state: of the channel.
         now_ms: wall milliseconds.
     """
-    safe_ms = max(known.position_ms or 0, known.polled_through_ms or 0, known.birth_ms)
+    safe_ms = max(state.position_ms or 0, state.polled_through_ms or 0, state.birth_ms)
     return safe_ms + RETENTION_MS - now_ms
 
 
@@ -141,23 +141,23 @@ class RetentionWatch:
         metrics: Metrics,
         clock: Clock,
         channels: Sequence[str],
-        every_ms: int = _LOOK_EVERY_MS,
+        every_ms: int = _REFRESH_EVERY_MS,
     ) -> None:
         self._log = structlog.get_logger()
         self._store = store
         self._clock = clock
         self._channels = tuple(channels)
         self._every_ms = every_ms
-        self._known: Mapping[str, ChannelState] = {}
-        self._said: dict[str, int] = {}
+        self._states: Mapping[str, ChannelState] = {}
+        self._warned_levels: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         for channel in self._channels:
             headroom = metrics.gauge(MetricName.RETENTION_HEADROOM_SECONDS, channel)
             headroom.set_function(partial(self._headroom, channel))
             age = metrics.gauge(MetricName.CHECKPOINT_AGE_SECONDS, channel)
             age.set_function(partial(self._age, channel))
-            through = metrics.gauge(MetricName.POLLED_THROUGH_SECONDS, channel)
-            through.set_function(partial(self._through, channel))
+            polled_through = metrics.gauge(MetricName.POLLED_THROUGH_SECONDS, channel)
+            polled_through.set_function(partial(self._polled_through, channel))
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._watch(), name="retention-watch")
@@ -170,49 +170,51 @@ class RetentionWatch:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read the positions and say so where time is running out; a store that does not answer is somebody else's news."""
         try:
-            self._known = await self._store.channels()
+            self._states = await self._store.channels()
         except StoreError:
             self._log.debug("positions_unread")
         for channel in self._channels:
-            known = self._known.get(channel)
-            if known is not None:
-                self._judge(channel, headroom_ms(known, self._clock.wall_ms()))
+            state = self._states.get(channel)
+            if state is not None:
+                self._warn_if_short(channel, headroom_ms(state, self._clock.wall_ms()))
 
     async def _watch(self) -> None:
         while True:
-            await self.look()
-            every_ms = self._every_ms if self._known else min(self._every_ms, _FIRST_LOOK_EVERY_MS)
+            await self.refresh()
+            every_ms = self._every_ms if self._states else min(self._every_ms, _FIRST_REFRESH_EVERY_MS)
             await asyncio.sleep(every_ms / 1000)
 
-    def _judge(self, channel: str, left_ms: int) -> None:
+    def _warn_if_short(self, channel: str, left_ms: int) -> None:
         """Once for each mark that is passed, until the position moves again."""
-        passed = sum(left_ms < mark for mark in (*_SHORT_MS, 0))
-        if passed > self._said.get(channel, 0):
+        level = sum(left_ms < threshold for threshold in (*_WARNING_LEVELS_MS, 0))
+        if level > self._warned_levels.get(channel, 0):
             action = "Salesforce keeps changes for 72 h: see /readyz for what holds the stream up."
             if left_ms <= 0:
-                self._log.error("retention_passed", channel=channel, since=in_words(-left_ms), action=action)
+                self._log.error(
+                    "retention_passed", channel=channel, since=humanize_ms(-left_ms), action=action
+                )
             else:
-                self._log.error("retention_short", channel=channel, left=in_words(left_ms), action=action)
-        self._said[channel] = passed
+                self._log.error("retention_short", channel=channel, left=humanize_ms(left_ms), action=action)
+        self._warned_levels[channel] = level
 
     def _headroom(self, channel: str) -> float:
-        known = self._known.get(channel)
-        return float("nan") if known is None else headroom_ms(known, self._clock.wall_ms()) / 1000
+        state = self._states.get(channel)
+        return float("nan") if state is None else headroom_ms(state, self._clock.wall_ms()) / 1000
 
     def _age(self, channel: str) -> float:
-        known = self._known.get(channel)
-        if known is None or known.position_ms is None:
+        state = self._states.get(channel)
+        if state is None or state.position_ms is None:
             return float("nan")
-        return (self._clock.wall_ms() - known.position_ms) / 1000
+        return (self._clock.wall_ms() - state.position_ms) / 1000
 
-    def _through(self, channel: str) -> float:
-        known = self._known.get(channel)
-        if known is None or known.polled_through_ms is None:
+    def _polled_through(self, channel: str) -> float:
+        state = self._states.get(channel)
+        if state is None or state.polled_through_ms is None:
             return float("nan")
-        return known.polled_through_ms / 1000
+        return state.polled_through_ms / 1000
 
 
 def _ms(seconds: float) -> int:

@@ -28,12 +28,12 @@ if (
     TYPE_CHECKING
 ):  # a plugin is imported by every pytest in the environment: what it needs comes with its first use
     from consumer.testing.feeding import Attempt, Feed, Report
-    from consumer.testing.recording import RecordedActions
-    from consumer.testing.story import ScriptedRun
+    from consumer.testing.recorded_actions import RecordedActions
+    from consumer.testing.scripted_run import ScriptedRun
 
 __all__ = ["Attempt", "Feed", "RecordedActions", "Report", "ScriptedRun", "feed", "new_run"]
 
-_WHERE = {
+_MODULE_OF = {
     "Attempt": "feeding",
     "Feed": "feeding",
     "RecordedActions": "recording",
@@ -43,17 +43,17 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _WHERE:
+    if name in _MODULE_OF:
         from importlib import import_module
 
-        return getattr(import_module(f"consumer.testing.{_WHERE[name]}"), name)
+        return getattr(import_module(f"consumer.testing.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @pytest.fixture
 def new_run() -> Callable[..., ScriptedRun]:
     """Makes runs of their own: ``new_run(cadence="Outbound")``."""
-    from consumer.testing.story import ScriptedRun
+    from consumer.testing.scripted_run import ScriptedRun
 
     numbers = count(1)
     return lambda **facts: ScriptedRun(next(numbers), **facts)

@@ -13,23 +13,34 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from consumer.clock import to_ms
-from consumer.delivery.admission import Admission
-from consumer.delivery.calling import Caller
 from consumer.delivery.dispatcher import SharedHttp
+from consumer.delivery.filters import EventFilter
+from consumer.delivery.handler_settings import HandlerSpec
+from consumer.delivery.invocation import HandlerInvoker
 from consumer.delivery.lanes import Delivery, Lanes
 from consumer.delivery.loading import LoadedHandler, load_handler
-from consumer.delivery.retry import Again, Block, DeadLetter, Done, Outcome, RetryPolicy, Skip, Stop, Success
-from consumer.delivery.spec import HandlerSpec
+from consumer.delivery.retry import (
+    Acknowledge,
+    Block,
+    DeadLetter,
+    Outcome,
+    RetryLater,
+    RetryPolicy,
+    Skip,
+    Stop,
+    Success,
+)
+from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.errors import SettingsError
-from consumer.events import LifecycleEvent
 from consumer.plugin import BatchHandler, Handler
-from consumer.ports import HandlerDeadLetter, JournalEntry, ParkedRun
-from consumer.testing.memory import FedMemory
-from consumer.testing.recording import RecordedActions
+from consumer.ports.delivery import HandlerDeadLetter, SavedBlockedRun
+from consumer.ports.journal import JournalEntry
+from consumer.testing.fed_records import InMemoryContextStore
+from consumer.testing.recorded_actions import RecordedActions
 
 __all__ = ["Attempt", "Feed", "Report"]
 
-MEDIAN_CHANCE = 0.5
+MEDIAN_JITTER = 0.5
 """Where the service draws lots for the jitter of a back-off."""
 
 
@@ -98,17 +109,17 @@ class Feed:
     """
 
     def __init__(self, handler: Any, *, name: str = "tested", **section: Any) -> None:
-        self._given = handler
+        self._handler = handler
         self._name = name
         self._spec = HandlerSpec(use=handler if isinstance(handler, str) else "tests:given", **section)
         self.actions = RecordedActions()
-        self.memory = FedMemory()
+        self.memory = InMemoryContextStore()
         self.killed: list[Handler | BatchHandler] = []
         self._load()  # so that a wrong setting shows where it is written
 
     def _load(self) -> LoadedHandler:
         """The handler as a process that has just started has it."""
-        given = None if isinstance(self._given, str) else self._given
+        given = None if isinstance(self._handler, str) else self._handler
         loaded, problems = load_handler(self._name, self._spec, given)
         if loaded is None:
             raise SettingsError(problems)
@@ -126,7 +137,7 @@ class Feed:
         Raises:
             Exception: what the handler's ``open`` or ``close`` raised.
         """
-        return await self._feed(list(events), kills=frozenset(kills), replayed=False)
+        return await self._deliver(list(events), kills=frozenset(kills), replayed=False)
 
     async def replay(self, events: Iterable[LifecycleEvent]) -> Report:
         """Deliver the events as ``cadence-consumer replay`` does: with ``ctx.replayed``, and without ``ctx.actions`` unless allowed.
@@ -134,20 +145,22 @@ class Feed:
         Raises:
             Exception: what the handler's ``open`` or ``close`` raised.
         """
-        return await self._feed(list(events), kills=frozenset(), replayed=True)
+        return await self._deliver(list(events), kills=frozenset(), replayed=True)
 
-    async def _feed(self, events: list[LifecycleEvent], *, kills: frozenset[int], replayed: bool) -> Report:
+    async def _deliver(
+        self, events: list[LifecycleEvent], *, kills: frozenset[int], replayed: bool
+    ) -> Report:
         report = Report()
         calls = 0
         self.memory.learn(events)
         while True:
             loaded = self._load()
-            life = _Life(loaded, self.actions, self.memory, events, report, calls, replayed=replayed)
-            end = await life.live(kills)
+            process = _Process(loaded, self.actions, self.memory, events, report, calls, replayed=replayed)
+            end = await process.run(kills)
             if end == "done":
                 return report
             self.killed.append(loaded.handler)
-            calls = life.calls
+            calls = process.calls
             report.disabled = None
             report.delivered.clear()
             for given_up in (report.dead_letters, report.skipped, report.blocked, report.left_out):
@@ -155,27 +168,27 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _TestSource:
     """Where the events come from: a test, which keeps no place."""
 
     replayed: bool
     cancelled: bool = False
 
-    def settled(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
+    def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
         """Nobody asks."""
 
-    def parked(self, row: ParkedRun, offsets: Sequence[int]) -> None:
+    def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
         """Nobody asks."""
 
 
-class _Life:
+class _Process:
     """One process: from opening the handler to closing it, or to its death."""
 
     def __init__(
         self,
         loaded: LoadedHandler,
         actions: RecordedActions,
-        memory: FedMemory,
+        memory: InMemoryContextStore,
         events: Sequence[LifecycleEvent],
         report: Report,
         calls: int,
@@ -187,29 +200,29 @@ class _Life:
         self._report = report
         self._policy = RetryPolicy(loaded.spec.max_attempts, loaded.spec.on_failure)
         self._http = SharedHttp()
-        self._caller = Caller(loaded, self._http.session, actions, memory)
-        self._limit = loaded.handler.batch_max if isinstance(loaded.handler, BatchHandler) else 1
+        self._invoker = HandlerInvoker(loaded, self._http.session, actions, memory)
+        self._batch_size = loaded.handler.batch_max if isinstance(loaded.handler, BatchHandler) else 1
         self._lanes = Lanes()
         self._now_ms = 0
         wall_ms = to_ms(events[-1].time) if events else 0
-        admission = Admission(loaded, lambda: wall_ms)
-        source = _Given(replayed=replayed)
+        event_filter = EventFilter(loaded, lambda: wall_ms)
+        source = _TestSource(replayed=replayed)
         for offset, event in enumerate(events, 1):
-            wanted = event.type in loaded.types
-            why = admission.refusal(event, replayed=replayed) if wanted else "type"
+            is_selected = event.type in loaded.types
+            why = event_filter.rejected_by(event, replayed=replayed) if is_selected else "type"
             if why is not None:
                 report.left_out.append((event, why))
                 continue
             entry = JournalEntry(offset, event.id, event.type, event.tracker_id, event.to_json())
             self._lanes.add(Delivery(entry, source, event=event))
 
-    async def live(self, kills: frozenset[int]) -> Literal["done", "killed"]:
+    async def run(self, kills: frozenset[int]) -> Literal["done", "killed"]:
         self._report.lives += 1
         try:
-            await self._caller.open()
-            while self._report.disabled is None and (deliveries := self._next()):
+            await self._invoker.open()
+            while self._report.disabled is None and (deliveries := self._next_deliveries()):
                 events = [each.event for each in deliveries if each.event is not None]
-                results = await self._caller.call(deliveries, events)
+                results = await self._invoker.call(deliveries, events)
                 self.calls += 1
                 for delivery, event, outcome in zip(deliveries, events, results, strict=True):
                     error = None if isinstance(outcome, Success) else outcome.error
@@ -217,27 +230,27 @@ class _Life:
                 if self.calls in kills:
                     return "killed"
                 for delivery, event, outcome in zip(deliveries, events, results, strict=True):
-                    self._follow(delivery, event, outcome)
-            await self._caller.close()
+                    self._apply_decision(delivery, event, outcome)
+            await self._invoker.close()
         finally:
             await self._http.aclose()
         return "done"
 
-    def _next(self) -> list[Delivery]:
+    def _next_deliveries(self) -> list[Delivery]:
         """What is to be tried next, after a wait if need be; empty at the end."""
-        taken = self._lanes.take(self._now_ms, self._limit)
+        deliveries = self._lanes.take(self._now_ms, self._batch_size)
         due_ms = self._lanes.next_due_ms()
-        if taken or due_ms is None:
-            return taken
+        if deliveries or due_ms is None:
+            return deliveries
         self._report.waited += timedelta(milliseconds=due_ms - self._now_ms)
         self._now_ms = due_ms
-        return self._lanes.take(self._now_ms, self._limit)
+        return self._lanes.take(self._now_ms, self._batch_size)
 
-    def _follow(self, delivery: Delivery, event: LifecycleEvent, outcome: Outcome) -> None:
+    def _apply_decision(self, delivery: Delivery, event: LifecycleEvent, outcome: Outcome) -> None:
         report, lanes = self._report, self._lanes
-        match self._policy.decide(delivery.attempts, outcome, MEDIAN_CHANCE):
-            case Again(after_ms):
-                lanes.again(delivery, self._now_ms + after_ms)
+        match self._policy.decide(delivery.attempts, outcome, MEDIAN_JITTER):
+            case RetryLater(after_ms):
+                lanes.retry_later(delivery, self._now_ms + after_ms)
                 return
             case Block():
                 report.blocked.append((event, "" if isinstance(outcome, Success) else outcome.error))
@@ -249,6 +262,6 @@ class _Life:
                 return
             case Skip(reason):
                 report.skipped.append((event, reason))
-            case Done():
+            case Acknowledge():
                 report.delivered.append(event)
-        lanes.settled(delivery)
+        lanes.acknowledged(delivery)

@@ -20,15 +20,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from consumer.clock import Clock, iso
 from consumer.errors import StoreError
-from consumer.ports import ChannelState, LeaseState
-from consumer.standing import Standing
+from consumer.inspection.status import ServiceStatus
+from consumer.ports.commit import ChannelState
+from consumer.ports.lease import LeaseState
 from consumer.telemetry.health import HealthReport
 
 __all__ = ["CheckpointReader", "Readiness", "WebServer"]
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_PATIENCE_S = 2.0
+_STATUS_TIMEOUT_S = 2.0
 """For what the store knows; who asks for the status wants an answer above all when the store gives none."""
 
 _PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -69,7 +70,7 @@ class WebServer:
         host: address to listen on.
         port: TCP port; 0 takes a free one, see ``port``.
         token: what ``/api`` needs; None keeps it closed.
-        standing: asked by ``/api/status`` for what the store knows; None leaves it out.
+        service_status: asked by ``/api/status`` for what the store knows; None leaves it out.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class WebServer:
         host: str = "127.0.0.1",
         port: int = 8080,
         token: str | None = None,
-        standing: Callable[[], Awaitable[Standing]] | None = None,
+        service_status: Callable[[], Awaitable[ServiceStatus]] | None = None,
     ) -> None:
         self._health = health
         self._registry = registry
@@ -91,7 +92,7 @@ class WebServer:
         self._host = host
         self._wanted_port = port
         self._token = token
-        self._standing = standing
+        self._read_status = service_status
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
         self._started_ms = 0
@@ -113,7 +114,7 @@ class WebServer:
         Raises:
             OSError: the address cannot be used, as when the port is taken.
         """
-        app = web.Application(middlewares=[self._guard])
+        app = web.Application(middlewares=[self._authorize])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -149,7 +150,7 @@ class WebServer:
     # -------------------------------------------------------- who may ask
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _authorize(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         if request.path in _PUBLIC:
             return await handler(request)
         if self._token is None:
@@ -157,13 +158,15 @@ class WebServer:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         expected = self._token.encode()
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
-            refusal = _json({"error": "needs the token of http.token: Authorization: Bearer …"}, 401)
-            refusal.headers["WWW-Authenticate"] = 'Bearer realm="cadence-consumer"'
-            return refusal
+            unauthorized = _json({"error": "needs the token of http.token: Authorization: Bearer …"}, 401)
+            unauthorized.headers["WWW-Authenticate"] = 'Bearer realm="cadence-consumer"'
+            return unauthorized
         try:
             return await handler(request)
-        except web.HTTPException as refusal_:
-            return _json({"error": f"{request.method} {request.path}: {refusal_.reason}"}, refusal_.status)
+        except web.HTTPException as http_error:
+            return _json(
+                {"error": f"{request.method} {request.path}: {http_error.reason}"}, http_error.status
+            )
         except StoreError as error:
             return _json({"error": str(error)}, 503)
 
@@ -174,8 +177,8 @@ class WebServer:
 
     async def _readyz(self, request: web.Request) -> web.Response:
         report = self._health.report(self._clock.monotonic_ms())
-        fine = report.ready or ("standby" in request.query and report.standby)
-        return _json({"ready": report.ready, "reasons": report.reasons}, 200 if fine else 503)
+        accepted = report.ready or ("standby" in request.query and report.standby)
+        return _json({"ready": report.ready, "reasons": report.reasons}, 200 if accepted else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(
@@ -184,22 +187,22 @@ class WebServer:
 
     async def _status(self, _: web.Request) -> web.Response:
         report = self._health.report(self._clock.monotonic_ms())
-        standing, why = None, None
-        if self._standing is not None:
+        service_status, why = None, None
+        if self._read_status is not None:
             try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    standing = (await self._standing()).document()
+                async with asyncio.timeout(_STATUS_TIMEOUT_S):
+                    service_status = (await self._read_status()).document()
             except StoreError as error:
                 why = str(error)
             except TimeoutError:
-                why = f"the store did not answer within {_PATIENCE_S:g} s"
+                why = f"the store did not answer within {_STATUS_TIMEOUT_S:g} s"
         return _json(
             {
                 "ready": report.ready,
                 "live": report.live,
                 "reasons": report.reasons,
                 "details": report.details,
-                "standing": standing,
+                "standing": service_status,
                 "standing_unknown": why,
             }
         )

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from consumer.sandbox import STEP_TRACKER, TRACKER, Sandbox, SandboxOptions
-from tests.acceptance.service_process import ServiceProcess, settings_for
+from tests.support.processes.service_process import ServiceProcess, settings_for
 
 LEAD = "00Qxx000002TRI2EAO"
 
@@ -178,7 +178,7 @@ async def test_every_command_takes_what_a_person_has(sandbox, tmp_path):
 async def test_a_call_that_broke_off_tells_what_is_known_and_exits_69(sandbox, tmp_path):
     environment = settings_for(sandbox, tmp_path)
     run = sandbox.world.enrol("Event Follow-up", LEAD)
-    sandbox.weather.cause("http_status", status=502, scope="rest")
+    sandbox.faults.inject("http_status", status=502, scope="rest")
     out, told = await command(environment, tmp_path, "actions", "pause", LEAD, code=69)
     assert "unknown" in out
     assert "1 may or may not have taken effect (look before sending them again)" in told

@@ -12,9 +12,9 @@ import sys
 import pytest
 import redis
 
-from tests.acceptance.connection import connected
-from tests.prometheus_server import PrometheusServer
-from tests.redis_server import RedisServer
+from tests.support.processes.connection import connected
+from tests.support.servers.prometheus_server import PrometheusServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 

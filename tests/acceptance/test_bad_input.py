@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from consumer.sandbox import Sandbox, SandboxOptions
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import ServiceProcess, settings_for
-from tests.changes import COMMIT_MS, RUN, message
+from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.builders.changes import COMMIT_MS, RUN, message
+from tests.support.processes.service_process import ServiceProcess, settings_for
 
 LONG = "x" * 1_000_000
 MANY = [f"0qB{number:012d}AAA" for number in range(5_000)]
@@ -109,7 +109,7 @@ async def test_bad_events_are_kept_with_their_bytes_and_listed_while_the_stream_
 async def test_an_answer_that_cannot_be_read_is_asked_for_again(setting, kind):
     sandbox, service, store = setting
     runs = [sandbox.world.enrol()]
-    sandbox.weather.cause(kind, times=2)
+    sandbox.faults.inject(kind, times=2)
     runs += [sandbox.world.enrol() for _ in range(5)]
 
     async def everything_arrived():
@@ -120,5 +120,5 @@ async def test_an_answer_that_cannot_be_read_is_asked_for_again(setting, kind):
     await until(everything_arrived)
     events = await journal(store)
     assert len({event["id"] for event in events}) == len(events)
-    assert sandbox.weather.counters[kind] == 2
+    assert sandbox.faults.counters[kind] == 2
     await service.ready()

@@ -14,10 +14,10 @@ from collections import defaultdict
 import pytest
 
 from consumer.sandbox import STEP_TRACKER, TRACKER, entity_channel
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import ServiceProcess
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.acceptance.test_kill import journal_of
 from tests.benchmarks import running, stream
+from tests.support.processes.service_process import ServiceProcess
 
 PER_SECOND = 300
 PHASE_S = 2.0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from consumer.stores.sqlite import SqliteStore
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.benchmarks import drain, running, stored, stream
 
 LIVES = 40

@@ -1,10 +1,10 @@
-"""A few rounds of each chaos scenario on a real Redis; ``python -m tests.chaos`` runs as many as wanted."""
+"""A few rounds of each chaos scenario on a real Redis; ``python -m tests.rounds.chaos`` runs as many as wanted."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.chaos import (
+from tests.rounds.chaos_scenarios import (
     deployed,
     killed_redis,
     killed_service,

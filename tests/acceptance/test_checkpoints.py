@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from consumer.sandbox import Sandbox, SandboxOptions
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import ServiceProcess, settings_for
+from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.processes.service_process import ServiceProcess, settings_for
 
 
 async def command(environment, folder, *words, code=0):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storm import storm_of
+from tests.rounds.storm import storm_of
 
 SECONDS = 300 if os.environ.get("CI") else 60
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.acceptance.service_process import ServiceProcess
+from tests.support.processes.service_process import ServiceProcess
 
 
 @pytest.mark.long

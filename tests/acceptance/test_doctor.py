@@ -6,7 +6,7 @@ import signal
 import sqlite3
 
 from consumer.sandbox import Sandbox, SandboxOptions
-from tests.acceptance.service_process import ServiceProcess, settings_for
+from tests.support.processes.service_process import ServiceProcess, settings_for
 
 
 def everything(path):

@@ -1,7 +1,7 @@
 """Every fault of connection and authentication, over real sockets, against the real service: noticed, told, survived, nothing lost.
 
 ``pytest -s`` prints how long each took; the table in the README has these figures. What waits long by design runs with shorter waits
-(``tests.impatient``), and where faults follow each other on one service, half a second of health stands for the minute after which the
+(``tests.support.processes.impatient``), and where faults follow each other on one service, half a second of health stands for the minute after which the
 command takes a failure for the first one again.
 """
 
@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from consumer.app import open_rest
 from consumer.sandbox import CometdOptions, OAuthOptions, SandboxOptions
 from consumer.settings import load_settings
-from tests.acceptance.connection import POLL_MS, connected, table
-from tests.acceptance.service_process import ServiceProcess
+from tests.support.processes.connection import POLL_MS, connected, table
+from tests.support.processes.service_process import ServiceProcess
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
@@ -45,14 +45,14 @@ async def test_a_broken_wire_and_http_errors(tmp_path):
         await link.endure("connection refused", link.unplug, wire, clear=link.plug_in, lasts_s=1)
         await link.endure("connection reset", reset, wire)
         await link.endure("answer cut by a reset", cut, wire)
-        await link.endure("answer cut, socket closed", link.trouble("cut"), wire)
+        await link.endure("answer cut, socket closed", link.fault("cut"), wire)
         for status, codes in (
             (401, {"http_401"}), (403, {"http_403"}), (413, {"request_too_large"}), (429, {"http_429"}),
             (500, {"http_500"}), (503, {"server_busy"}),
         ):  # fmt: skip
-            await link.endure(f"HTTP {status} with HTML", link.trouble("http_status", status=status), codes)
-        await link.endure("HTTP 200 with HTML", link.trouble("http_status", status=200), {"bad_body"})
-        await link.endure("malformed JSON", link.trouble("malformed"), {"bad_body"})
+            await link.endure(f"HTTP {status} with HTML", link.fault("http_status", status=status), codes)
+        await link.endure("HTTP 200 with HTML", link.fault("http_status", status=200), {"bad_body"})
+        await link.endure("malformed JSON", link.fault("malformed"), {"bad_body"})
         lines = link.logged("session_ended")
         assert all(line["detail"] and line["remedy"] and line["next_in_ms"] >= 0 for line in lines)
         numbers = await link.metrics()
@@ -77,26 +77,26 @@ async def test_sessions_that_salesforce_ends_or_refuses(tmp_path):
     async with connected(tmp_path, backoff=ONE_BY_ONE) as link:
         link.live()
         unknown = {"unknown_client"}
-        await link.endure("403::Unknown client, once", link.trouble("drop_session"), unknown)
+        await link.endure("403::Unknown client, once", link.fault("drop_session"), unknown)
         await link.endure(
-            "402::Unknown client, once", link.trouble("drop_session", error="402::Unknown client"), unknown
+            "402::Unknown client, once", link.fault("drop_session", error="402::Unknown client"), unknown
         )
         await link.endure(
             "403::Unknown client, four sessions running",
-            link.trouble("drop_session", times=4),
+            link.fault("drop_session", times=4),
             unknown,
             ends=4,
         )
         await link.endure(
-            "/meta/disconnect by the server", link.trouble("server_disconnect"), {"server_disconnect"}
+            "/meta/disconnect by the server", link.fault("server_disconnect"), {"server_disconnect"}
         )
 
         def after_drop(kind, **details):
-            async def cause():
-                link.sandbox.weather.cause(kind, **details)
-                link.sandbox.weather.cause("drop_session")
+            async def inject():
+                link.sandbox.faults.inject(kind, **details)
+                link.sandbox.faults.inject("drop_session")
 
-            return cause
+            return inject
 
         await link.endure(
             "handshake refused, server too busy",
@@ -115,8 +115,8 @@ async def test_sessions_that_salesforce_ends_or_refuses(tmp_path):
         await link.caught_up()
 
         async def expire():
-            link.sandbox.weather.cause("expire")
-            link.sandbox.weather.cause("drop_session")
+            link.sandbox.faults.inject("expire")
+            link.sandbox.faults.inject("drop_session")
 
         await link.endure("replay id refused", expire, {*unknown, "replay_invalid"}, ends=2)
         link.live()
@@ -134,14 +134,14 @@ async def test_tokens_that_end(tmp_path):
         link.live()
         refused = {"authentication_invalid"}
         none = {*refused, "authentication_failed"}
-        await link.endure("token revoked", link.trouble("revoke"), refused)
+        await link.endure("token revoked", link.fault("revoke"), refused)
 
         def revoked_and(**details):
-            async def cause():
-                link.sandbox.weather.cause("http_status", scope="oauth", **details)
-                link.sandbox.weather.cause("revoke")
+            async def inject():
+                link.sandbox.faults.inject("http_status", scope="oauth", **details)
+                link.sandbox.faults.inject("revoke")
 
-            return cause
+            return inject
 
         await link.endure("token endpoint answers 503, twice", revoked_and(status=503, times=2), none, ends=2)
         body = json.dumps(
@@ -183,7 +183,7 @@ async def test_a_refresh_token_that_rotates_survives_kills(tmp_path):
         link.live()
         for _ in range(2):
             issued = link.sandbox.oauth.tokens.issued
-            link.sandbox.weather.cause("revoke")
+            link.sandbox.faults.inject("revoke")
             await link.until(
                 lambda issued=issued: link.sandbox.oauth.tokens.issued > issued, "it signs in again", 20
             )
@@ -216,7 +216,7 @@ async def test_a_used_up_daily_allocation_is_waited_for(tmp_path):
         link.live()
         await link.endure(
             "daily delivery limit, two sessions running (wait shortened)",
-            link.trouble("refuse_connect", times=2), {"daily_limit"}, ends=2,
+            link.fault("refuse_connect", times=2), {"daily_limit"}, ends=2,
         )  # fmt: skip
         waits = [line["next_in_ms"] for line in link.logged("session_ended")]
         assert len(waits) == 2, "it stays down as long as it should"
@@ -251,18 +251,18 @@ async def test_silence_is_noticed_within_what_the_server_advised_and_fifteen_sec
 
         async def hold_handshake():
             stalled.append(handshake.proxy.hold_request(HANDSHAKE))
-            handshake.sandbox.weather.cause("drop_session")
+            handshake.sandbox.faults.inject("drop_session")
 
         async def hold_sign_in():
             stalled.append(sign_in.proxy.hold_request(b"/services/oauth2/token"))
-            sign_in.sandbox.weather.cause("revoke")
+            sign_in.sandbox.faults.inject("revoke")
 
         await asyncio.gather(
             half_open.endure(
                 "half-open connection (polls held 2 s)", freeze,
                 {"poll_timeout", "handshake_timeout", "connect_failed"}, clear=thaw, ceiling_s=ceiling + 5,
             ),
-            silent.endure("poll never answered (held 2 s)", silent.trouble("stall"), {"poll_timeout"}, ceiling_s=ceiling + 5),
+            silent.endure("poll never answered (held 2 s)", silent.fault("stall"), {"poll_timeout"}, ceiling_s=ceiling + 5),
             handshake.endure(
                 "handshake never answered", hold_handshake, {"unknown_client", "handshake_timeout"}, ends=2, recovery_s=40
             ),
@@ -316,7 +316,7 @@ async def test_a_certificate_that_is_not_trusted_keeps_it_away_until_it_is_repla
 
         async def spoil():
             tls.load_cert_chain(*bad)
-            link.sandbox.weather.cause("close_socket")
+            link.sandbox.faults.inject("close_socket")
 
         async def mend():
             tls.load_cert_chain(*good)
@@ -348,8 +348,8 @@ async def test_what_only_a_person_can_change_ends_the_process_with_what_to_do(tm
         link.live()
         await link.healthy()
         began = time.monotonic()
-        link.sandbox.weather.cause("refuse_subscribe", error=error)
-        link.sandbox.weather.cause("drop_session")
+        link.sandbox.faults.inject("refuse_subscribe", error=error)
+        link.sandbox.faults.inject("drop_session")
         assert await link.service.ended() == code, link.service.errors()[-3000:]
         ended_s = time.monotonic() - began
         (last,) = [line for line in link.logged("stopped") if "why" in line]
@@ -370,11 +370,11 @@ async def test_what_only_a_person_can_change_ends_the_process_with_what_to_do(tm
 
 
 async def test_the_same_on_a_cometd_server_that_nobody_here_wrote(tmp_path):
-    from consumer.stores.sqlite import SqliteStore
-    from tests.acceptance.connection import Link, Readiness
+    from consumer.stores.sqlite.sqlite_store import SqliteStore
     from tests.acceptance.test_service_interop import stories
     from tests.acceptance.test_source_interop import STEP, TRACKER, cometd_server
     from tests.oracle import compare, expected
+    from tests.support.processes.connection import Link, Readiness
 
     told = stories()
     path = tmp_path / "cadence.db"
@@ -400,10 +400,10 @@ async def test_the_same_on_a_cometd_server_that_nobody_here_wrote(tmp_path):
             world = asyncio.create_task(go_on())
 
             def does(what):
-                async def cause():
+                async def inject():
                     await bus.do(what)
 
-                return cause
+                return inject
 
             for what, codes in (
                 (

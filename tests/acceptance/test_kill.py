@@ -8,10 +8,10 @@ import signal
 import pytest
 
 from consumer.errors import StoreUnavailable
-from consumer.sandbox import Sandbox, SandboxOptions, WeatherOptions
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import ServiceProcess, settings_for
+from consumer.sandbox import FaultOptions, Sandbox, SandboxOptions
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.oracle import compare, expected
+from tests.support.processes.service_process import ServiceProcess, settings_for
 
 ROUNDS = 20
 
@@ -50,7 +50,7 @@ async def test_twenty_kills_lose_nothing_and_repeat_nothing_on_sqlite(tmp_path):
     delivered = tmp_path / "delivered.jsonl"
     options = SandboxOptions(
         seed=20,
-        weather=WeatherOptions(reorder=0.08, swap=0.05, republish=0.03, duplicate=0.05),
+        faults=FaultOptions(reorder=0.08, swap=0.05, republish=0.03, duplicate=0.05),
     )
     async with Sandbox(options) as sandbox:
         environment = settings_for(

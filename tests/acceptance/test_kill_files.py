@@ -12,11 +12,11 @@ from collections import defaultdict
 
 import pytest
 
-from consumer.sandbox import Sandbox, SandboxOptions, WeatherOptions
-from tests.acceptance.service_process import ServiceProcess, settings_for
+from consumer.sandbox import FaultOptions, Sandbox, SandboxOptions
 from tests.acceptance.test_kill import journal_of
-from tests.kafka_cluster import KafkaCluster, header
 from tests.oracle import compare, expected
+from tests.support.processes.service_process import ServiceProcess, settings_for
+from tests.support.servers.kafka_cluster import KafkaCluster, header
 
 ROUNDS = int(os.environ.get("FILE_KILLS", "5"))
 
@@ -78,7 +78,7 @@ async def test_kills_in_the_middle_of_writes_tear_no_event_out_of_the_files_or_t
     path.touch()
     torn_by_us, torn_by_kills = 0, 0
     events: set[str] = set()
-    options = SandboxOptions(seed=5, weather=WeatherOptions(reorder=0.08, swap=0.05, duplicate=0.05))
+    options = SandboxOptions(seed=5, faults=FaultOptions(reorder=0.08, swap=0.05, duplicate=0.05))
     with KafkaCluster() as cluster:
         async with Sandbox(options) as sandbox:
             environment = settings_for(
@@ -143,8 +143,8 @@ async def test_kills_in_the_middle_of_writes_tear_no_event_out_of_the_files_or_t
         "a torn line is one line that is no JSON, and nothing is glued to it"
     )
     assert_in_order([(event.get("tracker_id"), event["id"]) for event in written], journal)
-    of_run = {event["id"]: event.get("tracker_id") for event in journal}
-    assert_in_order([(of_run[header(one, "ce_id")], header(one, "ce_id")) for one in records], journal)
+    read_run = {event["id"]: event.get("tracker_id") for event in journal}
+    assert_in_order([(read_run[header(one, "ce_id")], header(one, "ce_id")) for one in records], journal)
     print(
         f"{ROUNDS} kills, {torn_by_kills} in the middle of a line; {len(journal)} events, "
         f"{len(written) - len(journal)} repeated in {len(files_of(path))} files, {len(records) - len(journal)} in the topic"

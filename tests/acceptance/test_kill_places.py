@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from consumer.delivery.place import Place
+from consumer.delivery.cursor import Cursor
 from consumer.sandbox import Sandbox, SandboxOptions
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import ServiceProcess, settings_for
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.acceptance.test_kill import journal_of
 from tests.oracle import compare, expected
+from tests.support.processes.service_process import ServiceProcess, settings_for
 
 KILLS = 4
 PICKY = """
@@ -44,7 +44,7 @@ class Snapshot:
     """What the store says of the handler."""
 
     offset: int
-    parked: dict
+    blocked_runs: dict
     letters: dict
     replay: dict
     """Order to how far it is."""
@@ -57,20 +57,20 @@ async def look(path):
     store = SqliteStore(path, read_only=True)
     await store.open()
     try:
-        saved = await store.place("picky")
-        requests = (await store.requests(["picky"]))["picky"]
+        saved = await store.cursor("picky")
+        pending_commands = (await store.pending_commands(["picky"]))["picky"]
         replay, replay_parked = {}, {}
-        for order in requests.orders:
-            place = await store.place(order.place)
-            replay[order.id] = 0 if place is None else Place.load(place.data).offset
-            replay_parked |= {row.tracker_id: row for row in await store.parked(order.place)}
+        for command in pending_commands.commands:
+            cursor = await store.cursor(command.cursor)
+            replay[command.id] = 0 if cursor is None else Cursor.load(cursor.data).offset
+            replay_parked |= {row.tracker_id: row for row in await store.blocked_runs(command.cursor)}
         return Snapshot(
-            0 if saved is None else Place.load(saved.data).offset,
-            {row.tracker_id: row for row in await store.parked("picky")},
+            0 if saved is None else Cursor.load(saved.data).offset,
+            {row.tracker_id: row for row in await store.blocked_runs("picky")},
             {letter.event_id: letter for letter in await store.handler_dead_letters("picky", 10_000)},
             replay,
             replay_parked,
-            max((order.through for order in requests.orders), default=0),
+            max((command.through for command in pending_commands.commands), default=0),
         )
     finally:
         await store.aclose()
@@ -113,7 +113,7 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
 
             async def is_a_mess():
                 now = await look(path)
-                return now.parked and now.letters and now.offset > 100
+                return now.blocked_runs and now.letters and now.offset > 100
 
             await until(service, is_a_mess)
             await command("replay", "--handler", "picky", "--from-offset", "1", "--no-wait")
@@ -126,7 +126,7 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
             await service.ended()
 
         before = await look(path)
-        ((order, first_progress),) = before.replay.items()
+        ((command, first_progress),) = before.replay.items()
         progress = [first_progress]
         for _ in range(KILLS - 1):
             sandbox.world.advance(10)
@@ -136,12 +136,12 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
                 async def has_gone_on(before=before, lines=lines):
                     now = await look(path)
                     tried = all(
-                        run in now.parked and now.parked[run].attempts > row.attempts
-                        for run, row in before.parked.items()
+                        run in now.blocked_runs and now.blocked_runs[run].attempts > row.attempts
+                        for run, row in before.blocked_runs.items()
                     )
                     return (
                         tried
-                        and now.replay.get(order, 0) > before.replay[order]
+                        and now.replay.get(command, 0) > before.replay[command]
                         and len(told(tmp_path)) > lines
                     )
 
@@ -150,27 +150,27 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
                 service.signal(signal.SIGKILL)
                 await service.ended()
             now = await look(path)
-            for run, row in before.parked.items():
-                assert now.parked[run].first == row.first, f"{run} was parked elsewhere"
-                assert now.parked[run].attempts > row.attempts, "a restart goes on counting"
+            for run, row in before.blocked_runs.items():
+                assert now.blocked_runs[run].first == row.first, f"{run} was parked elsewhere"
+                assert now.blocked_runs[run].attempts > row.attempts, "a restart goes on counting"
             for run, row in before.replay_parked.items():
                 assert now.replay_parked[run].first == row.first
             assert before.letters.keys() <= now.letters.keys(), "a dead letter is gone"
-            assert now.replay[order] > before.replay[order], "the replay began anew"
+            assert now.replay[command] > before.replay[command], "the replay began anew"
             assert now.offset >= before.offset
-            progress.append(now.replay[order])
+            progress.append(now.replay[command])
             before = now
 
         sandbox.settle()
         expectation = expected(sandbox.ledger.messages(), sandbox.org.organization_id)
-        parked_runs, dead = set(before.parked), set(before.letters)
+        parked_runs, dead = set(before.blocked_runs), set(before.letters)
         assert not {line["run"] for line in told(tmp_path)} & parked_runs, "what fails was told to nobody"
         (tmp_path / "healed").touch()
         async with ServiceProcess(environment, tmp_path) as service:
 
             async def is_healed():
                 now = await look(path)
-                if now.parked or now.replay or not now.letters:
+                if now.blocked_runs or now.replay or not now.letters:
                     return False
                 return expectation.ids <= {line["id"] for line in told(tmp_path)} | now.letters.keys()
 

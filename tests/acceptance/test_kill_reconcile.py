@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from consumer.domain.reconcile_task import ReconcileTask, window_task
 from consumer.sandbox import STEP_TRACKER, TRACKER, CometdOptions, OrgClock, SandboxOptions
-from consumer.stores.sqlite import SqliteStore
-from consumer.tasks import Task, of_window
-from tests.acceptance.connection import Link, connected
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.acceptance.test_reconcile import agree, ends_well
+from tests.support.processes.connection import Link, connected
 
 pytestmark = pytest.mark.long
 
@@ -43,12 +43,12 @@ class Trouble:
         org, world = link.sandbox, link.sandbox.world
         match self.kind:
             case "gap" | "overflow":
-                org.weather.cause(self.kind, times=1)
+                org.faults.inject(self.kind, times=1)
             case "sweep" | "repair":
-                org.weather.cause("suppress", times=100_000)
+                org.faults.inject("suppress", times=100_000)
         since_ms = org.org.clock()
         world.pause(*runs)
-        org.weather.calm()
+        org.faults.clear()
         if self.kind == "expired":
             self.leap += 4 * DAY_MS
         elif self.kind == "snapshot":
@@ -59,17 +59,17 @@ class Trouble:
             store = SqliteStore(link.folder / "cadence.db")
             await store.open()
             for entity in (TRACKER, STEP_TRACKER):
-                task = of_window("repair", "by hand", entity, since_ms, 0)
-                await store.add_task(task.id, task.encode())
+                task = window_task("repair", "by hand", entity, since_ms, 0)
+                await store.add_reconcile_task(task.id, task.encode())
             await store.aclose()
 
     async def progress(self, link: Link) -> tuple[int, int]:
         """How far tasks of this kind have come: rows read by those under way, and how many are under way."""
         store = link.store()
         await store.open()
-        tasks = [Task.decode(data) for data in (await store.tasks()).values()]
+        reconcile_tasks = [ReconcileTask.decode(data) for data in (await store.reconcile_tasks()).values()]
         await store.aclose()
-        mine = [task for task in tasks if task.reason == self.kind and not task.is_waiting]
+        mine = [task for task in reconcile_tasks if task.reason == self.kind and not task.is_waiting]
         return sum(task.fetched for task in mine), len(mine)
 
 

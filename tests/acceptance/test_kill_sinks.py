@@ -12,11 +12,11 @@ import pytest
 import standardwebhooks
 from aiohttp import web
 
-from consumer.sandbox import Sandbox, SandboxOptions, WeatherOptions
-from tests.acceptance.service_process import ServiceProcess, settings_for
+from consumer.sandbox import FaultOptions, Sandbox, SandboxOptions
 from tests.acceptance.test_kill import journal_of, live
 from tests.oracle import compare, expected
-from tests.postgres_server import PostgresServer
+from tests.support.processes.service_process import ServiceProcess, settings_for
+from tests.support.servers.postgres_server import PostgresServer
 
 ROUNDS = int(os.environ.get("SINK_KILLS", "5"))
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -57,7 +57,7 @@ async def test_kills_and_a_flapping_receiver_leave_every_effect_exactly_once(tmp
     server.make()
     server.start()
     path = tmp_path / "cadence.db"
-    options = SandboxOptions(seed=8, weather=WeatherOptions(reorder=0.08, swap=0.05, duplicate=0.05))
+    options = SandboxOptions(seed=8, faults=FaultOptions(reorder=0.08, swap=0.05, duplicate=0.05))
     try:
         async with Sandbox(options) as sandbox:
             environment = settings_for(

@@ -3,16 +3,23 @@
 import re
 import tomllib
 
-from tests.readme import BUILT_IN, METRICS, PARTS, README, metrics_page, rendered
+from tests.support.builders.readme import (
+    BUILT_IN,
+    METRICS,
+    PARTS,
+    README,
+    metrics_page,
+    rendered,
+)
 
 
 def test_the_derived_parts_are_those_of_the_code():
-    assert README.read_text() == rendered(), "run: python -m tests.readme"
+    assert README.read_text() == rendered(), "run: python -m tests.support.builders.readme"
     assert [name for name in PARTS if f"<!-- {name}: " not in README.read_text()] == []
 
 
 def test_the_page_of_metrics_is_that_of_the_catalogue():
-    assert METRICS.read_text() == metrics_page(), "run: python -m tests.readme"
+    assert METRICS.read_text() == metrics_page(), "run: python -m tests.support.builders.readme"
 
 
 def test_every_link_leads_somewhere():
@@ -22,8 +29,8 @@ def test_every_link_leads_somewhere():
 
 
 def test_the_example_handler_loads(tmp_path, monkeypatch):
+    from consumer.delivery.handler_settings import HandlerSpec
     from consumer.delivery.loading import load_handlers
-    from consumer.delivery.spec import HandlerSpec
 
     (source,) = re.findall(r"```python\n(# notify.py\n.*?)```", README.read_text(), re.DOTALL)
     (tmp_path / "notify.py").write_text(source)
@@ -34,8 +41,8 @@ def test_the_example_handler_loads(tmp_path, monkeypatch):
 
 
 def test_the_settings_of_the_built_in_handlers_are_taken():
+    from consumer.delivery.handler_settings import HandlerSpec
     from consumer.delivery.loading import load_handlers
-    from consumer.delivery.spec import HandlerSpec
 
     blocks = re.findall(r"```toml\n(\[handlers\..*?)```", README.read_text(), re.DOTALL)
     shown = {}

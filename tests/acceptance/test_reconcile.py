@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from consumer.rows import ROW_FIELDS, read_row
+from consumer.domain.reconcile_task import ReconcileTask
+from consumer.domain.record_state import RecordState
+from consumer.domain.row_diff import ROW_FIELDS, read_row
 from consumer.sandbox import (
     STEP_TRACKER,
     TRACKER,
     CometdOptions,
+    FaultOptions,
     OrgClock,
     Sandbox,
     SandboxOptions,
-    WeatherOptions,
 )
 from consumer.sandbox.schema import rest_value
-from consumer.state import RecordState
-from consumer.tasks import Task
-from tests.acceptance.connection import Link, connected
-from tests.acceptance.service_process import ServiceProcess
+from tests.support.processes.connection import Link, connected
+from tests.support.processes.service_process import ServiceProcess
 
 pytestmark = pytest.mark.long
 
@@ -31,10 +31,10 @@ SPEED = 60
 SETTINGS = {"CADENCE_REPAIR__SWEEP": "3m", "CADENCE_STATE__HYDRATE": "false"}
 
 
-def options(**weather: float) -> SandboxOptions:
+def options(**faults: float) -> SandboxOptions:
     return SandboxOptions(
         clock=OrgClock(speed=SPEED),
-        weather=WeatherOptions(**weather),
+        faults=FaultOptions(**faults),
         cometd=CometdOptions(poll_timeout_ms=500),
     )
 
@@ -107,7 +107,9 @@ async def all_mended(link: Link, within_s: float = 40) -> None:
     await store.open()
     try:
         async with asyncio.timeout(within_s):
-            while any(not Task.decode(data).is_waiting for data in (await store.tasks()).values()):
+            while any(
+                not ReconcileTask.decode(data).is_waiting for data in (await store.reconcile_tasks()).values()
+            ):
                 await asyncio.sleep(0.1)
     finally:
         await store.aclose()
@@ -140,10 +142,10 @@ async def test_a_change_that_salesforce_never_published_is_found_by_the_next_swe
         world, org = link.sandbox.world, link.sandbox
         known = world.enrol()
         await link.caught_up()
-        org.weather.cause("suppress", times=1_000)
+        org.faults.inject("suppress", times=1_000)
         world.pause(known)
         unknown = world.enrol()
-        org.weather.calm()
+        org.faults.clear()
         await agree(link)
         journal = await ends_well(link)
         found = [event for event in journal if event.get("origin") == "repair" and event.get("record_id")]
@@ -162,7 +164,7 @@ async def test_gaps_anywhere_among_the_changes_of_a_record_are_mended(tmp_path: 
         for _ in range(12):
             link.sandbox.world.advance(40)
             await asyncio.sleep(0.1)
-        assert link.sandbox.weather.counters["gap"] > 40
+        assert link.sandbox.faults.counters["gap"] > 40
         await agree(link)
         await all_mended(link)
         journal = await ends_well(link)
@@ -178,7 +180,7 @@ async def test_an_overflow_is_mended_by_what_was_stamped_about_then(tmp_path: Pa
         world = link.sandbox.world
         runs = world.enrol_many(2_500)  # and as many steps
         await link.caught_up()
-        link.sandbox.weather.cause("overflow")
+        link.sandbox.faults.inject("overflow")
         world.pause(*runs)
         await agree(link)
         await all_mended(link)
@@ -287,9 +289,9 @@ async def test_somebody_can_have_everything_since_a_time_mended(tmp_path: Path) 
     async with connected(tmp_path, options=made, **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:
         known = link.sandbox.world.enrol()
         await link.caught_up()
-        link.sandbox.weather.cause("suppress", times=100)
+        link.sandbox.faults.inject("suppress", times=100)
         link.sandbox.world.pause(known)
-        link.sandbox.weather.calm()
+        link.sandbox.faults.clear()
         await asyncio.sleep(150 / SPEED)  # what is younger than two minutes is left to the stream
         command = ServiceProcess(link.service._environment, tmp_path, "repair", "--since", "1h", "--json")
         async with command:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.fleet import Answer, Replica, overlaps
-from tests.acceptance.lease_watch import Held, LeaseWatch
-from tests.acceptance.seen import Sight, repeats
+from tests.support.processes.fleet import Answer, Replica, overlaps
+from tests.support.processes.lease_watch import Held, LeaseWatch
+from tests.support.processes.seen import Sight, repeats
 
 SECONDS = 120 if os.environ.get("CI") else 30
 
 
 def played(folder: Path, seconds: float, *more: str) -> str:
     """What the command says of a round, which holds."""
-    command = [sys.executable, "-m", "tests.replicas", "--minutes", str(seconds / 60), *more]
+    command = [sys.executable, "-m", "tests.rounds.replicas", "--minutes", str(seconds / 60), *more]
     with (folder / "round.txt").open("w+") as told:
         round_ = subprocess.Popen(
             [*command, "--folder", str(folder / "round")],

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from consumer.sandbox import Sandbox, SandboxOptions, WorldOptions
-from tests.acceptance.service_process import ServiceProcess, free_port, settings_for
+from tests.support.processes.service_process import ServiceProcess, free_port, settings_for
 
 GOOD = {
     "CADENCE_SALESFORCE__LOGIN_URL": "http://localhost:1",

@@ -116,7 +116,7 @@ async def test_a_client_with_an_expired_replay_id_reads_salesforces_refusal(
 ) -> None:
     sandbox.world.advance(20)
     stale = sandbox.ledger.replay_ids()[0]
-    sandbox.weather.cause("expire")
+    sandbox.faults.inject("expire")
     async with started(name, sandbox, ALL_CHANGES, stale) as client:
         reply = await client.sees("subscribe", successful=False)
     assert reply["error"] == (
@@ -130,7 +130,7 @@ async def test_a_forgotten_client_shakes_hands_again_and_loses_nothing(sandbox: 
     async with started(name, sandbox, ALL_CHANGES, -2) as client:
         await client.sees("handshake", successful=True)
         await client.gets(len(sandbox.ledger))
-        sandbox.weather.cause("drop_session")
+        sandbox.faults.inject("drop_session")
         refusal = await client.sees("connect", successful=False)
         assert refusal["error"] == "403::Unknown client"
         assert refusal["advice"]["reconnect"] == "handshake"
@@ -140,7 +140,7 @@ async def test_a_forgotten_client_shakes_hands_again_and_loses_nothing(sandbox: 
         sandbox.world.advance(30)
         got = await client.gets(len(sandbox.ledger))
     assert [each["data"]["event"]["replayId"] for each in got] == sandbox.ledger.replay_ids()
-    assert sandbox.weather.counters["drop_session"] == 1
+    assert sandbox.faults.counters["drop_session"] == 1
 
 
 async def test_a_revoked_token_ends_the_stream_and_is_refused_a_handshake(
@@ -149,7 +149,7 @@ async def test_a_revoked_token_ends_the_stream_and_is_refused_a_handshake(
     token = sandbox.access_token()
     async with started(name, sandbox, ALL_CHANGES, -1, token) as client:
         await client.sees("subscribe", successful=True)
-        sandbox.weather.cause("revoke")
+        sandbox.faults.inject("revoke")
         refusal = await client.sees("connect", successful=False)
         assert refusal["error"] == "401::Authentication invalid"
         assert refusal["advice"]["reconnect"] == "none"

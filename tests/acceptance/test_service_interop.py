@@ -7,10 +7,10 @@ import signal
 import pytest
 
 from consumer.sandbox import Sandbox
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import ServiceProcess
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.acceptance.test_source_interop import STEP, TRACKER, cometd_server
 from tests.oracle import compare, expected
+from tests.support.processes.service_process import ServiceProcess
 
 ORG = "00Dd000000XXXXX"
 

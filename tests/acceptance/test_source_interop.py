@@ -12,17 +12,19 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.clock import SystemClock
-from consumer.ingest.inbox import Inbox
+from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.supervisor import Backoff, Supervisor
-from consumer.ports import Answer
+from consumer.ports.source import Answer
 from consumer.salesforce.auth import ClientCredentials, TokenCache, TokenEndpoint
-from consumer.salesforce.session import CometdSource
+from consumer.salesforce.cometd_session import CometdSource
 from tests.interop.node import node_command, node_environment
 
 SCRIPT = Path(__file__).parent.parent / "interop" / "cometd-server.cjs"
 TRACKER = "/data/ActionCadenceTrackerChangeEvent"
 STEP = "/data/ActionCadenceStepTrackerChangeEvent"
-QUICK = Backoff(first_ms=20, most_ms=200, apart_ms=20, locked_first_ms=50, locked_most_ms=200, full_ms=300)
+QUICK = Backoff(
+    first_ms=20, max_ms=200, min_interval_ms=20, locked_first_ms=50, locked_max_ms=200, buffer_full_ms=300
+)
 
 
 def payload(channel: str, number: int) -> dict:
@@ -91,8 +93,8 @@ async def cometd_server(**options: int):
 class Tenure:
     """Takes answers, remembers positions as a commit would, and says where to resume."""
 
-    def __init__(self, inbox: Inbox) -> None:
-        self.inbox = inbox
+    def __init__(self, buffer: IntakeBuffer) -> None:
+        self.buffer = buffer
         self.positions: dict[str, str] = {}
         self.received: dict[str, list[int]] = {TRACKER: [], STEP: []}
         self.refusals: list[tuple[str, str]] = []
@@ -110,13 +112,13 @@ class Tenure:
         self.positions[channel] = "-2"
 
     async def take(self) -> None:
-        while (item := await self.inbox.get()) is not None:
+        while (item := await self.buffer.get()) is not None:
             if isinstance(item, Answer):
                 for message in item.messages:
                     replay_id = message["data"]["event"]["replayId"]
                     self.received[message["channel"]].append(replay_id)
                     self.positions[message["channel"]] = str(replay_id)
-            self.inbox.processed()
+            self.buffer.mark_processed()
             async with self.changed:
                 self.changed.notify_all()
 
@@ -150,21 +152,21 @@ class Quiet:
 class Consumer:
     """Supervisor and taker on a bus; can be stopped and started again, keeping its positions."""
 
-    def __init__(self, bus: Bus, inbox: Inbox | None = None) -> None:
+    def __init__(self, bus: Bus, buffer: IntakeBuffer | None = None) -> None:
         clock = SystemClock()
         self.tokens = TokenCache(ClientCredentials("app", SecretStr("secret"), bus.url), TokenEndpoint(clock))
         self.source = CometdSource(self.tokens, clock, api_version="66.0")
-        self.tenure = Tenure(inbox or Inbox(50_000, 2**26))
+        self.tenure = Tenure(buffer or IntakeBuffer(50_000, 2**26))
         self.observed = Quiet()
         self.clock = clock
 
     @asynccontextmanager
     async def running(self):
-        inbox = self.tenure.inbox
+        buffer = self.tenure.buffer
         supervisor = Supervisor(
             self.source,
             self.tenure,
-            inbox,
+            buffer,
             self.observed,
             self.clock,
             lateness_ms=200,
@@ -253,7 +255,7 @@ async def test_an_expired_position_reaches_the_plan_and_the_other_channel_is_unt
 
 async def test_a_backlog_larger_than_the_inbox_flows_through_it():
     async with cometd_server() as bus:
-        consumer = Consumer(bus, Inbox(100, 100_000))
+        consumer = Consumer(bus, IntakeBuffer(100, 100_000))
         for start in range(0, 4_000, 500):
             await bus.publish(TRACKER, range(start, start + 500))
         async with consumer.running():

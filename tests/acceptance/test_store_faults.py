@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.connection import Link, connected
-from tests.acceptance.service_process import ServiceProcess
-from tests.redis_server import RedisServer
+from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.processes.connection import Link, connected
+from tests.support.processes.service_process import ServiceProcess
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 

@@ -1,11 +1,16 @@
 """The stories that cadence life is made of, each from the simulated org to the lines that a person reads.
 
-What is printed is kept in ``tests/data/timelines``, read and approved by a person; ``python -m tests.stories`` writes it anew.
+What is printed is kept in ``tests/data/timelines``, read and approved by a person; ``python -m tests.support.builders.stories`` writes it anew.
 """
 
 import pytest
 
-from tests.stories import KEPT, STORIES, kept, printed
+from tests.support.builders.stories import (
+    KEPT,
+    STORIES,
+    kept,
+    printed,
+)
 
 ENDS = {
     "enrol_to_finish": ["run.ended.finished", "run.disposition_set"],
@@ -26,7 +31,9 @@ ENDS = {
 @pytest.mark.parametrize("name", STORIES)
 def test_each_story_reads_as_it_is_kept(name):
     told = printed(STORIES[name])
-    assert told == kept(name).read_text(), "look at it; if it is right: python -m tests.stories"
+    assert told == kept(name).read_text(), (
+        "look at it; if it is right: python -m tests.support.builders.stories"
+    )
     types = [words[1] for line in told.splitlines() if (words := line.split()) and line.startswith("20")]
     assert types[-len(ENDS[name]) :] == ENDS[name]
 

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from consumer.sandbox import Sandbox, SandboxOptions, WorldOptions
-from tests.acceptance.service_process import settings_for
 from tests.acceptance.test_kill import live
-from tests.own_venv import environment, make_venv, run
-from tests.readme import README
+from tests.support.builders.readme import README
+from tests.support.processes.own_venv import environment, make_venv, run
+from tests.support.processes.service_process import settings_for
 
 
 def section() -> str:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.interop.node import node_command, node_modules
-from tests.redis_server import redis_command
+from tests.support.servers.redis_server import redis_command
 
 
 def described() -> str:

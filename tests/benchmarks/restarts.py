@@ -5,7 +5,7 @@ measurement). *Restart*: a service that was stopped in order starts again on its
 first change event of the backlog in the handler. *Take-over*: pairs of replicas, each pair on keys of its own in one Redis, while events come; the holder is killed, or told to
 go, and the clock stops at the first commit of the other one. A pair that waits for a lease does nothing, so the pairs wait side by side and are hit one after the other.
 
-*Replay* is that of ``tests.replaying``: a handler is sent a journal again.
+*Replay* is that of ``tests.rounds.replaying``: a handler is sent a journal again.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from pathlib import Path
 
 import orjson
 
-from consumer.ports import JournalStore
-from consumer.stores.redis import RedisStore
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import ServiceProcess
+from consumer.ports.journal import JournalStore
+from consumer.stores.redis.redis_store import RedisStore
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.benchmarks import running, stream
 from tests.benchmarks.targets import Target
+from tests.support.processes.service_process import ServiceProcess
 
 BACKLOG = 100_000
 REPLAYED = 100_000
@@ -227,7 +227,7 @@ async def replay(events: int) -> float:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.replaying",
+        "tests.rounds.replaying",
         "--events",
         str(events),
         "--json",

@@ -17,11 +17,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.acceptance.service_process import ServiceProcess
 from tests.benchmarks import stream
 from tests.benchmarks.meter import Meter
 from tests.interop.node import node_command, node_environment
-from tests.redis_server import RedisServer
+from tests.support.processes.service_process import ServiceProcess
+from tests.support.servers.redis_server import RedisServer
 
 INTEROP = Path(__file__).parents[1] / "interop"
 PATIENCE_S = 300

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumer.ports import Commit
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import ServiceProcess
+from consumer.ports.commit import Commit
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.benchmarks import running, stream
 from tests.benchmarks.targets import Target
+from tests.support.processes.service_process import ServiceProcess
 
 RECORDS_IN_LIFE = 3
 VISITS = 4_000

@@ -23,7 +23,7 @@ from consumer.sandbox import (
     SandboxOptions,
     entity_channel,
 )
-from tests.stencil import Stencil
+from tests.support.builders.stencil import Stencil
 
 CUSTOM = "/data/Cadences__chn"
 FIRST_REPLAY_ID = 100_000_000_000

@@ -4,10 +4,10 @@ import uuid
 
 import pytest
 
-from consumer.stores.redis import RedisStore
-from consumer.stores.sqlite import SqliteStore
-from tests.contracts.commits import LEASE_MS
-from tests.redis_server import RedisServer, redis_command, valkey_command
+from consumer.stores.redis.redis_store import RedisStore
+from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.builders.commits import LEASE_MS
+from tests.support.servers.redis_server import RedisServer, redis_command, valkey_command
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis", "valkey"])

@@ -6,16 +6,17 @@ import time
 import pytest
 
 from consumer.errors import CommitRefused
-from consumer.ports import LeaseState, SavedPlace, Tenure
-from tests.contracts.commits import LEASE_MS, commit_of
+from consumer.ports.delivery import SavedCursor
+from consumer.ports.lease import LeaseState, Tenure
+from tests.support.builders.commits import LEASE_MS, commit_of
 
 
 async def test_a_commit_before_anybody_ever_held_the_lease_is_refused(store):
     with pytest.raises(CommitRefused, match=r"commit 7 .* nobody") as refused:
         await store.commit(commit_of(Tenure("made up", "me"), 7))
-    assert (refused.value.number, refused.value.held) == (7, None)
+    assert (refused.value.number, refused.value.holder) == (7, None)
     with pytest.raises(CommitRefused, match="commit 3 "):
-        await store.save_place(Tenure("made up", "me"), "h", SavedPlace(3, b"a"))
+        await store.save_cursor(Tenure("made up", "me"), "h", SavedCursor(3, b"a"))
     with pytest.raises(CommitRefused):
         await store.renew(Tenure("made up", "me"), 0, LEASE_MS)
     with pytest.raises(CommitRefused):
@@ -23,20 +24,20 @@ async def test_a_commit_before_anybody_ever_held_the_lease_is_refused(store):
 
 
 async def test_who_is_refused_learns_what_and_who_holds_the_lease(new_store, store, tenure):
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
     old = Tenure("made up", "me")
     for refused_by in (
         store.commit(commit_of(old, 7)),
-        store.save_place(old, "h", SavedPlace(7, b"b")),
-        store.save_place(tenure, "h", SavedPlace(7, b"b")),
+        store.save_cursor(old, "h", SavedCursor(7, b"b")),
+        store.save_cursor(tenure, "h", SavedCursor(7, b"b")),
         store.renew(old, 7, LEASE_MS),
     ):
         with pytest.raises(CommitRefused) as refused:
             await refused_by
-        assert (refused.value.number, refused.value.held) == (7, "one")
+        assert (refused.value.number, refused.value.holder) == (7, "one")
     with pytest.raises(CommitRefused) as refused:
         await store.trim(old, 1)
-    assert (refused.value.number, refused.value.held) == (0, "one")
+    assert (refused.value.number, refused.value.holder) == (0, "one")
 
 
 async def test_who_wins_the_lease_gets_a_tenure_with_a_token_of_its_own(store):

@@ -8,10 +8,11 @@ import pytest
 import redis
 
 from consumer.errors import StoreForeign, StoreUnavailable
-from consumer.ports import ChannelState, HandlerDeadLetter, IngestDeadLetter, SavedPlace
-from consumer.stores.redis import RedisStore
+from consumer.ports.commit import ChannelState, IngestDeadLetter
+from consumer.ports.delivery import HandlerDeadLetter, SavedCursor
+from consumer.stores.redis.redis_store import RedisStore
 from tests.contracts.test_store import LEASE_MS, commit_of
-from tests.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"
 
 async def test_a_commit_that_would_fail_half_way_writes_nothing(store, plain):
     tenure = await store.acquire("one", LEASE_MS)
-    plain.set(store._letters_order, "not a sorted set")
+    plain.set(store._ingest_dead_letters_order, "not a sorted set")
     commit = commit_of(
         tenure, 1, events=3, states={"r": b"x"}, channels={"/data/x": ChannelState(1, "7")}, letters=[LETTER]
     )
@@ -50,19 +51,19 @@ async def test_a_commit_that_would_fail_half_way_writes_nothing(store, plain):
     assert await store.bounds() == (1, 0)
     assert await store.states(["r"]) == {}
     assert await store.channels() == {}
-    plain.delete(store._letters_order)
+    plain.delete(store._ingest_dead_letters_order)
     assert await store.commit(commit) is True
 
 
 async def test_a_place_that_would_be_written_half_way_is_not_written(store, plain):
     tenure = await store.acquire("one", LEASE_MS)
-    plain.set(store._dead_order + "h", "not a sorted set")
+    plain.set(store._handler_dead_letters_order + "h", "not a sorted set")
     letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
-        await store.save_place(tenure, "h", SavedPlace(1, b"a"), [letter])
-    assert await store.place("h") is None
-    plain.delete(store._dead_order + "h")
-    assert not plain.exists(store._dead)
+        await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), [letter])
+    assert await store.cursor("h") is None
+    plain.delete(store._handler_dead_letters_order + "h")
+    assert not plain.exists(store._handler_dead_letters)
 
 
 async def test_a_commit_over_the_memory_limit_fails_before_its_first_write(store, plain):
@@ -81,7 +82,7 @@ async def test_a_commit_over_the_memory_limit_fails_before_its_first_write(store
 async def test_everything_stands_under_one_hash_tag(store, plain, server):
     tenure = await store.acquire("one", LEASE_MS)
     await store.commit(commit_of(tenure, 1, events=3, states={"r": b"x"}, letters=[LETTER]))
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
     tag = store._lease.removesuffix("lease").encode()
     mine = [key for key in plain.scan_iter() if tag.strip(b"{}:") in key]
     assert len(mine) >= 8
@@ -181,7 +182,7 @@ async def test_no_password_is_ever_shown(server):
 
 
 def test_every_script_says_lua_so_that_a_full_or_read_only_server_refuses_it_before_it_runs():
-    scripts = list(resources.files("consumer.stores").joinpath("lua").iterdir())
+    scripts = [one for one in resources.files("consumer.stores.redis").iterdir() if one.name.endswith(".lua")]
     assert len(scripts) >= 4
     assert [script.name for script in scripts if not script.read_text().startswith("#!lua\n")] == []
 

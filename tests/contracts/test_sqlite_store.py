@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from consumer.errors import CommitRefused, StoreEmpty, StoreForeign, StoreUnavailable
-from consumer.ports import Commit
-from consumer.stores import sqlite
-from consumer.stores.file_lock import FileLock
-from consumer.stores.schema import FORMAT
-from consumer.stores.sqlite import SqliteStore
+from consumer.ports.commit import Commit
+from consumer.stores.sqlite import sqlite_store
+from consumer.stores.sqlite.file_lock import FileLock
+from consumer.stores.sqlite.schema import FORMAT
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 
 ORG = "00DWP0000001234MAA"
 
@@ -57,7 +57,7 @@ async def test_the_lease_of_a_dead_process_is_taken_at_once(tmp_path):
     async with replicas(tmp_path / "cadence.db", 2) as (one, two):
         assert await one.acquire("one", 60_000) is not None
         assert await two.acquire("two", 60_000) is None
-        one._lock.give_back()  # as the kernel does
+        one._lock.release()  # as the kernel does
         assert await two.acquire("two", 60_000) is not None
 
 
@@ -92,7 +92,7 @@ async def test_who_took_over_from_a_frozen_holder_has_the_lock_once_that_one_let
         await one.release(frozen)
         await two.renew(holder, 0, 60_000)
         assert await three.acquire("three", 60_000) is None
-        two._lock.give_back()  # killed
+        two._lock.release()  # killed
         assert await three.acquire("three", 60_000) is not None
 
 
@@ -100,10 +100,10 @@ async def test_a_replica_that_waits_keeps_the_lock_from_nobody(tmp_path):
     async with replicas(tmp_path / "cadence.db", 3) as (one, two, three):
         await one.acquire("one", 0)
         holder = await two.acquire("two", 60_000)
-        one._lock.give_back()  # killed while frozen: the lock is free, and two has none
+        one._lock.release()  # killed while frozen: the lock is free, and two has none
         assert await three.acquire("three", 60_000) is None
         await two.renew(holder, 0, 60_000)
-        two._lock.give_back()
+        two._lock.release()
         assert await one.acquire("one", 60_000) is not None
 
 
@@ -168,7 +168,7 @@ async def test_many_states_are_asked_for_in_few_queries(tmp_path):
 
 
 async def test_tables_that_cannot_be_made_are_told_and_leave_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "SCHEMA", ("CREATE TABLE made (x)", "CREATE TABLE"))
+    monkeypatch.setattr(sqlite_store, "SCHEMA", ("CREATE TABLE made (x)", "CREATE TABLE"))
     store = SqliteStore(tmp_path / "cadence.db")
     with pytest.raises(StoreUnavailable, match="incomplete input"):
         await store.open()
@@ -201,6 +201,6 @@ async def test_who_could_not_write_the_lease_keeps_the_lock_from_nobody(tmp_path
     with pytest.raises(StoreUnavailable):
         await store.acquire("one", 60_000)
     other = FileLock(tmp_path / "cadence.db.lock")
-    assert other.take() == ""
-    other.give_back()
+    assert other.acquire() == ""
+    other.release()
     await store.aclose()

@@ -1,4 +1,4 @@
-"""The contract of ``consumer.ports.Store``: one suite, run against each implementation."""
+"""The contract of ``consumer.ports.store.Store``: one suite, run against each implementation."""
 
 import asyncio
 from dataclasses import replace
@@ -6,18 +6,20 @@ from dataclasses import replace
 import pytest
 
 from consumer.errors import CommitRefused, StoreEmpty, StoreForeign
-from consumer.ports import (
+from consumer.ports.commit import (
     ChannelState,
     Epoch,
-    HandlerDeadLetter,
-    HandlerOrder,
-    HandlerRequests,
     IngestDeadLetter,
-    ParkedRun,
     PastPosition,
-    SavedPlace,
 )
-from tests.contracts.commits import LEASE_MS, ORG, commit_of
+from consumer.ports.delivery import (
+    HandlerCommand,
+    HandlerDeadLetter,
+    PendingCommands,
+    SavedBlockedRun,
+    SavedCursor,
+)
+from tests.support.builders.commits import LEASE_MS, ORG, commit_of
 
 
 async def test_a_commit_writes_everything_it_holds(store, tenure):
@@ -88,7 +90,7 @@ async def test_an_empty_store_says_so(store):
     assert await store.channels() == {}
     assert await store.org_id() is None
     assert (await store.lease()).holder is None
-    assert await store.place("h") is None
+    assert await store.cursor("h") is None
 
 
 async def test_the_same_commit_sent_again_is_applied_once(store, tenure):
@@ -179,7 +181,7 @@ async def test_the_journal_is_read_in_order_and_in_pieces(store, tenure):
         seen += [entry.id for entry in entries]
         after = entries[-1].offset
     assert seen == [f"{number}.{index}" for number in range(1, 4) for index in range(4)]
-    assert [entry.id for entry in await store.of_run("run1")] == ["1.1", "1.3", "2.1", "2.3", "3.1", "3.3"]
+    assert [entry.id for entry in await store.read_run("run1")] == ["1.1", "1.3", "2.1", "2.3", "3.1", "3.3"]
 
 
 async def test_a_waiting_reader_wakes_for_a_commit_of_this_and_of_another_process(new_store, store, tenure):
@@ -198,45 +200,45 @@ async def test_a_waiting_reader_wakes_for_a_commit_of_this_and_of_another_proces
 
 async def test_a_place_moves_by_compare_and_set_with_its_dead_letters(store, tenure):
     letter = HandlerDeadLetter("h", "id1", 4, "run1", "run.updated", 10, "boom", 77, b"{}")
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
-    await store.save_place(tenure, "h", SavedPlace(2, b"b"), [letter])
-    await store.save_place(tenure, "h", SavedPlace(2, b"b"), [letter])
-    assert await store.place("h") == SavedPlace(2, b"b")
-    assert await store.places() == {"h": SavedPlace(2, b"b")}
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
+    await store.save_cursor(tenure, "h", SavedCursor(2, b"b"), [letter])
+    await store.save_cursor(tenure, "h", SavedCursor(2, b"b"), [letter])
+    assert await store.cursor("h") == SavedCursor(2, b"b")
+    assert await store.cursors() == {"h": SavedCursor(2, b"b")}
     assert await store.handler_dead_letters("h", 10) == [letter]
     assert await store.handler_dead_letters(None, 10) == [letter]
     assert await store.handler_dead_letters("other", 10) == []
 
 
 async def test_parked_runs_change_with_the_place_that_passes_them(store, tenure):
-    late, early = ParkedRun("run1", 9, 3, 77, "boom", (11, 12)), ParkedRun(None, 4)
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"), (), {"run1": late, None: early})
-    await store.save_place(tenure, "other", SavedPlace(1, b"a"), (), {"run1": ParkedRun("run1", 2)})
-    assert await store.parked("h") == [early, late]
+    late, early = SavedBlockedRun("run1", 9, 3, 77, "boom", (11, 12)), SavedBlockedRun(None, 4)
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), (), {"run1": late, None: early})
+    await store.save_cursor(tenure, "other", SavedCursor(1, b"a"), (), {"run1": SavedBlockedRun("run1", 2)})
+    assert await store.blocked_runs("h") == [early, late]
     moved = replace(late, first=12, attempts=0, done=())
     with pytest.raises(CommitRefused):
-        await store.save_place(tenure, "h", SavedPlace(3, b"c"), (), {"run1": moved, None: None})
-    assert await store.parked("h") == [early, late]
+        await store.save_cursor(tenure, "h", SavedCursor(3, b"c"), (), {"run1": moved, None: None})
+    assert await store.blocked_runs("h") == [early, late]
     for _ in range(2):
-        await store.save_place(tenure, "h", SavedPlace(2, b"b"), (), {"run1": moved, None: None})
-    assert await store.parked("h") == [moved]
-    assert await store.parked("other") == [ParkedRun("run1", 2)]
+        await store.save_cursor(tenure, "h", SavedCursor(2, b"b"), (), {"run1": moved, None: None})
+    assert await store.blocked_runs("h") == [moved]
+    assert await store.blocked_runs("other") == [SavedBlockedRun("run1", 2)]
 
 
 async def test_the_entries_of_a_run_are_found_from_an_offset_on(store, tenure):
     await store.commit(commit_of(tenure, 1, events=1_200))
-    assert [entry.offset for entry in await store.of_run("run1", 1_195)] == [1_196, 1_198, 1_200]
-    assert len(await store.of_run("run0")) == 600
+    assert [entry.offset for entry in await store.read_run("run1", 1_195)] == [1_196, 1_198, 1_200]
+    assert len(await store.read_run("run0")) == 600
 
 
-@pytest.mark.parametrize("place", [SavedPlace(1, b"x"), SavedPlace(4, b"x"), SavedPlace(2, b"different")])
-async def test_a_place_is_not_overwritten_out_of_turn(store, tenure, place):
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
-    await store.save_place(tenure, "h", SavedPlace(2, b"b"))
+@pytest.mark.parametrize("cursor", [SavedCursor(1, b"x"), SavedCursor(4, b"x"), SavedCursor(2, b"different")])
+async def test_a_place_is_not_overwritten_out_of_turn(store, tenure, cursor):
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
+    await store.save_cursor(tenure, "h", SavedCursor(2, b"b"))
     letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
     with pytest.raises(CommitRefused):
-        await store.save_place(tenure, "h", place, [letter])
-    assert await store.place("h") == SavedPlace(2, b"b")
+        await store.save_cursor(tenure, "h", cursor, [letter])
+    assert await store.cursor("h") == SavedCursor(2, b"b")
     assert await store.handler_dead_letters(None, 10) == []
 
 
@@ -244,23 +246,23 @@ async def test_a_place_is_not_moved_under_an_old_token(store, tenure):
     await store.release(tenure)
     await store.acquire("two", LEASE_MS)
     with pytest.raises(CommitRefused):
-        await store.save_place(tenure, "h", SavedPlace(1, b"a"))
-    assert await store.place("h") is None
+        await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
+    assert await store.cursor("h") is None
 
 
 async def test_a_place_beyond_a_journal_that_was_always_empty_is_refused(store, tenure):
     with pytest.raises(CommitRefused):
-        await store.save_place(tenure, "h", SavedPlace(1, b"a", through=1))
-    await store.save_place(tenure, "h", SavedPlace(1, b"a", through=0))
+        await store.save_cursor(tenure, "h", SavedCursor(1, b"a", through=1))
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a", through=0))
 
 
 async def test_a_place_says_how_often_it_was_saved_and_others_have_their_own(store, tenure):
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
-    await store.save_place(tenure, "other", SavedPlace(1, b"b"))
-    await store.save_place(tenure, "h", SavedPlace(2, b"c"))
-    assert await store.place("h") == SavedPlace(2, b"c")
-    assert await store.place("other") == SavedPlace(1, b"b")
-    assert await store.place("none") is None
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
+    await store.save_cursor(tenure, "other", SavedCursor(1, b"b"))
+    await store.save_cursor(tenure, "h", SavedCursor(2, b"c"))
+    assert await store.cursor("h") == SavedCursor(2, b"c")
+    assert await store.cursor("other") == SavedCursor(1, b"b")
+    assert await store.cursor("none") is None
 
 
 async def test_an_ingest_dead_letter_that_comes_again_is_one(store, tenure):
@@ -274,7 +276,7 @@ async def test_everything_is_there_after_closing_and_opening_again(new_store, st
     await store.commit(
         commit_of(tenure, 1, events=3, states={"r": b"s"}, channels={"/data/x": ChannelState(1, "7")})
     )
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
     await store.aclose()
     again = new_store()
     await again.open()
@@ -282,7 +284,7 @@ async def test_everything_is_there_after_closing_and_opening_again(new_store, st
         assert await again.bounds() == (1, 3)
         assert await again.states(["r"]) == {"r": b"s"}
         assert (await again.channels())["/data/x"].position == "7"
-        assert await again.place("h") == SavedPlace(1, b"a")
+        assert await again.cursor("h") == SavedCursor(1, b"a")
     finally:
         await again.aclose()
 
@@ -299,7 +301,7 @@ async def test_past_positions_are_kept_with_the_journals_end(store, tenure):
         commit_of(tenure, 1, events=2, channels=first),
         commit_of(tenure, 2, events=1, channels={"/data/x": ChannelState(1, "9")}),
     )
-    one.remember_ms, two.remember_ms = 1_767_261_600_123, 1_767_261_660_123
+    one.history_at_ms, two.history_at_ms = 1_767_261_600_123, 1_767_261_660_123
     await store.commit(one)
     await store.commit(two)
     await store.commit(commit_of(tenure, 3, channels={"/data/x": ChannelState(1, "10")}))
@@ -368,9 +370,9 @@ async def test_timers_are_set_moved_and_removed_with_a_commit_and_read_by_due_ti
 async def test_a_place_past_the_journals_end_is_refused(store, tenure):
     await store.commit(commit_of(tenure, 1, events=2))
     with pytest.raises(CommitRefused):
-        await store.save_place(tenure, "h", SavedPlace(1, b"a", through=3))
-    assert await store.place("h") is None
-    await store.save_place(tenure, "h", SavedPlace(1, b"a", through=2))
+        await store.save_cursor(tenure, "h", SavedCursor(1, b"a", through=3))
+    assert await store.cursor("h") is None
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a", through=2))
 
 
 async def test_a_secret_is_kept_until_it_is_replaced_and_needs_no_tenure(store, new_store):
@@ -416,30 +418,30 @@ async def test_a_walk_meets_every_state_and_can_go_on_elsewhere(store, new_store
 
 async def test_tasks_are_kept_replaced_and_removed_with_a_commit(store, tenure):
     first, second = commit_of(tenure, 1), commit_of(tenure, 2)
-    first.tasks = {"gap/x/7": b"page 1", "sweep/y": b"due"}
+    first.reconcile_tasks = {"gap/x/7": b"page 1", "sweep/y": b"due"}
     await store.commit(first)
-    assert await store.tasks() == {"gap/x/7": b"page 1", "sweep/y": b"due"}
-    second.tasks = {"gap/x/7": b"page 2", "sweep/y": None, "never/there": None}
+    assert await store.reconcile_tasks() == {"gap/x/7": b"page 1", "sweep/y": b"due"}
+    second.reconcile_tasks = {"gap/x/7": b"page 2", "sweep/y": None, "never/there": None}
     await store.commit(second)
-    assert await store.tasks() == {"gap/x/7": b"page 2"}
+    assert await store.reconcile_tasks() == {"gap/x/7": b"page 2"}
 
 
 async def test_a_refused_commit_changes_no_task(store, tenure):
     refused = commit_of(tenure, 7)
-    refused.tasks = {"gap/x/7": b"page 1"}
+    refused.reconcile_tasks = {"gap/x/7": b"page 1"}
     with pytest.raises(CommitRefused):
         await store.commit(refused)
-    assert await store.tasks() == {}
+    assert await store.reconcile_tasks() == {}
 
 
 async def test_a_task_that_somebody_adds_replaces_none(store, tenure):
-    await store.add_task("repair/1", b"wanted")
-    await store.add_task("repair/1", b"wanted again")
-    assert await store.tasks() == {"repair/1": b"wanted"}
+    await store.add_reconcile_task("repair/1", b"wanted")
+    await store.add_reconcile_task("repair/1", b"wanted again")
+    assert await store.reconcile_tasks() == {"repair/1": b"wanted"}
     done = commit_of(tenure, 1)
-    done.tasks = {"repair/1": None}
+    done.reconcile_tasks = {"repair/1": None}
     await store.commit(done)
-    assert await store.tasks() == {}
+    assert await store.reconcile_tasks() == {}
 
 
 def letter_of(number, handler="h", **facts):
@@ -450,61 +452,61 @@ def letter_of(number, handler="h", **facts):
 
 async def test_dead_letters_are_asked_for_again_and_settled(store, tenure):
     letters = [letter_of(number) for number in range(1, 5)]
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"), letters)
-    await store.save_place(tenure, "other", SavedPlace(1, b"a"), [letter_of(9, "other")])
-    await store.retry_dead_letters("h", ["id3", "id1", "id2", "nobody"])
-    assert (await store.requests(["h", "none"])) == {
-        "h": HandlerRequests((), 4, 3),
-        "none": HandlerRequests(),
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), letters)
+    await store.save_cursor(tenure, "other", SavedCursor(1, b"a"), [letter_of(9, "other")])
+    await store.redrive_dead_letters("h", ["id3", "id1", "id2", "nobody"])
+    assert (await store.pending_commands(["h", "none"])) == {
+        "h": PendingCommands((), 4, 3),
+        "none": PendingCommands(),
     }
-    assert await store.retries("h", 2) == letters[:2], "in journal order"
+    assert await store.redrives("h", 2) == letters[:2], "in journal order"
     again = replace(letters[2], error="still", attempts=2)
-    await store.settle_dead_letters("h", ["id1"], [again])
-    assert await store.retries("h", 10) == [letters[1]]
+    await store.resolve_dead_letters("h", ["id1"], [again])
+    assert await store.redrives("h", 10) == [letters[1]]
     assert await store.handler_dead_letters("h", 10) == [letters[3], again, letters[1]], (
         "oldest first by time"
     )
     assert await store.handler_dead_letters(None, 2) == [again, letters[1]]
-    await store.settle_dead_letters("h", ["id2", "id3", "id4"])
-    assert (await store.requests(["h"]))["h"] == HandlerRequests()
+    await store.resolve_dead_letters("h", ["id2", "id3", "id4"])
+    assert (await store.pending_commands(["h"]))["h"] == PendingCommands()
     assert await store.handler_dead_letters(None, 10) == [letter_of(9, "other")]
 
 
 async def test_orders_are_kept_until_they_are_removed_with_their_progress(store, tenure):
-    pause = HandlerOrder("b", "h", "pause", 2)
-    replay = HandlerOrder("a", "h", "replay", 1, 3, 9)
-    for order in (pause, replay, pause, HandlerOrder("c", "other", "pause", 1)):
-        await store.put_order(order)
-    assert (await store.requests(["h"]))["h"].orders == (replay, pause)
-    await store.save_place(
-        tenure, replay.place, SavedPlace(1, b"a"), [letter_of(1)], {"r": ParkedRun("r", 4)}
+    pause = HandlerCommand("b", "h", "pause", 2)
+    replay = HandlerCommand("a", "h", "replay", 1, 3, 9)
+    for command in (pause, replay, pause, HandlerCommand("c", "other", "pause", 1)):
+        await store.put_command(command)
+    assert (await store.pending_commands(["h"]))["h"].commands == (replay, pause)
+    await store.save_cursor(
+        tenure, replay.cursor, SavedCursor(1, b"a"), [letter_of(1)], {"r": SavedBlockedRun("r", 4)}
     )
     assert [each.event_id for each in await store.handler_dead_letters("h", 10)] == ["id1"]
-    await store.remove_order(replay, progress=False)
-    assert await store.place(replay.place) is not None
-    await store.remove_order(replay)
-    assert (await store.requests(["h"]))["h"].orders == (pause,)
-    assert await store.place(replay.place) is None
-    assert await store.parked(replay.place) == []
+    await store.remove_command(replay, progress=False)
+    assert await store.cursor(replay.cursor) is not None
+    await store.remove_command(replay)
+    assert (await store.pending_commands(["h"]))["h"].commands == (pause,)
+    assert await store.cursor(replay.cursor) is None
+    assert await store.blocked_runs(replay.cursor) == []
     assert len(await store.handler_dead_letters("h", 10)) == 1
 
 
 async def test_a_forgotten_handler_leaves_nothing_and_a_running_one_is_refused(store, tenure):
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"), [letter_of(1)], {"r": ParkedRun("r", 4)})
-    replay = HandlerOrder("a", "h", "replay", 1, 3, 9)
-    await store.put_order(replay)
-    await store.save_place(tenure, replay.place, SavedPlace(1, b"a"))
-    await store.save_place(tenure, "other", SavedPlace(1, b"b"), [letter_of(2, "other")])
-    await store.retry_dead_letters("h", ["id1"])
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), [letter_of(1)], {"r": SavedBlockedRun("r", 4)})
+    replay = HandlerCommand("a", "h", "replay", 1, 3, 9)
+    await store.put_command(replay)
+    await store.save_cursor(tenure, replay.cursor, SavedCursor(1, b"a"))
+    await store.save_cursor(tenure, "other", SavedCursor(1, b"b"), [letter_of(2, "other")])
+    await store.redrive_dead_letters("h", ["id1"])
     await store.forget_handler("h")
-    assert set(await store.places()) == {"other"}
-    assert await store.parked("h") == []
-    assert (await store.requests(["h"]))["h"] == HandlerRequests()
+    assert set(await store.cursors()) == {"other"}
+    assert await store.blocked_runs("h") == []
+    assert (await store.pending_commands(["h"]))["h"] == PendingCommands()
     assert await store.handler_dead_letters("h", 10) == []
     assert len(await store.handler_dead_letters("other", 10)) == 1
     with pytest.raises(CommitRefused):
-        await store.save_place(tenure, "h", SavedPlace(2, b"a"))
-    await store.save_place(tenure, "h", SavedPlace(1, b"a"))
+        await store.save_cursor(tenure, "h", SavedCursor(2, b"a"))
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
 
 
 async def test_what_a_handler_has_done_is_remembered_for_it_alone_and_for_a_time(store):
@@ -541,7 +543,7 @@ async def test_the_front_of_the_journal_is_removed_with_what_names_it(store, ten
     assert before.bytes >= before.journal_bytes
     await store.trim(tenure, 2_300)
     assert await store.bounds() == (2_301, 2_500)
-    assert [entry.offset for entry in await store.of_run("run1")] == list(range(2_302, 2_501, 2))
+    assert [entry.offset for entry in await store.read_run("run1")] == list(range(2_302, 2_501, 2))
     assert (await store.size()).journal_bytes < before.journal_bytes
     await store.trim(tenure, 2_300)
     await store.trim(tenure, 9_999)

@@ -6,9 +6,9 @@ from pydantic import SecretStr
 
 from consumer.clock import SystemClock
 from consumer.salesforce.auth import AccessToken, TokenCache, TokenEndpoint
-from consumer.salesforce.session import CometdSession, CometdSource
-from consumer.salesforce.streaming import Limits
-from tests.faults.scripted import ScriptedOrg
+from consumer.salesforce.cometd_client import RequestLimits
+from consumer.salesforce.cometd_session import CometdSession, CometdSource
+from tests.support.servers.scripted_org import ScriptedOrg
 
 
 class CountingGrant:
@@ -32,7 +32,7 @@ class Sessions:
         self.org = org
         self.grant = CountingGrant(org)
         self.tokens = TokenCache(self.grant, TokenEndpoint(SystemClock()))
-        self.limits = Limits()
+        self.limits = RequestLimits()
         self.poll_timeout: int | None = None
         self._source: CometdSource | None = None
         self._made: list[CometdSession] = []

@@ -10,8 +10,18 @@ from aiohttp import web
 
 from consumer.errors import Remedy, SessionFault
 from consumer.salesforce.bayeux import BadBody
-from consumer.salesforce.streaming import Limits
-from tests.faults.scripted import BOTH, TRACKER, cut, event, never, ok, raw, refuses, replies
+from consumer.salesforce.cometd_client import RequestLimits
+from tests.support.servers.scripted_org import (
+    BOTH,
+    TRACKER,
+    cut,
+    event,
+    never,
+    ok,
+    raw,
+    refuses,
+    replies,
+)
 
 
 async def fault_of(awaitable):
@@ -149,7 +159,7 @@ async def test_a_refusal_with_a_numeric_or_no_id_is_understood(org, sessions):
 
 
 async def test_an_answer_above_the_limit_is_not_read_to_its_end(org, sessions):
-    sessions.limits = Limits(answer_bytes=100_000)
+    sessions.limits = RequestLimits(answer_bytes=100_000)
     fault = await after_poll(org, sessions, raw(b"[" + b" " * 5_000_000 + b"]"))
     assert fault.reason.code == "answer_too_large"
 
@@ -225,7 +235,7 @@ async def test_a_connection_reset_ends_the_session(org, sessions):
 
 
 async def test_a_body_that_stops_coming_is_noticed_within_the_margin(org, sessions):
-    sessions.limits = Limits(poll_ms=100, poll_margin_ms=200, disconnect_ms=100)
+    sessions.limits = RequestLimits(poll_ms=100, poll_margin_ms=200, disconnect_ms=100)
     org.advice["timeout"] = 100
 
     async def stalls(scripted, request, _messages):
@@ -240,7 +250,7 @@ async def test_a_body_that_stops_coming_is_noticed_within_the_margin(org, sessio
 
 
 async def test_an_unreachable_address_does_not_hang(org, sessions):
-    sessions.limits = Limits(handshake_ms=200, disconnect_ms=100)
+    sessions.limits = RequestLimits(handshake_ms=200, disconnect_ms=100)
     org.script["handshake"].append(never())
     fault = await fault_of(sessions().open(BOTH))
     assert fault.reason.code == "handshake_timeout"

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from consumer.errors import Remedy, SessionFault
-from consumer.salesforce.streaming import Limits
+from consumer.salesforce.cometd_client import RequestLimits
 from tests.faults.conftest import Sessions
-from tests.faults.scripted import (
+from tests.support.servers.scripted_org import (
     BOTH,
     STEP,
     TRACKER,
@@ -330,7 +330,7 @@ async def test_a_denied_handshake_is_sent_once(org, sessions):
 # ---------------------------------------------------------------- time
 
 
-FAST = Limits(handshake_ms=200, subscribe_ms=200, poll_ms=200, poll_margin_ms=200, disconnect_ms=200)
+FAST = RequestLimits(handshake_ms=200, subscribe_ms=200, poll_ms=200, poll_margin_ms=200, disconnect_ms=200)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ async def test_a_short_poll_is_asked_for_and_answered(org, sessions):
 
 
 async def test_a_server_that_ignores_short_polls_costs_one_session_and_not_every_one(org, sessions):
-    sessions.limits = Limits(poll_ms=600, poll_margin_ms=100, disconnect_ms=100)
+    sessions.limits = RequestLimits(poll_ms=600, poll_margin_ms=100, disconnect_ms=100)
     org.advice["timeout"] = 600
     sessions.poll_timeout = 10
 
@@ -402,7 +402,7 @@ async def test_closing_says_goodbye_once(org, sessions):
 
 
 async def test_closing_is_bounded_when_the_server_does_not_answer(org, sessions):
-    sessions.limits = Limits(disconnect_ms=200)
+    sessions.limits = RequestLimits(disconnect_ms=200)
     org.script["disconnect"].append(never())
     session = sessions()
     await session.open(BOTH)

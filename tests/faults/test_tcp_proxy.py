@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.faults.tcp_proxy import TcpProxy
+from tests.support.servers.tcp_proxy import TcpProxy
 
 
 async def _closed_after(turns: int) -> None:

@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from tests.changes import RUN, RUN_1, RUN_CHANNEL, message
 from tests.fuzzing.seeds import SEEDS
 from tests.fuzzing.targets import TARGETS
+from tests.support.builders.changes import (
+    RUN,
+    RUN_1,
+    RUN_CHANNEL,
+    message,
+)
 
 __all__ = ["LARGE"]
 

@@ -5,21 +5,39 @@ from dataclasses import asdict
 
 import orjson
 
-from consumer.delivery.place import Place
-from consumer.lifecycle import Org, interpret
-from consumer.ports import ChannelState, ParkedRun
-from consumer.rows import ROW_FIELDS
-from consumer.state import RecordState
-from consumer.stores.encoding import encode_channels, encode_parked
-from consumer.targets import TargetRuns
-from consumer.tasks import of_gap, of_window, snapshot_of, sweep_of
-from tests.changes import COMMIT_MS, ORG, RUN, RUN_1, RUN_2, RUN_CHANNEL, STEP, STEP_1, USER, change, message
+from consumer.delivery.cursor import Cursor
+from consumer.domain.lifecycle import OrgInfo, interpret
+from consumer.domain.reconcile_task import (
+    gap_task,
+    snapshot_task,
+    sweep_task,
+    window_task,
+)
+from consumer.domain.record_state import RecordState
+from consumer.domain.row_diff import ROW_FIELDS
+from consumer.domain.target_runs import TargetRuns
+from consumer.ports.commit import ChannelState
+from consumer.ports.delivery import SavedBlockedRun
+from consumer.stores.encoding import encode_blocked_run, encode_channels
+from tests.support.builders.changes import (
+    COMMIT_MS,
+    ORG,
+    RUN,
+    RUN_1,
+    RUN_2,
+    RUN_CHANNEL,
+    STEP,
+    STEP_1,
+    USER,
+    change,
+    message,
+)
 
 __all__ = ["SEEDS"]
 
 TARGET = "00QWP0000001AbC2AU"
 DUE = "2026-01-31T09:30:00.000Z"
-THERE = Org(ORG, "https://example.my.salesforce.com", {})
+THERE = OrgInfo(ORG, "https://example.my.salesforce.com", {})
 
 _STORY = (
     ("CREATE", RUN, RUN_1, {"State": "Running", "OwnerId": USER, "TargetId": TARGET, "DaisyChainIteration": 1}),
@@ -212,19 +230,19 @@ SEEDS: Mapping[str, Sequence[bytes]] = {
     "task": [
         one.encode()
         for one in (
-            of_gap(RUN_CHANNEL, "42", RUN, (RUN_1, RUN_2)),
-            of_window("expired", "42", STEP, COMMIT_MS, COMMIT_MS),
-            snapshot_of(RUN, "first", verify=True),
-            sweep_of(RUN, COMMIT_MS, 3_600_000),
+            gap_task(RUN_CHANNEL, "42", RUN, (RUN_1, RUN_2)),
+            window_task("expired", "42", STEP, COMMIT_MS, COMMIT_MS),
+            snapshot_task(RUN, "first", verify=True),
+            sweep_task(RUN, COMMIT_MS, 3_600_000),
         )
     ],
     "place": [
         b'{"v":1,"offset":3,"settled":[]}',
         b'{"v":2,"offset":41,"settled":[[43,60],[62,62]]}',
-        Place(7, [(9, 12)]).snapshot(),
+        Cursor(7, [(9, 12)]).snapshot(),
     ],
     "channels": [encode_channels(_CHANNELS)],
-    "parked": [encode_parked(ParkedRun(RUN_1, 4, 2, COMMIT_MS, "it failed", (5, 7))), encode_parked(ParkedRun(None, 1))],
+    "parked": [encode_blocked_run(SavedBlockedRun(RUN_1, 4, 2, COMMIT_MS, "it failed", (5, 7))), encode_blocked_run(SavedBlockedRun(None, 1))],
     "export": _json({"format": 1, "org_id": ORG, "channels": {each: asdict(state) for each, state in _CHANNELS.items()}}),
     "settings": _settings(),
     "environment": [

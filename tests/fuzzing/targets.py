@@ -15,37 +15,50 @@ import orjson
 from pydantic import SecretStr
 
 from consumer import Disable, Reject, Retry
-from consumer.changes import Change, decode, decode_event, position_of
-from consumer.cli.checkpoint_moves import read_export
+from consumer.cli.checkpoint_positions import read_export
 from consumer.clock import SystemClock
-from consumer.delivery.place import Place
+from consumer.delivery.cursor import Cursor
+from consumer.domain.change_events import (
+    Change,
+    decode,
+    decode_event,
+    position_of,
+)
+from consumer.domain.lifecycle import OrgInfo, interpret
+from consumer.domain.lifecycle_events import LifecycleEvent
+from consumer.domain.objects import ENTITIES
+from consumer.domain.reconcile_task import ReconcileTask
+from consumer.domain.record_ids import is_wildcard
+from consumer.domain.record_state import RecordState
+from consumer.domain.row_diff import interpret_row, read_row
+from consumer.domain.target_runs import TargetRuns
+from consumer.domain.timers import timers_of
 from consumer.errors import AuthenticationFailed, BadEvent, EndReason, SettingsError, StoreForeign
-from consumer.events import LifecycleEvent
-from consumer.foreign_json import is_shallow, parsed
-from consumer.ids import is_wildcard
-from consumer.ingest.letters import dead_letter
-from consumer.lifecycle import Org, interpret
-from consumer.ports import Answer, ChannelState
-from consumer.records import ENTITIES
-from consumer.rows import interpret_row, read_row
-from consumer.salesforce.actions import _answers
-from consumer.salesforce.auth import GivenAccessToken, _refusal, _token
-from consumer.salesforce.bayeux import BadBody, date_ms, read_answer
-from consumer.salesforce.reasons import Stage, http_reason, reply_reason
+from consumer.ingest.dead_letters import to_dead_letter
+from consumer.ports.commit import ChannelState
+from consumer.ports.source import Answer
+from consumer.safe_json import is_shallow, parse
+from consumer.salesforce.action_sender import _parse_answers
+from consumer.salesforce.auth import StaticAccessToken, _error_from_response, _parse_token
+from consumer.salesforce.bayeux import BadBody, http_date_ms, parse_answer
+from consumer.salesforce.cometd_client import _to_wire
+from consumer.salesforce.error_catalogue import Stage, http_reason, reply_reason
 from consumer.salesforce.rest import RestClient, RestError, _Reply
-from consumer.salesforce.streaming import _on_the_wire
 from consumer.settings import Settings, load_settings
-from consumer.state import RecordState
-from consumer.stores.encoding import decode_channels, decode_parked, encode_channels, encode_parked
-from consumer.targets import TargetRuns
-from consumer.tasks import Task
-from consumer.timers import timers_of
-from handlers.webhook import LONGEST_ASKED_S, _judge
-from tests.changes import ORG, RUN, RUN_1, RUN_CHANNEL, STEP, STEP_1
+from consumer.stores.encoding import decode_blocked_run, decode_channels, encode_blocked_run, encode_channels
+from handlers.webhook import MAX_RETRY_AFTER_S, _raise_for_status
+from tests.support.builders.changes import (
+    ORG,
+    RUN,
+    RUN_1,
+    RUN_CHANNEL,
+    STEP,
+    STEP_1,
+)
 
 __all__ = ["TARGETS"]
 
-THERE = Org(ORG, "https://example.my.salesforce.com", {})
+THERE = OrgInfo(ORG, "https://example.my.salesforce.com", {})
 KEY = (0, 1, 1)
 
 _ASKED = (
@@ -67,17 +80,17 @@ _ASKED = (
 def answer(data: bytes) -> None:
     """A poll answer is whole or refused whole; of a whole one every message is changes, or a dead letter that can be stored."""
     for stage, sent in _ASKED:
-        told(http_reason(stage, 400, "text/html", parsed(data), data[:2_000].decode("utf-8", "replace")))
+        told(http_reason(stage, 400, "text/html", parse(data), data[:2_000].decode("utf-8", "replace")))
         try:
-            exchange = read_answer(stage, sent, data, 1, 1)
+            exchange = parse_answer(stage, sent, data, 1, 1)
         except BadBody as fault:
             told(fault.reason)
             continue
         assert [reply["channel"] for reply in exchange.replies] == [one["channel"] for one in sent]
         for reply in exchange.replies:
             told(reply_reason(stage, reply, channel=RUN_CHANNEL, position="42"))
-        if exchange.ends is not None:
-            told(exchange.ends)
+        if exchange.end_reason is not None:
+            told(exchange.end_reason)
         if stage is Stage.CONNECT:
             polled(Answer(1, exchange.events, data, 1, 1))
 
@@ -87,7 +100,7 @@ def polled(answer: Answer) -> None:
     for index, one in enumerate(answer.messages):
         position = position_of(one["data"])
         if position is not None:
-            assert str(_on_the_wire(position)) == position
+            assert str(_to_wire(position)) == position
         try:
             changes = decode(one, one["channel"], position)
         except BadEvent as error:
@@ -95,10 +108,10 @@ def polled(answer: Answer) -> None:
         else:
             understood(changes)
             continue
-        letter = dead_letter(answer, index, one["channel"], position, bad, 1)
+        letter = to_dead_letter(answer, index, one["channel"], position, bad, 1)
         again = orjson.loads(letter.raw)
         assert again == one if is_shallow(one) else list(again) == list(one)
-        assert letter == dead_letter(answer, index, one["channel"], position, bad, 1)
+        assert letter == to_dead_letter(answer, index, one["channel"], position, bad, 1)
 
 
 def told(reason: EndReason) -> None:
@@ -155,7 +168,7 @@ def readable(events: list[dict[str, Any]]) -> None:
 
 def row(data: bytes) -> None:
     """A row of REST, of either object."""
-    told_fields = parsed(data)
+    told_fields = parse(data)
     if not isinstance(told_fields, dict):
         return
     for entity in ENTITIES:
@@ -190,7 +203,7 @@ def rest(data: bytes) -> None:
             lambda client: client.count("SELECT COUNT() FROM X"),
             lambda client: client.page("SELECT Id FROM X"),
             lambda client: client.rows(RUN, [RUN_1, STEP_1], ["Id"]),
-            lambda client: client.rows_as_of_now(RUN, [RUN_1, STEP_1], ["Id"]),
+            lambda client: client.rows_with_time(RUN, [RUN_1, STEP_1], ["Id"]),
             lambda client: client.deleted(RUN, 0, 1),
             lambda client: client.limits(),
             lambda client: client.versions(),
@@ -201,20 +214,20 @@ def rest(data: bytes) -> None:
                     assert isinstance(one, dict | tuple)
                 for one in found if isinstance(found, list) else ():
                     assert isinstance(one, dict | tuple | str)
-    _answers(parsed(data))
+    _parse_answers(parse(data))
 
 
 def token(data: bytes) -> None:
     """What an OAuth server says."""
-    told_token = parsed(data)
-    refused = _refusal(400, told_token, ["secret"])
+    told_token = parse(data)
+    refused = _error_from_response(400, told_token, ["secret"])
     assert "\n" not in str(refused)
     if not isinstance(told_token, dict):
         return
     with suppress(AuthenticationFailed):
-        _token(told_token, SystemClock())
+        _parse_token(told_token, SystemClock())
     with suppress(AuthenticationFailed):
-        at_once(GivenAccessToken(SecretStr("x"), "https://example.com").obtain(_Endpoint(told_token)))  # type: ignore[arg-type]
+        at_once(StaticAccessToken(SecretStr("x"), "https://example.com").obtain(_Endpoint(told_token)))  # type: ignore[arg-type]
 
 
 class _Endpoint:
@@ -235,7 +248,7 @@ class _Now(SystemClock):
 
 def date(data: bytes) -> None:
     """An HTTP ``Date`` is a moment or nothing."""
-    date_ms(data.decode("utf-8", "surrogateescape"))
+    http_date_ms(data.decode("utf-8", "surrogateescape"))
 
 
 # ---------------------------------------------------------------- the store
@@ -272,23 +285,23 @@ def target(data: bytes) -> None:
 def task(data: bytes) -> None:
     """A reconcile task."""
     with suppress(StoreForeign):
-        one = Task.decode(data)
-        assert Task.decode(one.encode()) == one
+        one = ReconcileTask.decode(data)
+        assert ReconcileTask.decode(one.encode()) == one
 
 
 def place(data: bytes) -> None:
     """A handler's place: what is above the offset and settled is not delivered again, and everything else is."""
     try:
-        one = Place.load(data, window=100)
+        one = Cursor.load(data, window=100)
     except ValueError:
         return
-    again = Place.load(one.snapshot(), window=100)
+    again = Cursor.load(one.snapshot(), window=100)
     assert (again.offset, again.ranges()) == (one.offset, one.ranges())
     spans = one.ranges()
     assert spans == sorted(spans)
     for offset in range(one.offset + 1, one.offset + 50):
         known = any(first <= offset <= last for first, last in spans)
-        assert again.taken(offset) is not known
+        assert again.tracked(offset) is not known
 
 
 def channels(data: bytes) -> None:
@@ -302,8 +315,8 @@ def channels(data: bytes) -> None:
 def parked(data: bytes) -> None:
     """A parked run, as stored."""
     with suppress(StoreForeign):
-        found = decode_parked(data)
-        assert decode_parked(encode_parked(found)) == found
+        found = decode_blocked_run(data)
+        assert decode_blocked_run(encode_blocked_run(found)) == found
 
 
 # ---------------------------------------------------------------- people
@@ -375,14 +388,14 @@ def reply(data: bytes) -> None:
     if not data:
         return
     try:
-        _judge(200 + data[0], data[1:].decode("utf-8", "surrogateescape"))
+        _raise_for_status(200 + data[0], data[1:].decode("utf-8", "surrogateescape"))
     except Retry as again:
         after_ms = again.after_ms
     except (Reject, Disable):
         return
     else:
         return
-    assert after_ms is None or 0 <= after_ms <= LONGEST_ASKED_S * 1_000
+    assert after_ms is None or 0 <= after_ms <= MAX_RETRY_AFTER_S * 1_000
 
 
 def loaded(data: bytes) -> Any:

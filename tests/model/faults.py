@@ -7,7 +7,8 @@ from copy import deepcopy
 from typing import Any
 
 from consumer.errors import CommitRefused, StoreUnavailable
-from consumer.ports import Commit, Tenure
+from consumer.ports.commit import Commit
+from consumer.ports.lease import Tenure
 from tests.model.arrivals import Arrivals
 from tests.model.model import Model
 

@@ -13,8 +13,8 @@ import copy
 import json
 from typing import Any
 
-from consumer.ports import Commit
-from consumer.state import RecordState
+from consumer.domain.record_state import RecordState
+from consumer.ports.commit import Commit
 from tests.model.world import Told, World, is_bad
 
 Change = tuple[str, str]

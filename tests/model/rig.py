@@ -8,25 +8,30 @@ from typing import Any
 
 import orjson
 
+from consumer.domain.lifecycle import OrgInfo as Where
 from consumer.errors import CommitRefused
-from consumer.ingest.committer import Committer
-from consumer.ingest.inbox import Inbox
+from consumer.ingest.buffer import IntakeBuffer
+from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.options import IngestOptions
 from consumer.ingest.pipeline import Ingest
-from consumer.lifecycle import Org as Where
-from consumer.ports import Answer, Inbound, SessionEnded, SessionOpened
-from tests.changes import COMMIT_MS, ORG
+from consumer.ports.source import (
+    Answer,
+    Inbound,
+    SessionEnded,
+    SessionOpened,
+)
 from tests.model.arrivals import Arrivals
 from tests.model.faults import FaultyStore
 from tests.model.model import short
 from tests.model.world import World, is_bad, is_of_new_instance
+from tests.support.builders.changes import COMMIT_MS, ORG
 
 THE_ORG = Where(ORG, "https://acme.my.salesforce.com")
 SERVER_AHEAD_MS = 20_000
 """Salesforce's clock is past everything that is on the bus."""
 
 
-class Org:
+class OrgInfo:
     """REST, as far as ingest asks it: what never changes in a record's life."""
 
     def __init__(self, world: World) -> None:
@@ -74,7 +79,7 @@ class Quiet:
         return lambda *args, **kwargs: None
 
 
-class PatientInbox(Inbox):
+class PatientBuffer(IntakeBuffer):
     """Waits for the schedule alone: time passes when it says so, and every passing is an answer or a notice."""
 
     async def get(self, timeout_ms: int | None = None) -> Inbound | None:
@@ -110,7 +115,7 @@ class Replica:
         tenure = await self.store.acquire(name, 3_600_000)
         assert tenure is not None, "a free lease was not won"
         self.name, self.tenure = name, tenure
-        self.committer = Committer(self.store, self.store, tenure, self.clock, lambda *facts: None)
+        self.commit_sender = CommitSender(self.store, self.store, tenure, self.clock, lambda *facts: None)
         options = IngestOptions(
             self.world.channels,
             start=self.world.start,
@@ -120,14 +125,14 @@ class Replica:
         )
         self.arrivals = Arrivals(self.store.model, options)
         self.store.arrivals[tenure.token] = (self.arrivals, self.clock)
-        self.inbox = PatientInbox(10_000, 1 << 24)
+        self.buffer = PatientBuffer(10_000, 1 << 24)
         self.ingest = Ingest(
             self.store,
-            self.committer,
-            self.inbox,
+            self.commit_sender,
+            self.buffer,
             lambda: THE_ORG,
             self.instance,
-            Org(self.world),
+            OrgInfo(self.world),
             options,
             self.clock,
             Quiet(),
@@ -232,12 +237,12 @@ class Replica:
         """
         assert self._loop is not None
         for item in items:
-            await self.inbox.put(item)
-        drained = asyncio.create_task(self.inbox.drained())
-        await asyncio.wait({self._loop, drained}, return_when=asyncio.FIRST_COMPLETED)
+            await self.buffer.put(item)
+        wait_drained = asyncio.create_task(self.buffer.wait_drained())
+        await asyncio.wait({self._loop, wait_drained}, return_when=asyncio.FIRST_COMPLETED)
         if self._loop.done():
-            drained.cancel()
-            await asyncio.wait({drained})
+            wait_drained.cancel()
+            await asyncio.wait({wait_drained})
             self._loop.result()
             raise AssertionError("the loop ended by itself")
         self.arrivals.step_ended(self.store.model.seen)
@@ -255,7 +260,7 @@ class Replica:
         self._tell(f"{self.name} stops")
         self.ingest.stop()
         await self._loop
-        await self.ingest.finish()
+        await self.ingest.commit_remaining()
         await self.store.real.release(self.tenure)
 
     async def kill(self) -> None:
@@ -269,7 +274,7 @@ class Replica:
     async def still_writes(self) -> bool:
         """Whether this replica's renewal is taken; the model has compared it with what must be."""
         try:
-            await self.store.renew(self.tenure, self.committer.number, 3_600_000)
+            await self.store.renew(self.tenure, self.commit_sender.number, 3_600_000)
         except CommitRefused:
             return False
         return True

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from consumer.ingest import committer, pipeline
+from consumer.ingest import commit_sender, pipeline
 from tests.model.schedule import run_schedule
 from tests.model.stores import RedisStores, SqliteStores
-from tests.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 WAITS = (
-    (committer, "_FIRST_RETRY_MS"),
-    (committer, "_LONGEST_RETRY_MS"),
-    (pipeline, "_LOAD_AGAIN_MS"),
+    (commit_sender, "_FIRST_RETRY_MS"),
+    (commit_sender, "_LONGEST_RETRY_MS"),
+    (pipeline, "_LOAD_RETRY_MS"),
 )
 """What the service waits for in real time before it asks a store again; nobody does here."""
 

@@ -10,8 +10,8 @@ from typing import Any
 import redis.asyncio
 
 from consumer.errors import StoreUnavailable
-from consumer.stores.redis import RedisStore
-from consumer.stores.sqlite import SqliteStore
+from consumer.stores.redis.redis_store import RedisStore
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 
 
 class ThreadlessStore(SqliteStore):
@@ -60,7 +60,7 @@ class SqliteStores:
 
     async def expire(self, store: SqliteStore) -> None:
         """The holder is dead: its lock is free (here: one process, so by hand), and its lease, in a copy that is older too, has run out."""
-        store._lock.give_back()
+        store._lock.release()
         assert store._writer is not None
         store._writer.execute("UPDATE lease SET expires_ms = 0 WHERE id = 1")
 

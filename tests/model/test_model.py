@@ -10,7 +10,7 @@ from tests.model.faults import FAULTS
 from tests.model.rounds import WAITS, memory_folder
 from tests.model.schedule import HAPPENINGS, run_schedule
 from tests.model.stores import RedisStores, SqliteStores
-from tests.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 CHUNK = 250
 NEVER_COUNTED = {"answer", "fault"}

@@ -4,12 +4,12 @@ import json
 from collections import Counter
 from typing import Any
 
-from consumer.state import RecordState
-from consumer.timers import timers_of
-from tests.changes import ORG
+from consumer.domain.record_state import RecordState
+from consumer.domain.timers import timers_of
 from tests.model.model import Model, canonical
 from tests.model.world import World, in_one_sequence, is_bad
 from tests.oracle import compare, differing_states, expected
+from tests.support.builders.changes import ORG
 
 FAR_MS = 2**53
 

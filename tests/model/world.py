@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from consumer.clock import iso
-from tests.changes import COMMIT_MS, RUN, RUN_CHANNEL, STEP, STEP_CHANNEL, message
+from tests.support.builders.changes import (
+    COMMIT_MS,
+    RUN,
+    RUN_CHANNEL,
+    STEP,
+    STEP_CHANNEL,
+    message,
+)
 
 ALL = "/data/ChangeEvents"
 CUSTOM = "/data/Cadences__chn"

@@ -11,10 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.delivery.place import Place
+from consumer.delivery.cursor import Cursor
 from consumer.plugin import Failed, Reject, Retry
-from tests.unit.delivery.memory_store import MemoryStore
-from tests.unit.delivery.world import Batches, World, loaded, record
+from tests.support.rigs.delivery import (
+    Batches,
+    World,
+    loaded,
+    record,
+)
+from tests.support.rigs.memory_store import MemoryStore
 
 
 @given(st.data())
@@ -26,34 +31,34 @@ def test_a_place_never_passes_an_unsettled_offset_and_survives_any_number_of_res
         if offsets
         else set()
     )
-    settled: set[int] = set()
-    place = Place(0)
+    acknowledged: set[int] = set()
+    cursor = Cursor(0)
     for _ in range(data.draw(st.integers(1, 4), label="lives")):
-        reader = iter([offset for offset in offsets if offset > place.offset])
+        reader = iter([offset for offset in offsets if offset > cursor.offset])
         outstanding: list[int] = []
         for step in data.draw(st.lists(st.integers(0, 5), max_size=60), label="steps"):
             if step < 3 and (offset := next(reader, None)) is not None:
                 if offset in unwanted:
-                    place.passed(offset)
-                elif place.taken(offset):
-                    assert offset not in settled, "what is settled is not taken again"
+                    cursor.skipped(offset)
+                elif cursor.tracked(offset):
+                    assert offset not in acknowledged, "what is settled is not taken again"
                     outstanding.append(offset)
                 else:
-                    assert offset in settled, "only what is settled is left out"
+                    assert offset in acknowledged, "only what is settled is left out"
             elif outstanding:
                 offset = outstanding.pop(data.draw(st.integers(0, len(outstanding) - 1)))
-                place.settled(offset)
-                settled.add(offset)
+                cursor.acknowledged(offset)
+                acknowledged.add(offset)
             for offset in offsets:
-                if offset <= place.offset:
-                    assert offset in settled or offset in unwanted
-            assert place.outstanding == len(outstanding)
-            covered = [offset for offset in offsets if any(a <= offset <= b for a, b in place.ranges())]
-            assert {o for o in settled if o > place.offset} <= set(covered)
-            assert set(covered) <= settled | unwanted
-        data_ = place.snapshot()
-        assert Place.load(data_).snapshot() == data_
-        place = Place.load(data_)
+                if offset <= cursor.offset:
+                    assert offset in acknowledged or offset in unwanted
+            assert cursor.outstanding == len(outstanding)
+            covered = [offset for offset in offsets if any(a <= offset <= b for a, b in cursor.ranges())]
+            assert {o for o in acknowledged if o > cursor.offset} <= set(covered)
+            assert set(covered) <= acknowledged | unwanted
+        data_ = cursor.snapshot()
+        assert Cursor.load(data_).snapshot() == data_
+        cursor = Cursor.load(data_)
 
 
 BEHAVIOUR = st.sampled_from(["done", "done", "raise", "retry", "reject", "hang", "slow"])
@@ -107,9 +112,9 @@ def test_every_event_ends_exactly_once_and_runs_keep_their_order(
         assert ids == [f"e{n}" for n, of in enumerate(runs) if of == run]
     assert sum(map(len, ended.values())) == len(runs)
     assert set(ends.values()) <= {1}
-    letters = [letter.event_id for letter in store.letters]
-    assert len(letters) == len(set(letters))
-    assert not set(letters) & set(ends)
+    dead_letters = [dead_letter.event_id for dead_letter in store.dead_letters]
+    assert len(dead_letters) == len(set(dead_letters))
+    assert not set(dead_letters) & set(ends)
 
 
 @given(
@@ -142,7 +147,7 @@ def test_in_batches_exactly_the_poison_ends_in_the_dead_letters(runs, poison, bl
         return store
 
     store = virtually(scenario())
-    assert {letter.event_id for letter in store.letters} == poisoned
+    assert {dead_letter.event_id for dead_letter in store.dead_letters} == poisoned
     assert sorted(sink.done) == sorted({f"e{n}" for n in range(len(runs))} - poisoned)
     assert orjson.loads(store.saved["h"].data)["settled"] == []
     for run in set(runs):
@@ -166,11 +171,11 @@ def virtually(coroutine):
     crashes=st.lists(st.integers(1, 4_000), max_size=5),
     batches=st.booleans(),
     window=st.integers(2, 30),
-    most_parked=st.integers(0, 3),
+    max_blocked_runs=st.integers(0, 3),
 )
 @settings(max_examples=40, deadline=None)
 def test_whatever_the_crashes_no_event_is_lost_and_runs_keep_their_order(
-    runs, plans, crashes, batches, window, most_parked
+    runs, plans, crashes, batches, window, max_blocked_runs
 ):
     ended: list[str] = []
     attempts: Counter[str] = Counter()
@@ -222,10 +227,10 @@ def test_whatever_the_crashes_no_event_is_lost_and_runs_keep_their_order(
             await asyncio.sleep(crash_ms / 1_000)
             running.cancel()
             await asyncio.wait([running])
-            place = await store.place("h")
-            if place is not None:
-                known = Place.load(place.data, parked=await store.parked("h"))
-                gone = {f"e{n}" for n in range(known.needed - 1)}
+            cursor = await store.cursor("h")
+            if cursor is not None:
+                known = Cursor.load(cursor.data, blocked_runs=await store.blocked_runs("h"))
+                gone = {f"e{n}" for n in range(known.lowest_needed_offset - 1)}
                 assert gone <= set(ended), "what is no longer needed was settled"
         for plan in plans:
             plan[:] = [each for each in plan if each not in ("raise", "retry", "hang")] or ["done"]
@@ -234,7 +239,7 @@ def test_whatever_the_crashes_no_event_is_lost_and_runs_keep_their_order(
         assert store.rows == {}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("consumer.delivery.place.MOST_PARKED", most_parked)
+        patch.setattr("consumer.delivery.cursor.MAX_BLOCKED_RUNS", max_blocked_runs)
         virtually(scenario())
     assert set(ended) == {f"e{n}" for n in range(len(runs))}
     if not batches:

@@ -4,8 +4,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.state import RecordState
-from tests.changes import RUN, RUN_1, change
+from consumer.domain.record_state import RecordState
+from tests.support.builders.changes import RUN, RUN_1, change
 
 FIELDS = ("State", "OwnerId", "CurrentStepId", "ErrorMessage", "CompletionReason", "Custom__c")
 values = st.dictionaries(
@@ -43,10 +43,15 @@ def test_any_arrival_order_gives_the_state_of_in_order_arrival(history_and_shuff
 def test_what_is_stored_is_what_was_known(history_and_shuffle):
     state = RecordState(RUN, RUN_1)
     for key, one in history_and_shuffle[1]:
-        state = state.with_change(one, key).with_high(key, one.header.commit_ms)
+        state = state.with_change(one, key).with_highest_key(key, one.header.commit_ms)
     again = RecordState.decode(state.encode())
     assert known(again) == known(state)
-    assert (again.high, again.seen, again.entity, again.record_id) == (state.high, state.seen, RUN, RUN_1)
+    assert (again.highest_key, again.seen, again.entity, again.record_id) == (
+        state.highest_key,
+        state.seen,
+        RUN,
+        RUN_1,
+    )
 
 
 @given(histories())

@@ -10,12 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.state import RecordState
-from tests.changes import ORG
+from consumer.domain.record_state import RecordState
 from tests.model.rounds import memory_folder
 from tests.model.stores import SqliteStores
 from tests.oracle import compare, differing_states, expected
-from tests.properties.worlds import RUNS, STEPS, alarms, arrivals, consume, in_order, undisturbed, worlds
+from tests.support.builders.changes import ORG
+from tests.support.builders.worlds import (
+    RUNS,
+    STEPS,
+    alarms,
+    arrivals,
+    consume,
+    in_order,
+    undisturbed,
+    worlds,
+)
 
 EXAMPLES = settings(max_examples=120, deadline=None)
 

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import orjson
 
 from consumer.errors import EndReason, Remedy, SessionFault
-from consumer.ports import Answer, SessionOpened
-from tests.changes import COMMIT_MS
+from consumer.ports.source import Answer, SessionOpened
 from tests.model.arrivals import Arrivals
-from tests.model.rig import Org
+from tests.model.rig import OrgInfo
 from tests.model.world import World, is_bad, is_of_new_instance
+from tests.support.builders.changes import COMMIT_MS
 
 HELD_MS = 30_000
 """How long a poll is held without events."""
@@ -102,7 +102,7 @@ class Bus:
 
 
 class Session:
-    """One session; implements :class:`consumer.ports.Session`."""
+    """One session; implements :class:`consumer.ports.source.Session`."""
 
     def __init__(
         self,
@@ -244,7 +244,7 @@ class Session:
 
 
 class Source:
-    """Makes sessions of one process; implements :class:`consumer.ports.Source`."""
+    """Makes sessions of one process; implements :class:`consumer.ports.source.Source`."""
 
     def __init__(self, bus: Bus, who: str, now_ms: Callable[[], int]) -> None:
         self._bus, self._who, self._now_ms = bus, who, now_ms
@@ -258,7 +258,7 @@ class Rest:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._org = Org(bus.world)
+        self._org = OrgInfo(bus.world)
         self.name: str | None = None
 
     async def rows(self, entity: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from consumer.delivery.loading import LoadedHandler
-from consumer.events import LifecycleEvent
+from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.plugin import BatchHandler, Context, Failed, Reject, Retry
-from consumer.ports import JournalEntry, JournalRecord
-from tests.unit.delivery.world import loaded
+from consumer.ports.commit import JournalRecord
+from consumer.ports.journal import JournalEntry
+from tests.support.rigs.delivery import loaded
 
 TIMEOUT_S = 2
 KINDS = ("one", "many", "runs")

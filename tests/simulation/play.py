@@ -13,11 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from consumer.delivery import place
+from consumer.delivery import cursor
 from consumer.ingest.options import IngestOptions
 from consumer.service import Service, ServiceOptions
-from consumer.stores import appended
-from tests.changes import COMMIT_MS
+from consumer.stores import journal_signal
 from tests.model.model import Model
 from tests.model.rig import THE_ORG, Quiet
 from tests.model.verdict import FAR_MS, judge
@@ -29,6 +28,7 @@ from tests.simulation.loop import Loop, Process
 from tests.simulation.store import Deed, Outside, SimulatedStore
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
+from tests.support.builders.changes import COMMIT_MS
 
 LEASE_MS, RENEW_MS, GRACE_MS = 4_000, 1_500, 3_000
 LOOK_FOR_OTHERS_MS = 2_000
@@ -117,7 +117,7 @@ class Play:
         self.fleet = Fleet(self.loop, dice, self._open_store, self._service, self.tell)
         self.outside = Outside(self._path, wall_ms=self.clock.wall_ms)
         self.kinds = tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS[:1]
-        self._most_parked = dice.choice((0, 1, 1_000, 1_000))
+        self._max_blocked_runs = dice.choice((0, 1, 1_000, 1_000))
         self._kill_at = self.weather.steps_to_a_kill()
 
     # ------------------------------------------------------------ what a process is made of
@@ -207,7 +207,7 @@ class Play:
     def _retry_letters(self) -> int:
         letters = self.loop.run(self.outside.handler_dead_letters(None, 1_000))
         for letter in letters:
-            self.loop.run(self.outside.retry_dead_letters(letter.handler, [letter.event_id]))
+            self.loop.run(self.outside.redrive_dead_letters(letter.handler, [letter.event_id]))
         self.figures["letters tried again"] += len(letters)
         return len(letters)
 
@@ -219,15 +219,15 @@ class Play:
         Raises:
             Violation: a guarantee does not hold.
         """
-        parked, look = place.MOST_PARKED, appended._LOOK_EVERY_MS
-        place.MOST_PARKED = self._most_parked
-        appended._LOOK_EVERY_MS = LOOK_FOR_OTHERS_MS  # type: ignore[misc]
+        blocked_runs, look = cursor.MAX_BLOCKED_RUNS, journal_signal._POLL_MS
+        cursor.MAX_BLOCKED_RUNS = self._max_blocked_runs
+        journal_signal._POLL_MS = LOOK_FOR_OTHERS_MS  # type: ignore[misc]
         try:
             with self.loop:
                 self.loop.run(self.outside.open())
                 self._play()
         finally:
-            place.MOST_PARKED, appended._LOOK_EVERY_MS = parked, look  # type: ignore[misc]
+            cursor.MAX_BLOCKED_RUNS, journal_signal._POLL_MS = blocked_runs, look  # type: ignore[misc]
             self.fleet.close()
             self.outside.close_files()
             for path in self._folder.glob(f"{self._path.stem}.*"):
@@ -330,8 +330,10 @@ def _shown(deed: Deed) -> str:
             commit = deed.facts[0]
             return f"commit {commit.number} of {len(commit.journal)} events, {sorted(one.position or '-' for one in commit.channels.values())}"
         case "save_place":
-            _, handler, place_, _, parked = deed.facts
-            rows = [f"{run}: {row and (row.first, row.attempts, row.done)}" for run, row in parked.items()]
+            _, handler, place_, _, blocked_runs = deed.facts
+            rows = [
+                f"{run}: {row and (row.first, row.attempts, row.done)}" for run, row in blocked_runs.items()
+            ]
             return f"place of {handler} {place_.data.decode()}, parked {sorted(rows)}"
         case "settle_dead_letters":
             return f"letters of {deed.facts[0]}: {len(deed.facts[1])} gone, {len(deed.facts[2])} back"

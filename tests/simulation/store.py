@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from consumer.errors import StoreUnavailable
-from consumer.ports import Commit, SavedPlace, Tenure
-from consumer.stores.sqlite import SqliteStore
-from consumer.stores.trouble import advised
+from consumer.ports.commit import Commit
+from consumer.ports.delivery import SavedCursor
+from consumer.ports.lease import Tenure
+from consumer.stores.error_hints import with_hint
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.simulation.loop import Process
 
 
@@ -136,7 +138,7 @@ class SimulatedStore(_InMemory):
         try:
             return await future
         except sqlite3.Error as error:
-            raise StoreUnavailable(self.url, advised(error)) from error
+            raise StoreUnavailable(self.url, with_hint(error)) from error
 
     def _next(self, thread: Any) -> None:
         self._busy.discard(thread)
@@ -222,19 +224,24 @@ class SimulatedStore(_InMemory):
         asked = super().commit
         return bool(await self._as(Deed("commit", (commit,)), lambda: asked(commit)))
 
-    async def save_place(
-        self, tenure: Tenure, handler: str, place: SavedPlace, dead_letters: Any = (), parked: Any = None
+    async def save_cursor(
+        self,
+        tenure: Tenure,
+        handler: str,
+        cursor: SavedCursor,
+        dead_letters: Any = (),
+        blocked_runs: Any = None,
     ) -> None:
-        asked = super().save_place
-        rows = parked or {}
+        asked = super().save_cursor
+        rows = blocked_runs or {}
         await self._as(
-            Deed("save_place", (tenure, handler, place, tuple(dead_letters), dict(rows))),
-            lambda: asked(tenure, handler, place, dead_letters, rows),
+            Deed("save_place", (tenure, handler, cursor, tuple(dead_letters), dict(rows))),
+            lambda: asked(tenure, handler, cursor, dead_letters, rows),
         )
 
-    async def settle_dead_letters(self, handler: str, gone: Any, back: Any = ()) -> None:
-        asked = super().settle_dead_letters
+    async def resolve_dead_letters(self, handler: str, removed: Any, failed_again: Any = ()) -> None:
+        asked = super().resolve_dead_letters
         await self._as(
-            Deed("settle_dead_letters", (handler, tuple(gone), tuple(back))),
-            lambda: asked(handler, gone, back),
+            Deed("settle_dead_letters", (handler, tuple(removed), tuple(failed_again))),
+            lambda: asked(handler, removed, failed_again),
         )

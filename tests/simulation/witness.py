@@ -14,7 +14,8 @@ import orjson
 
 from consumer.errors import CommitRefused
 from consumer.ingest.options import IngestOptions
-from consumer.ports import Commit, HandlerDeadLetter, ParkedRun, SavedPlace
+from consumer.ports.commit import Commit
+from consumer.ports.delivery import HandlerDeadLetter, SavedBlockedRun, SavedCursor
 from tests.model.arrivals import Arrivals
 from tests.model.model import Model
 from tests.simulation.handlers import Sink, wants
@@ -50,8 +51,8 @@ class Witness:
         self._now_ms = now_ms
         self._arrivals: dict[str, Arrivals] = {}
         self._tenures: dict[str, Arrivals] = {}
-        self._places: dict[str, SavedPlace] = {}
-        self._parked: dict[str, dict[str | None, ParkedRun]] = {}
+        self._places: dict[str, SavedCursor] = {}
+        self._parked: dict[str, dict[str | None, SavedBlockedRun]] = {}
         self._letters: dict[str, set[str]] = {}
 
     def executed(self, process: Process, deed: Deed, result: Any, connection: sqlite3.Connection) -> None:
@@ -132,18 +133,18 @@ class Witness:
         self,
         tenure: Any,
         handler: str,
-        place: SavedPlace,
+        cursor: SavedCursor,
         letters: tuple[HandlerDeadLetter, ...],
-        parked: dict[str | None, ParkedRun | None],
+        blocked_runs: dict[str | None, SavedBlockedRun | None],
         result: Any,
     ) -> None:
         before = self._places.get(handler)
-        is_repeated = before is not None and (before.revision, before.data) == (place.revision, place.data)
+        is_repeated = before is not None and (before.revision, before.data) == (cursor.revision, cursor.data)
         may = tenure.token == self.model.token and (
             is_repeated
             or (
-                place.revision == (before.revision if before else 0) + 1
-                and place.through <= len(self.sink.journal)
+                cursor.revision == (before.revision if before else 0) + 1
+                and cursor.through <= len(self.sink.journal)
             )
         )
         assert may is not isinstance(result, CommitRefused), (
@@ -155,18 +156,20 @@ class Witness:
             self.figures["places refused" if not may else "places again"] += 1
             return
         self.figures["places saved"] += 1
-        self._places[handler] = place
+        self._places[handler] = cursor
         rows = self._parked.setdefault(handler, {})
-        for run, row in parked.items():
+        for run, row in blocked_runs.items():
             if row is None:
                 rows.pop(run, None)
             else:
                 rows[run] = row
         self._letters.setdefault(handler, set()).update(letter.event_id for letter in letters)
-        self._check_place(handler, place, rows)
+        self._check_place(handler, cursor, rows)
 
-    def _check_place(self, handler: str, place: SavedPlace, rows: dict[str | None, ParkedRun]) -> None:
-        value = orjson.loads(place.data)
+    def _check_place(
+        self, handler: str, cursor: SavedCursor, rows: dict[str | None, SavedBlockedRun]
+    ) -> None:
+        value = orjson.loads(cursor.data)
         done, letters = self.sink.done[handler], self._letters[handler]
         spans = [(1, value["offset"]), *value["settled"]]
         for first, last in spans:
@@ -177,7 +180,7 @@ class Witness:
                 row = rows.get(record.tracker_id)
                 is_parked = row is not None and row.first <= offset and offset not in row.done
                 assert is_parked, (
-                    f"guarantee 2: the place of {handler} ({place.data.decode()}) passes {record.id} at {offset}, which was never done"
+                    f"guarantee 2: the place of {handler} ({cursor.data.decode()}) passes {record.id} at {offset}, which was never done"
                 )
         for row in rows.values():
             for offset in row.done:
@@ -186,12 +189,14 @@ class Witness:
                     f"guarantee 2: {handler} has {record.id} for done, which it never did"
                 )
 
-    def _settled(self, handler: str, gone: tuple[str, ...], back: tuple[HandlerDeadLetter, ...]) -> None:
-        for event_id in gone:
+    def _settled(
+        self, handler: str, removed: tuple[str, ...], failed_again: tuple[HandlerDeadLetter, ...]
+    ) -> None:
+        for event_id in removed:
             assert event_id in self.sink.done[handler], (
                 f"the dead letter {event_id} of {handler} is gone, and was never done"
             )
-        self.figures["letters settled"] += len(gone) + len(back)
+        self.figures["letters settled"] += len(removed) + len(failed_again)
 
     # ------------------------------------------------------------ the end
 
@@ -206,8 +211,8 @@ class Witness:
                     f"{channel} is at {model.checkpoints.get(channel)}, its last position is {wanted}"
                 )
         for kind in kinds:
-            place = self._places.get(kind)
-            at = 0 if place is None else orjson.loads(place.data)["offset"]
+            cursor = self._places.get(kind)
+            at = 0 if cursor is None else orjson.loads(cursor.data)["offset"]
             if at < last or self._parked.get(kind):
                 left.append(f"{kind} is at {at} of {last}, {len(self._parked.get(kind, {}))} runs are parked")
         return left

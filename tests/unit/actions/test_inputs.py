@@ -17,8 +17,8 @@ from consumer import (
     SendEvent,
     Template,
 )
-from consumer.action_results import ActionAnswer
-from consumer.action_rules import Disposition, broken_rules
+from consumer.actions.results import ActionAnswer
+from consumer.actions.validation import Disposition, validation_message
 
 LEAD, RUN, STEP, USER = "00Qxx000002TRI2EAO", "0qBR00000005CXvMAM", "8HFR00000005WyqOAE", "005R0000000eg3zIAA"
 CADENCE, OPPORTUNITY, INVOICE = "77Cxx0000004CXEEA2", "006R0000003DNpJIAW", "3ttR00000000001IAA"
@@ -83,7 +83,7 @@ OUTPUTS = [
 def broken(kind, **given):
     with pytest.raises(ValidationError) as caught:
         kind.model_validate(given)
-    return broken_rules(caught.value)
+    return validation_message(caught.value)
 
 
 @pytest.mark.parametrize(("kind", "sample"), SAMPLES, ids=lambda each: getattr(each, "action", ""))

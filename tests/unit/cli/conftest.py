@@ -10,22 +10,21 @@ from datetime import UTC, datetime
 import pytest
 from typer.testing import CliRunner
 
-from consumer.changes import Change, Header
 from consumer.cli import app
-from consumer.delivery.place import Place
-from consumer.events import LifecycleEvent
-from consumer.ids import to_18
-from consumer.ports import (
+from consumer.delivery.cursor import Cursor
+from consumer.domain.change_events import Change, Header
+from consumer.domain.lifecycle_events import LifecycleEvent
+from consumer.domain.objects import RUN, STEP
+from consumer.domain.record_ids import to_18
+from consumer.domain.record_state import RecordState
+from consumer.ports.commit import (
     ChannelState,
     Commit,
-    HandlerDeadLetter,
     IngestDeadLetter,
     JournalRecord,
-    SavedPlace,
 )
-from consumer.records import RUN, STEP
-from consumer.state import RecordState
-from consumer.stores.sqlite import SqliteStore
+from consumer.ports.delivery import HandlerDeadLetter, SavedCursor
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 
 RUN_ID = to_18("0qBxx0000004C92")
 OTHER_RUN = to_18("0qBxx0000004C93")
@@ -85,11 +84,11 @@ async def _fill(path):
             IngestDeadLetter("bad-1", CHANNEL, "opaque-6", "no_header", "no ChangeEventHeader", b'{"x": "\xc3\xa9"}\n', 1_700_000_000_000)
         ]  # fmt: skip
         assert await store.commit(commit)
-        place = Place(4)
-        await store.save_place(
+        cursor = Cursor(4)
+        await store.save_cursor(
             tenure,
             "notify",
-            SavedPlace(1, place.snapshot()),
+            SavedCursor(1, cursor.snapshot()),
             [HandlerDeadLetter("notify", "event-3", 3, OTHER_RUN, "run.enrolled", 10, "ValueError: no", 1_700_000_000_000, STORY[2].to_json())],
         )  # fmt: skip
     finally:

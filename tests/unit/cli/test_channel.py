@@ -4,10 +4,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from consumer.records import RUN, STEP
+from consumer.domain.objects import RUN, STEP
 from consumer.sandbox import Sandbox, SandboxOptions
 from consumer.settings import load_settings
-from tests.acceptance.service_process import settings_for
+from tests.support.processes.service_process import settings_for
 from tests.unit.cli.test_doctor import doctor
 
 MD = "{http://soap.sforce.com/2006/04/metadata}"

@@ -3,8 +3,8 @@
 import orjson
 import pytest
 
-from consumer.cli.checkpoint_moves import read_export
-from consumer.ports import ChannelState
+from consumer.cli.checkpoint_positions import read_export
+from consumer.ports.commit import ChannelState
 from tests.unit.cli.conftest import CHANNEL, ORG
 
 EXPORT = {"format": 1, "org_id": ORG, "channels": {CHANNEL: {"birth_ms": 7, "position": "42"}}}

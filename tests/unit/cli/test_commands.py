@@ -17,7 +17,7 @@ import pytest
 import typer.main
 
 from consumer.cli import app
-from consumer.cli.failures import ExitCode, exit_code
+from consumer.cli.exit_codes import ExitCode, exit_code
 from consumer.errors import (
     AuthenticationFailed,
     CommitRefused,

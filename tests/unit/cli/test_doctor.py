@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from consumer.cli import app
 from consumer.errors import AuthenticationFailed, EndReason
-from consumer.examination.remedies import about_session, about_sign_in
-from consumer.ports import ChannelState, Commit
-from consumer.salesforce import auth, reasons
+from consumer.inspection.remedies import session_remedy, sign_in_remedy
+from consumer.ports.commit import ChannelState, Commit
+from consumer.salesforce import auth, error_catalogue
 from consumer.sandbox import TRACKER, OAuthOptions, OrgOptions, Sandbox, SandboxOptions
-from consumer.stores.sqlite import SqliteStore
-from tests.acceptance.service_process import free_port, settings_for
-from tests.redis_server import RedisServer
+from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.processes.service_process import free_port, settings_for
+from tests.support.servers.redis_server import RedisServer
 
 RUNS = "/data/ActionCadenceTrackerChangeEvent"
 STEPS = "/data/ActionCadenceStepTrackerChangeEvent"
@@ -45,7 +45,7 @@ async def doctor(environment, *words):
     return result.exit_code, [json.loads(line) for line in result.stdout.splitlines()], result.output
 
 
-async def trouble(sandbox, **order):
+async def inject_fault(sandbox, **order):
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{sandbox.url}/sandbox/trouble", json=order) as answer,
@@ -88,7 +88,7 @@ async def test_channels_are_asked_for_new_events_only_and_none_is_delivered(tmp_
         code, _, output = await doctor(settings_for(sandbox, tmp_path))
         assert code == 0, output
         assert asked == [-1, -1]
-        assert sandbox.deliveries.remaining == sandbox.deliveries.most
+        assert sandbox.delivery_quota.remaining == sandbox.delivery_quota.limit
 
 
 async def test_for_people_it_is_one_line_each_and_the_verdict_comes_first(tmp_path):
@@ -160,10 +160,10 @@ async def test_an_org_that_cannot_be_reached_is_unavailable(tmp_path):
 
 
 async def test_whoever_never_answers_is_given_up_and_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("consumer.app._PATIENCE_MS", 300)
+    monkeypatch.setattr("consumer.app._TIMEOUT_MS", 300)
     async with org() as sandbox:
         environment = settings_for(sandbox, tmp_path)
-        await trouble(sandbox, kind="stall", times=2)
+        await inject_fault(sandbox, kind="stall", times=2)
         code, findings, _ = await doctor(environment)
         assert code == 69
         assert [check for check, _, _ in failures(findings)] == ["channel", "channel"]
@@ -206,7 +206,7 @@ async def test_each_channel_that_is_not_enabled_is_named_and_the_others_are_trie
 
 async def test_a_missing_permission_is_told_with_its_name(tmp_path):
     async with org() as sandbox:
-        await trouble(
+        await inject_fault(
             sandbox,
             kind="refuse_subscribe",
             channel=RUNS,
@@ -223,7 +223,7 @@ async def test_a_missing_permission_is_told_with_its_name(tmp_path):
 
 async def test_a_busy_streaming_server_is_unavailable_and_rest_is_looked_at_all_the_same(tmp_path):
     async with org() as sandbox:
-        await trouble(
+        await inject_fault(
             sandbox, kind="http_status", status=503, body="<html>busy</html>", scope="cometd", times=2
         )
         code, findings, _ = await doctor(settings_for(sandbox, tmp_path))
@@ -236,7 +236,7 @@ async def test_rest_that_fails_is_told_and_the_channels_are_tried_all_the_same(t
     async with org() as sandbox:
         body = '[{"errorCode": "INVALID_TYPE", "message": "sObject type \'ActionCadenceTracker\' is not supported."}]'
         # The first request asks for the instance's name, the second for the versions.
-        await trouble(
+        await inject_fault(
             sandbox,
             kind="http_status",
             status=400,
@@ -388,10 +388,12 @@ async def test_a_refresh_token_that_is_replaced_while_it_looks_is_kept_for_the_s
 
 
 async def test_every_refusal_that_is_known_says_what_to_do():
-    assert len(reasons._CATALOGUE) > 15
-    for row in reasons._CATALOGUE:
-        action, _ = about_session(EndReason(row.code, "subscribe: …", row.remedy, row.action))
+    assert len(error_catalogue._CATALOGUE) > 15
+    for row in error_catalogue._CATALOGUE:
+        action, _ = session_remedy(EndReason(row.code, "subscribe: …", row.remedy, row.action))
         assert action, row.code
-    for code in {*auth._PERMANENT, "http_404", "http_503", "unreachable"}:
-        action, _ = about_sign_in(AuthenticationFailed(code, "…", permanent=code in auth._PERMANENT), "jwt")
+    for code in {*auth._PERMANENT_ERRORS, "http_404", "http_503", "unreachable"}:
+        action, _ = sign_in_remedy(
+            AuthenticationFailed(code, "…", permanent=code in auth._PERMANENT_ERRORS), "jwt"
+        )
         assert action, code

@@ -6,12 +6,18 @@ import json
 import pytest
 
 from consumer.app import open_store
-from consumer.delivery.place import Place
-from consumer.ports import Commit, HandlerDeadLetter, JournalRecord, SavedPlace
+from consumer.delivery.cursor import Cursor
+from consumer.ports.commit import Commit, JournalRecord
+from consumer.ports.delivery import HandlerDeadLetter, SavedCursor
 from consumer.settings import load_settings
-from consumer.stores.sqlite import SqliteStore
+from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.rigs.delivery import (
+    Log,
+    World,
+    loaded,
+    until,
+)
 from tests.unit.cli.conftest import ORG, OTHER_RUN, RUN_ID, STORY
-from tests.unit.delivery.world import Log, World, loaded, until
 
 
 def letter(number, handler="notify", at_ms=1_700_000_000_000):
@@ -40,8 +46,8 @@ def environ(tmp_path, environ):
         journal = [JournalRecord(each.id, each.type, each.tracker_id, each.to_json()) for each in STORY]
         await store.commit(Commit(tenure.token, 1, ORG, journal=journal))
         letters = [letter(1), letter(2), letter(3)]
-        await store.save_place(tenure, "notify", SavedPlace(1, Place(5).snapshot()), letters)
-        await store.save_place(tenure, "other", SavedPlace(1, Place(5).snapshot()), [letter(5, "other")])
+        await store.save_cursor(tenure, "notify", SavedCursor(1, Cursor(5).snapshot()), letters)
+        await store.save_cursor(tenure, "other", SavedCursor(1, Cursor(5).snapshot()), [letter(5, "other")])
         await store.release(tenure)
         await store.aclose()
 
@@ -96,7 +102,7 @@ def test_letters_are_asked_for_again_by_id_or_filter(call, look):
         "other: 1 dead letter to be delivered again",
     ]
     call("dead-letters", "retry", "--handler", "notify", "--type", "run.*")
-    assert [each.event_id for each in look(lambda store: store.retries("notify", 9))] == [
+    assert [each.event_id for each in look(lambda store: store.redrives("notify", 9))] == [
         "event-1",
         "event-2",
         "event-3",
@@ -122,7 +128,7 @@ def test_a_handler_is_paused_listed_so_and_resumed(call, lines, look):
     assert "paused" in call("handlers", "list").stdout
     assert call("handlers", "resume", "notify").stderr == "notify goes on\n"
     assert call("handlers", "resume", "notify").stderr == "notify was not paused\n"
-    assert look(lambda store: store.requests(["notify"]))["notify"].orders == ()
+    assert look(lambda store: store.pending_commands(["notify"]))["notify"].commands == ()
 
 
 def test_a_handler_is_forgotten_only_with_yes(call, look):
@@ -132,7 +138,7 @@ def test_a_handler_is_forgotten_only_with_yes(call, look):
         "nothing was changed; --yes does it",
     ]
     assert call("handlers", "forget", "notify", "--yes").exit_code == 0
-    assert look(lambda store: store.place("notify")) is None
+    assert look(lambda store: store.cursor("notify")) is None
     assert letter_ids(look) == ["event-5"]
 
 
@@ -152,7 +158,7 @@ def test_a_dry_run_counts_what_the_handler_would_get_and_shows_the_first(lines, 
         (5, "run.ended.finished"),
     ]
     assert (count["after"], count["through"], count["events"]) == (2, 5, 2)
-    assert look(lambda store: store.requests(["notify"]))["notify"].orders == ()
+    assert look(lambda store: store.pending_commands(["notify"]))["notify"].commands == ()
 
 
 def test_a_replay_is_written_into_the_store_and_can_be_taken_back(call, look):
@@ -162,10 +168,10 @@ def test_a_replay_is_written_into_the_store_and_can_be_taken_back(call, look):
     assert result.exit_code == 0, result.stderr
     assert "offsets 2 to 3 are delivered again" in result.stderr
     assert "no replica is running" in result.stderr
-    (order,) = look(lambda store: store.requests(["notify"]))["notify"].orders
-    assert (order.kind, order.after, order.through) == ("replay", 1, 3)
+    (command,) = look(lambda store: store.pending_commands(["notify"]))["notify"].commands
+    assert (command.kind, command.after, command.through) == ("replay", 1, 3)
     assert call("replay", "--handler", "notify", "--cancel").stderr == "notify: 1 replay taken back\n"
-    assert look(lambda store: store.requests(["notify"]))["notify"].orders == ()
+    assert look(lambda store: store.pending_commands(["notify"]))["notify"].commands == ()
 
 
 async def test_a_running_dispatcher_carries_out_what_the_command_asks_and_the_command_shows_its_end(environ):
@@ -182,7 +188,7 @@ async def test_a_running_dispatcher_carries_out_what_the_command_asks_and_the_co
             assert json.loads(out.splitlines()[-1])["done"] is True
             assert log.ids.count("event-1") == 0
             assert sorted(log.ids) == ["event-2", "event-3", "event-4", "event-5"]
-            await store.retry_dead_letters("notify", ["event-1"])
+            await store.redrive_dead_letters("notify", ["event-1"])
             await until(lambda: "event-1" in log.ids, 20)
 
 
@@ -221,5 +227,5 @@ def test_a_handler_is_tried_with_events_of_the_journal_and_nothing_is_sent_or_mo
     assert shown[-1] == f"5  run.ended.finished  {RUN_ID}  failed: KeyError: 'finished'"
     result = process("handlers", "test", "notify", "-n", "1", "--from-offset", "2", "--json", **more)
     assert [json.loads(line)["offset"] for line in result.stdout.splitlines()] == [3]
-    assert look(lambda store: store.place("notify")).revision == 1
+    assert look(lambda store: store.cursor("notify")).revision == 1
     assert len(letter_ids(look, "notify")) == 3

@@ -67,7 +67,7 @@ def test_tail_selects_origins_and_all_filters_have_to_hold(lines, call):
 
 def test_the_origins_are_those_of_events():
     from consumer.cli.tail import ORIGINS
-    from consumer.events import Origin
+    from consumer.domain.lifecycle_events import Origin
 
     assert list(ORIGINS) == [origin.value for origin in Origin]
 

@@ -6,14 +6,28 @@ from contextlib import asynccontextmanager
 import pytest
 
 from consumer import Context, LifecycleEvent, handler
+from consumer.delivery.cursor import Cursor
+from consumer.delivery.handler_settings import HandlerSpec
 from consumer.delivery.loading import load_handler
-from consumer.delivery.place import Place
-from consumer.delivery.spec import HandlerSpec
-from consumer.explanation import Verdict, explain
-from consumer.ports import HandlerDeadLetter, HandlerOrder, ParkedRun, SavedPlace
-from consumer.stores.sqlite import SqliteStore
-from tests.changes import COMMIT_MS, ORG, RUN, RUN_1, RUN_2, STEP, STEP_1, message
-from tests.rig import tenure
+from consumer.inspection.explain import HandlerVerdict, explain
+from consumer.ports.delivery import (
+    HandlerCommand,
+    HandlerDeadLetter,
+    SavedBlockedRun,
+    SavedCursor,
+)
+from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.builders.changes import (
+    COMMIT_MS,
+    ORG,
+    RUN,
+    RUN_1,
+    RUN_2,
+    STEP,
+    STEP_1,
+    message,
+)
+from tests.support.rigs.ingest import tenure
 from tests.unit.cli.conftest import STORY
 
 HOUR = 3_600_000
@@ -85,7 +99,7 @@ async def test_the_change_is_told_with_its_position_its_transaction_and_its_plac
         assert known.key == (0, 1, 2)
         assert known.event.late is False
         assert (known.overtaken_by, known.after.type) == (None, "run.started")
-        assert known.together == (await id_at(store, 4),)
+        assert known.same_change == (await id_at(store, 4),)
         assert (await explain(store, "1", [], NOW)).after is None
 
 
@@ -95,16 +109,16 @@ async def test_a_late_event_names_the_newer_one_that_had_been_committed_before(t
         assert known.event.late is True
         assert known.key == (0, 2, 1)
         assert known.overtaken_by.type == "run.failed"
-        assert known.together == (await id_at(store, 7),)
-        assert known.standing == ("OwnerId",), "the newer State stands"
+        assert known.same_change == (await id_at(store, 7),)
+        assert known.still_current == ("OwnerId",), "the newer State stands"
 
 
 async def test_a_system_event_belongs_to_no_run_and_is_explained_all_the_same(tmp_path):
     async with journaled(tmp_path) as store:
         known = await explain(store, await id_at(store, 10), [load("out")], NOW)
         assert known.event.type == "system.gap"
-        assert (known.after, known.together) == (None, ())
-        assert [view.verdict for view in known.handlers] == [Verdict.NEW]
+        assert (known.after, known.same_change) == (None, ())
+        assert [view.verdict for view in known.handlers] == [HandlerVerdict.NEW]
 
 
 @handler(on="run.*", when=lambda event: event.tracker_id == RUN_2)
@@ -127,9 +141,13 @@ async def test_each_handler_says_what_it_made_of_the_event(tmp_path):
             name: load(name, on="run.*") for name in ("past", "range", "ahead", "parked", "dead", "again")
         }
 
-        async def place(name, data, letters=(), parked=()):
-            await store.save_place(
-                won, name, SavedPlace(1, data.snapshot()), letters, {row.tracker_id: row for row in parked}
+        async def cursor(name, data, letters=(), blocked_runs=()):
+            await store.save_cursor(
+                won,
+                name,
+                SavedCursor(1, data.snapshot()),
+                letters,
+                {row.tracker_id: row for row in blocked_runs},
             )
 
         def letter(name):
@@ -139,20 +157,22 @@ async def test_each_handler_says_what_it_made_of_the_event(tmp_path):
 
         entry = (await store.read(4, 1))[0]
         event_id = entry.id
-        await place("past", Place(10))
-        await place("range", Place(1, [(4, 7)]))
-        await place("ahead", Place(2))
-        await place(
-            "parked", Place(10), parked=[ParkedRun(RUN_1, 5, 3, 123, "TimeoutError: slow", done=(7,))]
+        await cursor("past", Cursor(10))
+        await cursor("range", Cursor(1, [(4, 7)]))
+        await cursor("ahead", Cursor(2))
+        await cursor(
+            "parked",
+            Cursor(10),
+            blocked_runs=[SavedBlockedRun(RUN_1, 5, 3, 123, "TimeoutError: slow", done=(7,))],
         )
-        await place("dead", Place(10), [letter("dead")])
-        await place("again", Place(10), [letter("again")])
-        await store.retry_dead_letters("again", [event_id])
-        await place("former", Place(10))
+        await cursor("dead", Cursor(10), [letter("dead")])
+        await cursor("again", Cursor(10), [letter("again")])
+        await store.redrive_dead_letters("again", [event_id])
+        await cursor("former", Cursor(10))
         told = await views(store, "5", *all_of.values())
         assert {name: view.verdict for name, view in told.items()} == {
-            "past": Verdict.SETTLED, "range": Verdict.SETTLED, "ahead": Verdict.WAITING, "parked": Verdict.PARKED,
-            "dead": Verdict.DEAD_LETTER, "again": Verdict.DEAD_LETTER, "former": Verdict.SETTLED,
+            "past": HandlerVerdict.ACKNOWLEDGED, "range": HandlerVerdict.ACKNOWLEDGED, "ahead": HandlerVerdict.WAITING, "parked": HandlerVerdict.WAITING_FOR_RETRY,
+            "dead": HandlerVerdict.DEAD_LETTER, "again": HandlerVerdict.DEAD_LETTER, "former": HandlerVerdict.ACKNOWLEDGED,
         }  # fmt: skip
         assert (told["parked"].attempts, told["parked"].error, told["parked"].at_ms) == (
             3,
@@ -164,19 +184,21 @@ async def test_each_handler_says_what_it_made_of_the_event(tmp_path):
         assert told["again"].detail == "it is to be delivered again"
         assert told["former"].detail.endswith("the handler is not configured, or off")
         behind = (await views(store, "6", all_of["parked"]))["parked"]
-        assert behind.verdict is Verdict.BEHIND
+        assert behind.verdict is HandlerVerdict.BEHIND_BLOCKED
         assert behind.detail == "behind offset 5 of the same run, which failed: TimeoutError: slow"
-        assert (await views(store, "7", all_of["parked"]))["parked"].verdict is Verdict.SETTLED, (
+        assert (await views(store, "7", all_of["parked"]))["parked"].verdict is HandlerVerdict.ACKNOWLEDGED, (
             "settled out of turn"
         )
-        assert (await views(store, "8", all_of["parked"]))["parked"].verdict is Verdict.SETTLED, "another run"
+        assert (await views(store, "8", all_of["parked"]))["parked"].verdict is HandlerVerdict.ACKNOWLEDGED, (
+            "another run"
+        )
 
 
 async def test_a_paused_handler_is_said_to_be(tmp_path):
     async with journaled(tmp_path) as store:
         won = await store.acquire("pod-1", HOUR)
-        await store.save_place(won, "out", SavedPlace(1, Place(2).snapshot()))
-        await store.put_order(HandlerOrder("pause-out", "out", "pause", 1))
+        await store.save_cursor(won, "out", SavedCursor(1, Cursor(2).snapshot()))
+        await store.put_command(HandlerCommand("pause-out", "out", "pause", 1))
         assert (await views(store, "5", load("out")))[
             "out"
         ].detail == "its place is at offset 2; it is paused"
@@ -191,15 +213,15 @@ async def test_what_a_handler_does_not_want_is_told_with_the_filter(tmp_path):
             load("types", on="step.*"), load("origins", on="run.*", origins=["repair"]), load("old", on="run.*", max_age="5s"), by_predicate, raising,
         ]  # fmt: skip
         for one in loaded:
-            await store.save_place(won, one.name, SavedPlace(1, Place(10).snapshot()))
+            await store.save_cursor(won, one.name, SavedCursor(1, Cursor(10).snapshot()))
         told = await views(store, "5", *loaded)
-        assert {view.verdict for view in told.values()} == {Verdict.FILTERED}
+        assert {view.verdict for view in told.values()} == {HandlerVerdict.FILTERED_OUT}
         assert told["types"].detail == "`on` does not select this type"
         assert told["origins"].detail.startswith("`origins` does not name")
         assert told["old"].detail.startswith("it is older than `max_age` by now; ")
         assert told["choosy"].detail == "the handler's own predicate does not want it"
         assert told["broken"].detail.startswith("the handler's own predicate raises AttributeError")
-        assert (await views(store, "8", by_predicate))["choosy"].verdict is Verdict.SETTLED
+        assert (await views(store, "8", by_predicate))["choosy"].verdict is HandlerVerdict.ACKNOWLEDGED
 
 
 async def test_an_event_that_retention_removed_is_explained_from_its_dead_letter(tmp_path):
@@ -209,14 +231,14 @@ async def test_an_event_that_retention_removed_is_explained_from_its_dead_letter
         letter = HandlerDeadLetter(
             "out", entry.id, 1, RUN_1, entry.type, 10, "ValueError: no", 77, entry.data
         )
-        await store.save_place(won, "out", SavedPlace(1, Place(10).snapshot()), [letter])
+        await store.save_cursor(won, "out", SavedCursor(1, Cursor(10).snapshot()), [letter])
         await store.trim(won, 2)
         for wanted in (entry.id, "1"):
             known = await explain(store, wanted, [load("out")], NOW)
             assert (known.offset, known.event.type, known.handlers[0].verdict) == (
                 None,
                 "run.enrolled",
-                Verdict.DEAD_LETTER,
+                HandlerVerdict.DEAD_LETTER,
             )
         assert await explain(store, "2", [], NOW) is None
 

@@ -1,18 +1,1 @@
-from __future__ import annotations
-
-import pytest
-
-from tests.unit.delivery.memory_store import MemoryStore
-from tests.unit.delivery.world import World
-
-
-@pytest.fixture
-async def store():
-    return MemoryStore()
-
-
-@pytest.fixture
-async def world(store):
-    tenure = await store.acquire("test", 10_000)
-    assert tenure is not None
-    return World(store, tenure)
+from tests.support.rigs.delivery_fixtures import store, world  # noqa: F401 - fixtures of this folder

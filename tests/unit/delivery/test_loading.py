@@ -9,12 +9,12 @@ from importlib.metadata import EntryPoint
 import pytest
 
 import consumer
-from consumer.delivery import resolving
+from consumer.delivery import plugins as plugin_lookup
+from consumer.delivery.handler_settings import HandlerSpec
 from consumer.delivery.loading import load_handlers
-from consumer.delivery.spec import HandlerSpec
 from consumer.errors import SettingsError
+from consumer.event_types import ALL_TYPES
 from consumer.plugin import FunctionHandler
-from consumer.vocabulary import ALL_TYPES
 
 PLUGINS = """
 from pydantic import BaseModel, Field
@@ -345,8 +345,8 @@ def test_a_package_of_the_users_that_hides_the_built_in_handlers_is_named(tmp_pa
 
 
 def test_a_name_that_two_packages_offer_is_ambiguous(monkeypatch):
-    both = [EntryPoint("sink", value, resolving.GROUP) for value in ("acme_plugins:Sink", "other:Sink")]
-    monkeypatch.setattr(resolving, "entry_points", lambda group: both)
+    both = [EntryPoint("sink", value, plugin_lookup.GROUP) for value in ("acme_plugins:Sink", "other:Sink")]
+    monkeypatch.setattr("consumer.delivery.plugins.entry_points", lambda group: both)
     assert problems(h={"use": "sink"}) == [
         "handlers.h.use: 'sink' is offered by several packages: 'acme_plugins:Sink' and 'other:Sink'; write the one you mean instead"
     ]

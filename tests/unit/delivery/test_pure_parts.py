@@ -6,24 +6,25 @@ from datetime import timedelta
 
 import pytest
 
+from consumer.delivery.cursor import Cursor
 from consumer.delivery.lanes import Delivery, Lanes
-from consumer.delivery.pace import Pace
-from consumer.delivery.place import Place
 from consumer.delivery.retry import (
-    Again,
+    Acknowledge,
+    BatchFailed,
     Block,
     DeadLetter,
-    Done,
     Failure,
-    InCompany,
     Rejection,
+    RetryLater,
     RetryPolicy,
     Skip,
     Success,
     outcomes,
 )
 from consumer.plugin import Failed, Reject, Retry
-from consumer.ports import JournalEntry, ParkedRun
+from consumer.ports.delivery import SavedBlockedRun
+from consumer.ports.journal import JournalEntry
+from consumer.rate_limit import RateLimiter
 
 POLICY = RetryPolicy(max_attempts=3, on_failure="dead_letter")
 
@@ -35,9 +36,9 @@ def delivery(offset: int, run: str | None = "a", attempts: int = 0) -> Delivery:
 class Nowhere:
     replayed = cancelled = False
 
-    def settled(self, delivery, dead_letter=None): ...
+    def acknowledged(self, delivery, dead_letter=None): ...
 
-    def parked(self, row, offsets): ...
+    def blocked_runs(self, row, offsets): ...
 
 
 def offsets(deliveries):
@@ -47,15 +48,15 @@ def offsets(deliveries):
 @pytest.mark.parametrize(
     ("attempt", "outcome", "chance", "decision"),
     [
-        (1, Success(), 0.5, Done()),
-        (1, Failure("x"), 0.0, Again(500)),
-        (1, Failure("x"), 0.999999, Again(251)),
-        (2, Failure("x"), 0.0, Again(1_000)),
+        (1, Success(), 0.5, Acknowledge()),
+        (1, Failure("x"), 0.0, RetryLater(500)),
+        (1, Failure("x"), 0.999999, RetryLater(251)),
+        (2, Failure("x"), 0.0, RetryLater(1_000)),
         (3, Failure("x"), 0.0, DeadLetter("x")),
-        (1, Failure("x", after_ms=90_000), 0.9, Again(90_000)),
+        (1, Failure("x", after_ms=90_000), 0.9, RetryLater(90_000)),
         (3, Failure("x", after_ms=90_000), 0.9, DeadLetter("x")),
         (1, Rejection("x"), 0.0, DeadLetter("x")),
-        (3, InCompany("x"), 0.0, Again(2_000)),
+        (3, BatchFailed("x"), 0.0, RetryLater(2_000)),
     ],
 )
 def test_the_policy_turns_attempt_and_outcome_into_a_decision(attempt, outcome, chance, decision):
@@ -76,8 +77,8 @@ def test_exceptions_become_outcomes():
     assert outcomes(["a"], Retry(timedelta(seconds=1.5), "busy")) == [Failure("busy", 1_500)]
     assert outcomes(["a"], Retry()) == [Failure("the handler asked for another attempt")]
     assert outcomes(["a"], Reject("no")) == [Rejection("no")]
-    assert outcomes(ids, Reject("no")) == [InCompany("no")] * 2
-    assert outcomes(ids, Retry(2)) == [InCompany("the handler asked for another attempt", 2_000)] * 2
+    assert outcomes(ids, Reject("no")) == [BatchFailed("no")] * 2
+    assert outcomes(ids, Retry(2)) == [BatchFailed("the handler asked for another attempt", 2_000)] * 2
     assert outcomes(ids, Failed({"b": Retry(1, "busy")})) == [Success(), Failure("busy", 1_000)]
 
 
@@ -98,8 +99,8 @@ def test_lanes_come_and_go():
         lanes.add(delivery(offset, f"run-{offset % 3}"))
     assert len(lanes) == 3
     assert lanes.ready == 3
-    while taken := lanes.take(0):
-        lanes.settled(taken[0])
+    while tracked := lanes.take(0):
+        lanes.acknowledged(tracked[0])
     assert (len(lanes), lanes.ready, lanes.fresh_events) == (0, 0, 0)
 
 
@@ -110,10 +111,10 @@ def test_a_flying_lane_gives_nothing_and_a_parked_one_nothing_before_its_time():
     (first,) = lanes.take(0)
     assert lanes.take(0) == []
     first.attempts = 1
-    lanes.again(first, 100)
-    assert (lanes.take(99), lanes.parked, lanes.next_due_ms()) == ([], 1, 100)
+    lanes.retry_later(first, 100)
+    assert (lanes.take(99), lanes.blocked_runs, lanes.next_due_ms()) == ([], 1, 100)
     assert lanes.take(100) == [first]
-    lanes.settled(first)
+    lanes.acknowledged(first)
     assert offsets(lanes.take(100)) == [2]
 
 
@@ -122,11 +123,11 @@ def test_a_batch_is_in_journal_order_and_counts_what_is_left():
     for offset, run in enumerate("abacabad", start=1):
         lanes.add(delivery(offset, run))
     assert lanes.fresh_events == 8
-    taken = lanes.take(0, 6)
-    assert offsets(taken) == [1, 2, 3, 5, 6, 7]
+    tracked = lanes.take(0, 6)
+    assert offsets(tracked) == [1, 2, 3, 5, 6, 7]
     assert lanes.fresh_events == 2
-    for one in taken:
-        lanes.settled(one)
+    for one in tracked:
+        lanes.acknowledged(one)
     assert offsets(lanes.take(0, 6)) == [4, 8]
     assert lanes.fresh_events == 0
 
@@ -137,7 +138,7 @@ def test_what_failed_is_taken_alone_and_takes_turns_with_what_is_new():
         lanes.add(delivery(offset, f"run-{offset}"))
     for one in lanes.take(0, 3):
         one.attempts = 1
-        lanes.again(one, 10)
+        lanes.retry_later(one, 10)
     for offset in range(4, 8):
         lanes.add(delivery(offset, f"run-{offset}"))
     assert [offsets(lanes.take(10, 2)) for _ in range(5)] == [[1], [4, 5], [2], [6, 7], [3]]
@@ -151,62 +152,62 @@ def test_returned_events_go_back_before_what_came_meanwhile():
     lanes.add(delivery(4))
     for returned in (three, one):
         returned.attempts = 1
-        lanes.again(returned, 5)
-    lanes.settled(two)
+        lanes.retry_later(returned, 5)
+    lanes.acknowledged(two)
     order = []
     for _ in range(3):
-        (taken,) = lanes.take(5, 3)
-        order.append(taken.entry.offset)
-        lanes.settled(taken)
+        (tracked,) = lanes.take(5, 3)
+        order.append(tracked.entry.offset)
+        lanes.acknowledged(tracked)
     assert order == [1, 3, 4]
 
 
 def test_pace_keeps_the_rate_on_average_at_any_rate():
     for rate in (0.5, 10, 3_000):
-        pace, now, sent = Pace(rate), 1_000, 0
+        pace, now, sent = RateLimiter(rate), 1_000, 0
         while now < 11_000:
             if delay := pace.delay_ms(now):
                 now += delay
             else:
-                pace.spend(now, 1)
+                pace.consume(now, 1)
                 sent += 1
         assert sent == pytest.approx(rate * 10, rel=0.01, abs=1)
 
 
 def test_a_place_counts_only_what_was_taken():
-    place = Place(5)
+    cursor = Cursor(5)
     with pytest.raises(ValueError, match="does not come after 5"):
-        place.taken(5)
+        cursor.tracked(5)
     with pytest.raises(ValueError, match="not outstanding"):
-        place.settled(6)
-    assert place.taken(7)
-    place.passed(8)
-    assert place.offset == 6
-    place.settled(7)
-    assert place.offset == 8
+        cursor.acknowledged(6)
+    assert cursor.tracked(7)
+    cursor.skipped(8)
+    assert cursor.offset == 6
+    cursor.acknowledged(7)
+    assert cursor.offset == 8
     with pytest.raises(ValueError, match="not outstanding"):
-        place.settled(7)
+        cursor.acknowledged(7)
 
 
 def test_a_place_is_encoded_with_its_version_and_compact_ranges():
-    place = Place(0)
+    cursor = Cursor(0)
     for offset in range(1, 1_001):
-        assert place.taken(offset)
+        assert cursor.tracked(offset)
     for offset in range(2, 1_000):
         if offset != 500:
-            place.settled(offset)
-    assert place.snapshot() == b'{"v":2,"offset":0,"settled":[[2,499],[501,999]]}'
-    assert place.outstanding == 3
+            cursor.acknowledged(offset)
+    assert cursor.snapshot() == b'{"v":2,"offset":0,"settled":[[2,499],[501,999]]}'
+    assert cursor.outstanding == 3
 
 
 def test_what_was_settled_before_a_restart_is_part_of_what_is_settled_around_it():
-    place = Place.load(b'{"v":2,"offset":0,"settled":[[3,3],[5,6],[9,9]]}')
-    assert [offset for offset in range(1, 9) if place.taken(offset)] == [1, 2, 4, 7, 8]
+    cursor = Cursor.load(b'{"v":2,"offset":0,"settled":[[3,3],[5,6],[9,9]]}')
+    assert [offset for offset in range(1, 9) if cursor.tracked(offset)] == [1, 2, 4, 7, 8]
     for offset in (2, 4, 7):
-        place.settled(offset)
-    assert place.snapshot() == b'{"v":2,"offset":0,"settled":[[2,7],[9,9]]}'
-    again = Place.load(place.snapshot())
-    assert [offset for offset in range(1, 11) if again.taken(offset)] == [1, 8, 10]
+        cursor.acknowledged(offset)
+    assert cursor.snapshot() == b'{"v":2,"offset":0,"settled":[[2,7],[9,9]]}'
+    retry_later = Cursor.load(cursor.snapshot())
+    assert [offset for offset in range(1, 11) if retry_later.tracked(offset)] == [1, 8, 10]
 
 
 @pytest.mark.parametrize(
@@ -232,18 +233,18 @@ def test_what_was_settled_before_a_restart_is_part_of_what_is_settled_around_it(
 )
 def test_what_is_not_a_place_of_this_format_is_refused(data):
     with pytest.raises(ValueError):  # noqa: PT011 - several messages, one promise
-        Place.load(data)
+        Cursor.load(data)
 
 
 def test_the_window_leaves_no_room_when_it_is_full():
-    place = Place(0, window=3)
+    cursor = Cursor(0, window=3)
     for offset in (1, 2, 3):
-        place.taken(offset)
-    place.settled(2)
-    place.settled(3)
-    assert place.room == 0
-    place.settled(1)
-    assert place.room == 3
+        cursor.tracked(offset)
+    cursor.acknowledged(2)
+    cursor.acknowledged(3)
+    assert cursor.capacity == 0
+    cursor.acknowledged(1)
+    assert cursor.capacity == 3
 
 
 def test_a_call_takes_either_replayed_events_or_others():
@@ -255,44 +256,44 @@ def test_a_call_takes_either_replayed_events_or_others():
         lanes.add(delivery(offset, run))
     for offset, run in ((4, "a"), (5, "d")):
         lanes.add(Delivery(JournalEntry(offset, f"e{offset}", "run.updated", run, b"{}"), Replayed()))
-    taken = []
+    tracked = []
     while batch := lanes.take(0, 10):
-        taken.append(offsets(batch))
+        tracked.append(offsets(batch))
         for one in batch:
-            lanes.settled(one)
-    assert taken == [[1, 2, 3], [4, 5]]
+            lanes.acknowledged(one)
+    assert tracked == [[1, 2, 3], [4, 5]]
 
 
 def test_a_parked_run_lets_the_offset_go_on_and_its_row_stands_for_everything_unsettled():
-    place = Place(0)
+    cursor = Cursor(0)
     for offset, run in ((1, "good"), (2, "bad"), (3, "slow"), (4, "bad")):
-        assert place.taken(offset, run)
-    assert place.park(ParkedRun("bad", 2, attempts=1), [2, 4])
-    place.settled(1)
-    assert (place.offset, place.needed, place.ranges()) == (2, 2, [])
-    assert place.taken(5, "bad"), "joins its parked run"
-    assert place.taken(6, "good")
-    place.settled(6)
-    assert place.ranges() == [(6, 6)], "neither 4 nor 5 is settled"
-    place.settled(3)
-    assert (place.offset, place.needed) == (6, 2)
-    place.settled(2)
-    assert (place.row("bad"), place.needed) == (ParkedRun("bad", 4), 4)
-    again = Place.load(place.snapshot(), parked=place.rows())
-    again.resume("bad", [4, 5])
+        assert cursor.tracked(offset, run)
+    assert cursor.block(SavedBlockedRun("bad", 2, attempts=1), [2, 4])
+    cursor.acknowledged(1)
+    assert (cursor.offset, cursor.lowest_needed_offset, cursor.ranges()) == (2, 2, [])
+    assert cursor.tracked(5, "bad"), "joins its parked run"
+    assert cursor.tracked(6, "good")
+    cursor.acknowledged(6)
+    assert cursor.ranges() == [(6, 6)], "neither 4 nor 5 is settled"
+    cursor.acknowledged(3)
+    assert (cursor.offset, cursor.lowest_needed_offset) == (6, 2)
+    cursor.acknowledged(2)
+    assert (cursor.row("bad"), cursor.lowest_needed_offset) == (SavedBlockedRun("bad", 4), 4)
+    retry_later = Cursor.load(cursor.snapshot(), blocked_runs=cursor.rows())
+    retry_later.restore_run("bad", [4, 5])
     for offset in (4, 5):
-        again.settled(offset)
-    assert (again.offset, again.needed, again.rows()) == (6, 7, [])
-    assert again.changed_rows() == {"bad": None}
+        retry_later.acknowledged(offset)
+    assert (retry_later.offset, retry_later.lowest_needed_offset, retry_later.rows()) == (6, 7, [])
+    assert retry_later.changed_rows() == {"bad": None}
 
 
 def test_a_parked_run_whose_event_is_not_wanted_any_more_is_let_go():
-    place = Place(0, parked=[ParkedRun("gone", 1), ParkedRun("later", 3, attempts=2)])
-    place.resume("gone", [])
-    place.passed(1)
-    assert place.expects
-    place.miss()
-    assert place.row("later") is not None
-    place.passed(3)
-    place.miss()
-    assert (place.rows(), place.needed) == ([], 4)
+    cursor = Cursor(0, blocked_runs=[SavedBlockedRun("gone", 1), SavedBlockedRun("later", 3, attempts=2)])
+    cursor.restore_run("gone", [])
+    cursor.skipped(1)
+    assert cursor.has_unseen_runs
+    cursor.drop_missing_runs()
+    assert cursor.row("later") is not None
+    cursor.skipped(3)
+    cursor.drop_missing_runs()
+    assert (cursor.rows(), cursor.lowest_needed_offset) == ([], 4)

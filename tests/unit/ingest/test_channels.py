@@ -3,7 +3,8 @@
 import pytest
 
 from consumer.ingest.channels import Channels
-from consumer.ports import ChannelState, SessionOpened
+from consumer.ports.commit import ChannelState
+from consumer.ports.source import SessionOpened
 
 A, B = "/data/A", "/data/B"
 MINUTES = 60_000
@@ -40,7 +41,7 @@ def test_what_is_stored_of_a_channel_that_is_no_longer_configured_is_left_alone(
     assert channels.resume() == {A: "-1"}
     assert channels.states == {}
     assert channels.positions("/data/old") is None
-    assert channels.settled(0, 1, everything=True) == {}
+    assert channels.states_to_commit(0, 1, include_unchanged=True) == {}
 
 
 def test_the_first_acknowledged_subscription_from_the_tip_is_the_birth():
@@ -72,7 +73,7 @@ def test_every_channel_of_a_session_is_looked_at():
 
 def test_a_session_tells_the_positions_of_its_channels_that_what_was_incomplete_comes_again():
     channels = make((A, ChannelState(5, position="7")))
-    channels.positions(A).arrive("8", 1).settle()
+    channels.positions(A).arrive("8", 1).mark_committed()
     channels.opened(opened(A="7"), 5_000)
     channels.positions(A).arrive("9", 1)
     assert channels.positions(A).checkpoint == "7"
@@ -133,13 +134,13 @@ def test_polled_through_does_not_pass_what_is_not_committed_on_any_channel():
     channels = make((A, ChannelState(5)), (B, ChannelState(6)), names=(A, B))
     entry = channels.positions(B).arrive("7", 1)
     assert polled(channels, 1_000) == (False, None)
-    entry.settle()
+    entry.mark_committed()
     assert polled(channels, 2_000) == (True, 2_000)
 
 
 def test_an_answer_ends_on_every_channel():
     channels = make((A, ChannelState(5)), (B, ChannelState(6)), names=(A, B))
-    channels.positions(B).arrive("7", 1).settle()
+    channels.positions(B).arrive("7", 1).mark_committed()
     channels.answer_ended(1_000)
     channels.answer_ended(1_001)
     assert channels.positions(B).checkpoint == "7"
@@ -150,23 +151,23 @@ def test_an_answer_ends_on_every_channel():
 
 def test_a_commit_writes_a_channel_whose_checkpoint_has_moved_once():
     channels = make((A, ChannelState(5, position="7", commit_number=3)))
-    assert channels.settled(90, 4, everything=False) == {}
-    channels.positions(A).arrive("8", 1).settle()
+    assert channels.states_to_commit(90, 4, include_unchanged=False) == {}
+    channels.positions(A).arrive("8", 1).mark_committed()
     channels.positions(A).arrive("9", 1)
     moved = ChannelState(5, position="8", position_ms=90, commit_number=4)
-    assert channels.settled(90, 4, everything=False) == {A: moved}
+    assert channels.states_to_commit(90, 4, include_unchanged=False) == {A: moved}
     assert channels.states == {A: moved}
-    assert channels.settled(91, 5, everything=False) == {}
+    assert channels.states_to_commit(91, 5, include_unchanged=False) == {}
 
 
 def test_the_first_commit_number_is_written_before_any_checkpoint():
     channels = make((A, ChannelState(5)))
-    assert channels.settled(90, None, everything=False) == {}
-    assert channels.settled(90, 4, everything=False) == {A: ChannelState(5, commit_number=4)}
-    assert channels.settled(91, 5, everything=False) == {}
+    assert channels.states_to_commit(90, None, include_unchanged=False) == {}
+    assert channels.states_to_commit(90, 4, include_unchanged=False) == {A: ChannelState(5, commit_number=4)}
+    assert channels.states_to_commit(91, 5, include_unchanged=False) == {}
 
 
 def test_everything_is_written_when_it_is_asked_for():
     known = ChannelState(5, position="7", position_ms=8, commit_number=3)
     channels = make((A, known))
-    assert channels.settled(90, 4, everything=True) == {A: known}
+    assert channels.states_to_commit(90, 4, include_unchanged=True) == {A: known}

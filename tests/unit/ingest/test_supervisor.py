@@ -10,9 +10,9 @@ import pytest
 
 from consumer.clock import SystemClock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
-from consumer.ingest.inbox import Inbox
-from consumer.ingest.supervisor import Backoff, State, Supervisor
-from consumer.ports import Answer, SessionEnded, SessionOpened
+from consumer.ingest.buffer import IntakeBuffer
+from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorState
+from consumer.ports.source import Answer, SessionEnded, SessionOpened
 
 pytestmark = pytest.mark.looptime
 
@@ -81,15 +81,15 @@ class FakeSession:
 
 
 class FakePlan:
-    def __init__(self, inbox, refusal=None):
-        self.inbox = inbox
+    def __init__(self, buffer, refusal=None):
+        self.buffer = buffer
         self.refusal = refusal
         self.asked = 0
         self.refusals = []
         self.bodies = []
 
     async def resume(self):
-        assert len(self.inbox) == 0
+        assert len(self.buffer) == 0
         self.asked += 1
         return {CHANNEL: str(self.asked)}
 
@@ -143,18 +143,18 @@ class Running:
     """A supervisor with a taker that processes at once, for a while."""
 
     def __init__(
-        self, *plays, refusal=None, random=None, inbox=None, taking=True, lateness_ms=1_000, backoff=None
+        self, *plays, refusal=None, random=None, buffer=None, taking=True, lateness_ms=1_000, backoff=None
     ):
         self.source = FakeSource(*plays)
-        self.inbox = inbox or Inbox(1_000, 10**6)
-        self.plan = FakePlan(self.inbox, refusal)
+        self.buffer = buffer or IntakeBuffer(1_000, 10**6)
+        self.plan = FakePlan(self.buffer, refusal)
         self.observed = Observed()
         self.taken = []
         self.taking = taking
         self.supervisor = Supervisor(
             self.source,
             self.plan,
-            self.inbox,
+            self.buffer,
             self.observed,
             SystemClock(),
             lateness_ms=lateness_ms,
@@ -163,9 +163,9 @@ class Running:
         )
 
     async def take(self):
-        while (item := await self.inbox.get()) is not None:
+        while (item := await self.buffer.get()) is not None:
             self.taken.append(item)
-            self.inbox.processed()
+            self.buffer.mark_processed()
 
     async def lasting(self, seconds):
         run = asyncio.create_task(self.supervisor.run())
@@ -294,7 +294,7 @@ async def test_a_plan_that_halts_ends_the_service():
     run = await running.lasting(30)
     assert isinstance(run.exception(), StopService)
     assert running.observed.ends == [(1, "replay_invalid", None)]
-    assert running.supervisor.status.state is State.STOPPED
+    assert running.supervisor.status.state is SupervisorState.STOPPED
 
 
 @pytest.mark.parametrize(("code", "permission"), [("permission_denied", True), ("channel_missing", False)])
@@ -332,12 +332,12 @@ async def test_the_plan_is_asked_only_when_everything_is_processed():
     run = asyncio.create_task(running.supervisor.run())
     await asyncio.sleep(100)
     assert running.plan.asked == 1
-    assert running.supervisor.status.state is State.DRAINING
+    assert running.supervisor.status.state is SupervisorState.DRAINING
     for _ in range(3):
-        assert await running.inbox.get(0) is not None
+        assert await running.buffer.get(0) is not None
     await asyncio.sleep(100)
     assert running.plan.asked == 1
-    running.inbox.processed()
+    running.buffer.mark_processed()
     await asyncio.sleep(1)
     assert running.plan.asked == 2
     run.cancel()
@@ -345,8 +345,8 @@ async def test_the_plan_is_asked_only_when_everything_is_processed():
 
 
 async def test_a_full_inbox_ends_the_session_after_ten_seconds_and_resumes_once_drained():
-    inbox = Inbox(10, 10**6)
-    running = Running(Plays(answers=[(0, 10), (0, 1)], lasts=1e6), inbox=inbox, taking=False)
+    buffer = IntakeBuffer(10, 10**6)
+    running = Running(Plays(answers=[(0, 10), (0, 1)], lasts=1e6), buffer=buffer, taking=False)
     run = asyncio.create_task(running.supervisor.run())
     await asyncio.sleep(9.9)
     assert running.observed.ends == []
@@ -379,25 +379,29 @@ async def test_the_status_tells_what_is_going_on():
     run, take = asyncio.create_task(running.supervisor.run()), asyncio.create_task(running.take())
     status = running.supervisor.status
     await asyncio.sleep(5)
-    assert (status.state, status.session, status.channels) == (State.POLLING, 1, frozenset({CHANNEL}))
+    assert (status.state, status.session, status.channels) == (
+        SupervisorState.POLLING,
+        1,
+        frozenset({CHANNEL}),
+    )
     assert (status.opened_ms, status.last_answer_ms, status.last_reason) == (0, 1_000, None)
     await asyncio.sleep(7)
-    assert (status.state, status.channels, status.failures) == (State.WAITING, frozenset(), 1)
+    assert (status.state, status.channels, status.failures) == (SupervisorState.WAITING, frozenset(), 1)
     assert status.next_attempt_ms == 15_000
     assert status.last_reason is not None
     assert status.last_reason.code == "unknown_client"
     await asyncio.sleep(4)
-    assert (status.state, status.session, status.next_attempt_ms) == (State.POLLING, 2, None)
+    assert (status.state, status.session, status.next_attempt_ms) == (SupervisorState.POLLING, 2, None)
     for task in (run, take):
         task.cancel()
     await asyncio.wait({run, take})
-    assert status.state is State.STOPPED
+    assert status.state is SupervisorState.STOPPED
 
 
 @pytest.mark.parametrize("when", [0.5, 2.0, 12.0])
 async def test_cancellation_closes_the_session_whatever_it_is_doing(when):
-    inbox = Inbox(1, 1)
-    running = Running(Plays(answers=[(1, 1), (0.5, 1)], lasts=100), inbox=inbox, taking=False)
+    buffer = IntakeBuffer(1, 1)
+    running = Running(Plays(answers=[(1, 1), (0.5, 1)], lasts=100), buffer=buffer, taking=False)
     run = await running.lasting(when)
     assert run.cancelled()
     assert running.source.closed == len(running.source.opened_at)

@@ -14,14 +14,14 @@ from consumer.clock import SystemClock
 from consumer.errors import AuthenticationFailed, StoreUnavailable
 from consumer.salesforce.auth import (
     ClientCredentials,
-    GivenAccessToken,
     JwtBearer,
     Password,
     RefreshToken,
+    StaticAccessToken,
     TokenCache,
     TokenEndpoint,
 )
-from consumer.salesforce.rotation import KeptRefreshToken
+from consumer.salesforce.refresh_token_store import RefreshTokenStore
 
 WALL_MS = 1_800_000_000_000
 
@@ -190,10 +190,10 @@ async def test_a_rotated_refresh_token_survives_a_store_that_cannot_take_it(logi
             raise trouble.pop()
         stored.append(token.get_secret_value())
 
-    async def recall():
+    async def load():
         return SecretStr("first")
 
-    grant = RefreshToken("app", SecretStr("hush"), SecretStr("first"), login.url, store, recall)
+    grant = RefreshToken("app", SecretStr("hush"), SecretStr("first"), login.url, store, load)
     login.steps = [(200, login.answer(refresh_token="second"))]
     with pytest.raises(RuntimeError):
         await grant.obtain(ENDPOINT)
@@ -245,7 +245,7 @@ class Vault:
 
 def kept_in(vault, given="first"):
     heard = {"learned": [], "failing": []}
-    kept = KeptRefreshToken(vault, SecretStr(given), heard["learned"].append, heard["failing"].append)
+    kept = RefreshTokenStore(vault, SecretStr(given), heard["learned"].append, heard["failing"].append)
     return kept, heard
 
 
@@ -253,7 +253,7 @@ async def test_a_rotated_refresh_token_is_found_by_the_next_process_and_nowhere_
     vault = Vault()
     for _ in range(3):
         kept, heard = kept_in(vault)
-        grant = RefreshToken("app", None, SecretStr("first"), login.url, kept.keep, kept.recall)
+        grant = RefreshToken("app", None, SecretStr("first"), login.url, kept.save, kept.load)
         login.steps = [(200, login.answer(refresh_token=f"rotated-{len(login.forms)}"))]
         await grant.obtain(ENDPOINT)
         assert heard["learned"][-1] == f"rotated-{len(login.forms) - 1}", "kept out of the logs too"
@@ -265,9 +265,9 @@ async def test_a_rotated_refresh_token_is_found_by_the_next_process_and_nowhere_
 
 async def test_a_new_refresh_token_in_the_settings_wins_over_what_was_kept_for_the_old_one():
     vault = Vault()
-    await kept_in(vault, "old")[0].keep(SecretStr("descendant"))
-    assert await kept_in(vault, "new")[0].recall() is None
-    assert (await kept_in(vault, "old")[0].recall()).get_secret_value() == "descendant"
+    await kept_in(vault, "old")[0].save(SecretStr("descendant"))
+    assert await kept_in(vault, "new")[0].load() is None
+    assert (await kept_in(vault, "old")[0].load()).get_secret_value() == "descendant"
 
 
 @pytest.mark.looptime
@@ -275,30 +275,30 @@ async def test_no_token_is_handed_out_before_the_store_has_the_next_refresh_toke
     vault = Vault()
     vault.away = 3
     kept, heard = kept_in(vault)
-    await kept.keep(SecretStr("second"))
+    await kept.save(SecretStr("second"))
     assert heard["failing"] == ["away"] * 3
     assert asyncio.get_running_loop().time() == 3
-    assert (await kept.recall()).get_secret_value() == "second"
+    assert (await kept.load()).get_secret_value() == "second"
 
 
 async def test_a_store_that_is_away_is_a_failed_sign_in_that_is_tried_again():
     vault = Vault()
     vault.away = 1
-    failure = await failure_of(kept_in(vault)[0].recall())
+    failure = await failure_of(kept_in(vault)[0].load())
     assert (failure.code, failure.permanent) == ("store_unavailable", False)
 
 
 async def test_a_kept_token_that_cannot_be_read_is_a_matter_for_a_person():
     vault = Vault()
     kept, _ = kept_in(vault)
-    await kept.keep(SecretStr("second"))
+    await kept.save(SecretStr("second"))
     vault.kept = dict.fromkeys(vault.kept, "rubbish")
-    failure = await failure_of(kept.recall())
+    failure = await failure_of(kept.load())
     assert (failure.code, failure.permanent) == ("kept_token_unreadable", True)
 
 
 async def test_a_given_token_asks_whose_it_is(login):
-    token = await GivenAccessToken(SecretStr("00D!given"), login.url).obtain(ENDPOINT)
+    token = await StaticAccessToken(SecretStr("00D!given"), login.url).obtain(ENDPOINT)
     assert token.org_id[:15] == "00Dd000000XXXXX"
     assert login.headers[0]["Authorization"] == "Bearer 00D!given"
     assert token.instance_url == login.url
@@ -307,7 +307,7 @@ async def test_a_given_token_asks_whose_it_is(login):
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_given_token_that_is_dead_cannot_be_renewed(login, status):
     login.steps = [(status, "Bad_OAuth_Token")]
-    failure = await failure_of(GivenAccessToken(SecretStr("00D!given"), login.url).obtain(ENDPOINT))
+    failure = await failure_of(StaticAccessToken(SecretStr("00D!given"), login.url).obtain(ENDPOINT))
     assert (failure.code, failure.permanent) == ("access_token_refused", True)
     assert "given" not in str(failure)
 

@@ -2,7 +2,7 @@ import itertools
 import json
 
 from consumer.sandbox import ALL_CHANGES, STEP_TRACKER, TRACKER, EventBus, Ledger, ManualClock, entity_channel
-from consumer.sandbox.bus import Channels
+from consumer.sandbox.bus import ChannelCatalogue
 from consumer.sandbox.change_events import ChangeEvent
 
 HOUR = 3_600_000
@@ -71,7 +71,7 @@ def test_events_are_forgotten_after_the_retention_time_but_stay_in_the_ledger(cl
     assert bus.resume_after(bus.log[0].replay_id) is None
     assert bus.resume_after(bus.log[1].replay_id) == 2
     assert bus.resume_after(-2) == 1
-    assert len(Ledger(bus, Channels(selected=(TRACKER,), custom={}))) == 2
+    assert len(Ledger(bus, ChannelCatalogue(selected=(TRACKER,), custom={}))) == 2
 
 
 def test_expiring_forgets_through_an_id_or_everything(clock: ManualClock) -> None:
@@ -87,7 +87,7 @@ def test_expiring_forgets_through_an_id_or_everything(clock: ManualClock) -> Non
 
 def test_the_ledger_shows_each_channel_its_entities_only(clock: ManualClock) -> None:
     bus = bus_at(clock)
-    channels = Channels(selected=(TRACKER, STEP_TRACKER), custom={"/data/Runs__chn": (TRACKER,)})
+    channels = ChannelCatalogue(selected=(TRACKER, STEP_TRACKER), custom={"/data/Runs__chn": (TRACKER,)})
     ledger = Ledger(bus, channels)
     bus.publish(event(1))
     bus.publish(event(1, 2, STEP_TRACKER))

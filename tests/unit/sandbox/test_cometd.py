@@ -17,7 +17,7 @@ from consumer.sandbox import (
     SandboxOptions,
     entity_channel,
 )
-from tests.unit.sandbox.bayeux_client import BayeuxClient, replay_ids
+from tests.support.rigs.bayeux_client import BayeuxClient, replay_ids
 
 UNKNOWN = "403::Unknown client"
 
@@ -383,7 +383,7 @@ async def test_a_revoked_token_ends_a_held_poll(sandbox: Sandbox) -> None:
         await client.connect()
         poll = asyncio.create_task(client.connect())
         await polling(sandbox)
-        sandbox.weather.cause("revoke", token=client.token)
+        sandbox.faults.inject("revoke", token=client.token)
         async with asyncio.timeout(5):
             (reply,) = await poll
     assert reply == {

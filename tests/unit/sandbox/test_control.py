@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from consumer.sandbox import ALL_CHANGES, PortUnavailable, Sandbox, SandboxOptions, WorldOptions
-from tests.unit.sandbox.bayeux_client import BayeuxClient
+from tests.support.rigs.bayeux_client import BayeuxClient
 
 
 class Control:

@@ -215,11 +215,11 @@ def test_what_the_state_does_not_allow_is_refused_and_changes_nothing(
     run = world.enrol("Event Follow-up")
     for call in ("resume", "retry", "queue_email"):
         with pytest.raises(IllegalTransition, match="its state is"):
-            world.tell(call, run)
+            world.invoke(call, run)
     world.remove(run)
     for call in ("complete_step", "pause", "exit", "fail", "reassign"):
         with pytest.raises(IllegalTransition, match="Complete"):
-            world.tell(call, run)
+            world.invoke(call, run)
     assert len(committed) == 2
 
 

@@ -7,7 +7,7 @@ import pytest
 from consumer.sandbox import STEP_TRACKER, TRACKER, ManualClock, Sandbox, SandboxOptions
 from consumer.sandbox.errors import UnknownRecord
 from consumer.sandbox.schema import rest_time
-from tests.unit.sandbox.bayeux_client import BayeuxClient
+from tests.support.rigs.bayeux_client import BayeuxClient
 from tests.unit.sandbox.test_rest import DATA, Rest
 
 MINUTE = 60_000
@@ -129,7 +129,7 @@ async def test_beyond_the_daily_requests_everything_is_refused(rest) -> None:
 
 async def test_a_suppressed_event_is_in_the_org_and_never_on_the_bus(org) -> None:
     before = len(org.ledger)
-    org.weather.cause("suppress", times=100)
+    org.faults.inject("suppress", times=100)
     run = org.world.enrol()
     assert org.org.get(TRACKER, run)["State"] == "Running"
     assert len(org.ledger) == before

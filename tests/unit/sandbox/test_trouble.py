@@ -5,8 +5,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from consumer.sandbox import ALL_CHANGES, CometdOptions, Sandbox, SandboxOptions, WeatherOptions, WorldOptions
-from tests.unit.sandbox.bayeux_client import BayeuxClient, Messages, replay_ids
+from consumer.sandbox import ALL_CHANGES, CometdOptions, FaultOptions, Sandbox, SandboxOptions, WorldOptions
+from tests.support.rigs.bayeux_client import BayeuxClient, Messages, replay_ids
 
 
 async def opened(sandbox: Sandbox, replay: int = -1) -> BayeuxClient:
@@ -28,18 +28,18 @@ async def holding(sandbox: Sandbox, client: BayeuxClient) -> asyncio.Task[Messag
 async def test_a_dropped_session_ends_the_held_poll_and_takes_no_events_with_it(sandbox: Sandbox) -> None:
     async with await opened(sandbox) as client:
         poll = await holding(sandbox, client)
-        sandbox.weather.cause("drop_session")
+        sandbox.faults.inject("drop_session")
         (reply,) = await poll
         assert reply["error"] == "403::Unknown client"
         assert "clientId" not in reply
         assert (await client.connect())[0]["error"] == "403::Unknown client"
         await client.open(ALL_CHANGES)
         assert (await client.connect())[0]["successful"]
-    assert sandbox.weather.counters == {"drop_session": 1}
+    assert sandbox.faults.counters == {"drop_session": 1}
 
 
 async def test_a_session_can_be_dropped_with_the_older_402(sandbox: Sandbox) -> None:
-    sandbox.weather.cause("drop_session", error="402::Unknown client")
+    sandbox.faults.inject("drop_session", error="402::Unknown client")
     async with BayeuxClient(sandbox) as client:
         await client.open(ALL_CHANGES)
         assert (await client.connect())[0]["error"] == "402::Unknown client"
@@ -47,13 +47,13 @@ async def test_a_session_can_be_dropped_with_the_older_402(sandbox: Sandbox) -> 
 
 async def test_a_stalled_poll_is_not_answered_even_when_events_come_and_loses_none(sandbox: Sandbox) -> None:
     async with await opened(sandbox) as client:
-        sandbox.weather.cause("stall")
+        sandbox.faults.inject("stall")
         poll = await holding(sandbox, client)
         sandbox.world.advance(1)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await poll
-        assert sandbox.weather.counters == {"stall": 1}
+        assert sandbox.faults.counters == {"stall": 1}
         assert replay_ids(await client.connect()) == sandbox.ledger.replay_ids()
 
 
@@ -61,11 +61,11 @@ async def test_a_delayed_poll_is_answered_late_and_whole(sandbox: Sandbox) -> No
     loop = asyncio.get_running_loop()
     async with await opened(sandbox) as client:
         sandbox.world.advance(1)
-        sandbox.weather.cause("delay", ms=150)
+        sandbox.faults.inject("delay", ms=150)
         began = loop.time()
         assert replay_ids(await client.connect()) == sandbox.ledger.replay_ids()
     assert loop.time() - began >= 0.15
-    assert sandbox.weather.counters == {"delay": 1}
+    assert sandbox.faults.counters == {"delay": 1}
 
 
 async def test_a_cut_answer_ends_in_the_middle_and_its_events_come_again_only_from_an_older_id(
@@ -75,36 +75,36 @@ async def test_a_cut_answer_ends_in_the_middle_and_its_events_come_again_only_fr
     oldest = sandbox.ledger.replay_ids()[0]
     async with await opened(sandbox) as client:
         sandbox.world.advance(3)
-        sandbox.weather.cause("cut")
+        sandbox.faults.inject("cut")
         with pytest.raises(aiohttp.ClientPayloadError):
             await client.connect()
         assert await client.drain() == []
         await client.subscribe(ALL_CHANGES, oldest)
         assert replay_ids(await client.drain()) == sandbox.ledger.replay_ids(after=oldest)
-    assert sandbox.weather.counters == {"cut": 1}
+    assert sandbox.faults.counters == {"cut": 1}
 
 
 async def test_a_malformed_answer_is_whole_http_and_broken_json(sandbox: Sandbox) -> None:
     async with await opened(sandbox) as client:
-        sandbox.weather.cause("malformed")
+        sandbox.faults.inject("malformed")
         with pytest.raises(ValueError, match=r"decode|delimiter|Unterminated"):
             await client.connect()
-    assert sandbox.weather.counters == {"malformed": 1}
+    assert sandbox.faults.counters == {"malformed": 1}
 
 
 async def test_a_closed_socket_gives_no_answer(sandbox: Sandbox) -> None:
     async with await opened(sandbox) as client:
         poll = await holding(sandbox, client)
-        sandbox.weather.cause("close_socket")
+        sandbox.faults.inject("close_socket")
         with pytest.raises(aiohttp.ClientError):
             await poll
-    assert sandbox.weather.counters == {"close_socket": 1}
+    assert sandbox.faults.counters == {"close_socket": 1}
 
 
 async def test_a_server_side_disconnect_comes_unasked_and_ends_the_session(sandbox: Sandbox) -> None:
     async with await opened(sandbox) as client:
         poll = await holding(sandbox, client)
-        sandbox.weather.cause("server_disconnect")
+        sandbox.faults.inject("server_disconnect")
         disconnect, acknowledgement = await poll
         assert disconnect == {"channel": "/meta/disconnect", "successful": True}
         assert acknowledgement["channel"] == "/meta/connect"
@@ -113,7 +113,7 @@ async def test_a_server_side_disconnect_comes_unasked_and_ends_the_session(sandb
 
 async def test_a_connect_can_be_refused_for_the_daily_limit(sandbox: Sandbox) -> None:
     async with await opened(sandbox) as client:
-        sandbox.weather.cause("refuse_connect")
+        sandbox.faults.inject("refuse_connect")
         (reply,) = await client.connect()
         assert reply["error"] == "403::Organization total events daily limit exceeded"
         assert reply["clientId"] == client.client_id
@@ -127,7 +127,7 @@ async def test_a_refused_connect_can_hide_its_cause_in_the_failure_reason(sandbo
         "advice": {"reconnect": "none", "interval": 0},
     }
     async with await opened(sandbox) as client:
-        sandbox.weather.cause("refuse_connect", **details)
+        sandbox.faults.inject("refuse_connect", **details)
         (reply,) = await client.connect()
     assert reply["ext"]["sfdc"]["failureReason"] == busy
     assert (reply["error"], reply["advice"]) == (details["error"], details["advice"])
@@ -135,17 +135,17 @@ async def test_a_refused_connect_can_hide_its_cause_in_the_failure_reason(sandbo
 
 async def test_subscribes_are_refused_as_ordered_for_one_channel_alone(sandbox: Sandbox) -> None:
     other = "/data/ActionCadenceTrackerChangeEvent"
-    sandbox.weather.cause("refuse_subscribe", channel=other, error="403::Restricted channel")
+    sandbox.faults.inject("refuse_subscribe", channel=other, error="403::Restricted channel")
     async with BayeuxClient(sandbox) as client:
         await client.handshake()
         assert (await client.subscribe(ALL_CHANGES))["successful"]
         assert (await client.subscribe(other))["error"] == "403::Restricted channel"
         assert (await client.subscribe(other))["successful"]
-    assert sandbox.weather.counters == {"refuse_subscribe": 1}
+    assert sandbox.faults.counters == {"refuse_subscribe": 1}
 
 
 async def test_a_handshake_is_refused_with_the_reason_ordered(sandbox: Sandbox) -> None:
-    sandbox.weather.cause("refuse_handshake", reason="403::Organization concurrent user limit exceeded")
+    sandbox.faults.inject("refuse_handshake", reason="403::Organization concurrent user limit exceeded")
     async with BayeuxClient(sandbox) as client:
         reply = await client.handshake()
         assert reply["ext"]["sfdc"]["failureReason"] == "403::Organization concurrent user limit exceeded"
@@ -154,19 +154,19 @@ async def test_a_handshake_is_refused_with_the_reason_ordered(sandbox: Sandbox) 
 
 @pytest.mark.parametrize("status", [401, 403, 413, 429, 500, 502, 503])
 async def test_the_next_requests_get_an_http_status_and_html(sandbox: Sandbox, status: int) -> None:
-    sandbox.weather.cause("http_status", times=2, status=status, headers={"Retry-After": "7"})
+    sandbox.faults.inject("http_status", times=2, status=status, headers={"Retry-After": "7"})
     async with BayeuxClient(sandbox) as client:
         for _ in range(2):
             async with client.http.post(client.url, json=[]) as response:
                 assert (response.status, response.content_type) == (status, "text/html")
                 assert response.headers["Retry-After"] == "7"
         assert (await client.handshake())["successful"]
-    assert sandbox.weather.counters == {"http_status": 2}
+    assert sandbox.faults.counters == {"http_status": 2}
 
 
 async def test_a_status_meant_for_rest_leaves_streaming_alone(sandbox: Sandbox) -> None:
     body = '[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]'
-    sandbox.weather.cause("http_status", status=403, scope="rest", body=body, content_type="application/json")
+    sandbox.faults.inject("http_status", status=403, scope="rest", body=body, content_type="application/json")
     async with BayeuxClient(sandbox) as client:
         assert (await client.handshake())["successful"]
         async with client.http.get(f"{sandbox.url}/services/data/") as response:
@@ -178,20 +178,20 @@ async def test_a_status_meant_for_rest_leaves_streaming_alone(sandbox: Sandbox) 
 
 async def test_a_duplicate_comes_in_a_later_poll_with_the_same_replay_id(sandbox: Sandbox) -> None:
     async with await opened(sandbox) as client:
-        sandbox.weather.cause("duplicate")
+        sandbox.faults.inject("duplicate")
         sandbox.world.advance(1)
         first = replay_ids(await client.connect())
-        assert sandbox.weather.counters == {}
+        assert sandbox.faults.counters == {}
         second = replay_ids(await client.connect())
     assert first == sandbox.ledger.replay_ids()
     assert second == first[:1]
-    assert sandbox.weather.counters == {"duplicate": 1}
+    assert sandbox.faults.counters == {"duplicate": 1}
 
 
 async def test_reordered_events_cross_polls_and_resuming_by_position_loses_nothing() -> None:
-    weather = WeatherOptions(reorder=0.3, reorder_ms=(20, 60))
+    faults = FaultOptions(reorder=0.3, reorder_ms=(20, 60))
     world = WorldOptions(events_per_second=800)
-    async with Sandbox(SandboxOptions(weather=weather, world=world)) as sandbox:
+    async with Sandbox(SandboxOptions(faults=faults, world=world)) as sandbox:
         seen: list[int] = []
         while sandbox.bus.counters["late"] < 20 or len(seen) < 200:
             async with BayeuxClient(sandbox) as client:
@@ -199,12 +199,12 @@ async def test_reordered_events_cross_polls_and_resuming_by_position_loses_nothi
                 seen += replay_ids(await client.connect())
                 seen += replay_ids(await client.connect(100))
         assert seen == sandbox.ledger.replay_ids()[: len(seen)]
-        assert sandbox.weather.counters["reorder"] >= 20
+        assert sandbox.faults.counters["reorder"] >= 20
 
 
 async def test_settling_publishes_what_is_held_back() -> None:
-    weather = WeatherOptions(reorder=1.0, reorder_ms=(60_000, 60_000))
-    async with Sandbox(SandboxOptions(weather=weather)) as sandbox:
+    faults = FaultOptions(reorder=1.0, reorder_ms=(60_000, 60_000))
+    async with Sandbox(SandboxOptions(faults=faults)) as sandbox:
         sandbox.world.enrol("Event Follow-up")
         assert (len(sandbox.ledger), sandbox.bus.held) == (0, 2)
         sandbox.settle()
@@ -212,8 +212,8 @@ async def test_settling_publishes_what_is_held_back() -> None:
 
 
 async def test_what_is_held_back_at_closing_time_still_reaches_the_ledger() -> None:
-    weather = WeatherOptions(reorder=1.0, reorder_ms=(60_000, 60_000))
-    async with Sandbox(SandboxOptions(weather=weather)) as sandbox:
+    faults = FaultOptions(reorder=1.0, reorder_ms=(60_000, 60_000))
+    async with Sandbox(SandboxOptions(faults=faults)) as sandbox:
         sandbox.world.enrol("Event Follow-up")
     assert len(sandbox.ledger) == 2
 
@@ -222,13 +222,13 @@ async def test_expired_events_make_stored_positions_invalid_and_are_not_replayed
     sandbox.world.advance(10)
     count = len(sandbox.ledger)
     position = sandbox.ledger.replay_ids()[-1]
-    sandbox.weather.cause("expire")
+    sandbox.faults.inject("expire")
     async with BayeuxClient(sandbox) as client:
         await client.handshake()
         assert "provided was invalid." in (await client.subscribe(ALL_CHANGES, position))["error"]
         assert (await client.subscribe(ALL_CHANGES, -2))["successful"]
         assert await client.drain() == []
-    assert sandbox.weather.counters == {"expire": count}
+    assert sandbox.faults.counters == {"expire": count}
 
 
 async def test_bad_events_reach_the_client_as_they_were_injected(sandbox: Sandbox) -> None:
@@ -251,7 +251,7 @@ async def test_bad_events_reach_the_client_as_they_were_injected(sandbox: Sandbo
 async def test_in_any_weather_a_client_that_resumes_by_position_sees_every_event_in_bus_order(
     seed: int,
 ) -> None:
-    weather = WeatherOptions(
+    faults = FaultOptions(
         reorder=0.1,
         swap=0.1,
         republish=0.05,
@@ -268,7 +268,7 @@ async def test_in_any_weather_a_client_that_resumes_by_position_sees_every_event
     # Small answers, so that there are polls enough for every kind of trouble.
     options = SandboxOptions(
         seed=seed,
-        weather=weather,
+        faults=faults,
         cometd=CometdOptions(max_events_per_poll=10),
         world=WorldOptions(events_per_second=2000),
     )
@@ -283,7 +283,7 @@ async def test_in_any_weather_a_client_that_resumes_by_position_sees_every_event
             "delay",
             "duplicate",
         )
-        while not all(sandbox.weather.counters[kind] for kind in kinds) or len(seen) < 500:
+        while not all(sandbox.faults.counters[kind] for kind in kinds) or len(seen) < 500:
             async with BayeuxClient(sandbox) as client:
                 await client.open(ALL_CHANGES, max(seen) if seen else -2)
                 with contextlib.suppress(aiohttp.ClientError, ValueError):

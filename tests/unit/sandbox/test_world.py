@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from consumer.sandbox import TRACKER, ManualClock, Sandbox, SandboxOptions
-from consumer.sandbox.world import STORY_CALLS, UnknownCall, World
+from consumer.sandbox.world import WORLD_METHODS, UnknownCall, World
 
 
 def ledger_of(seed: int, steps: int) -> list[bytes]:
@@ -48,9 +48,9 @@ def test_a_world_left_alone_shows_every_ending_and_change_type() -> None:
 
 
 def test_every_story_call_is_a_method(world: World) -> None:
-    assert all(callable(getattr(world, call)) for call in STORY_CALLS)
+    assert all(callable(getattr(world, call)) for call in WORLD_METHODS)
 
 
 def test_an_unknown_story_call_is_refused_by_name(world: World) -> None:
     with pytest.raises(UnknownCall, match="org"):
-        world.tell("org")
+        world.invoke("org")

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.durations import as_written, parse_ms
+from consumer.durations import format_ms, parse_ms
 from consumer.errors import SettingsError
 from consumer.settings import load_settings
+from consumer.settings.effective import HIDDEN, effective_settings
+from consumer.settings.field_paths import field_at
 from consumer.settings.json_schema import settings_schema
-from consumer.settings.schema import field_at
-from consumer.settings.shown import HIDDEN, shown_settings
-from tests.readme import README
+from tests.support.builders.readme import README
 
 SCHEMA = settings_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -99,7 +99,7 @@ def test_the_defaults_that_the_schema_tells_mean_what_the_service_does_without_t
 
 @given(st.integers(min_value=0, max_value=10**12))
 def test_a_span_is_read_back_as_it_was_written(ms):
-    assert parse_ms(as_written(ms)) == ms
+    assert parse_ms(format_ms(ms)) == ms
 
 
 # ---------------------------------------------------------------- origins
@@ -128,7 +128,7 @@ def shown(tmp_path):
     (tmp_path / "cadence.toml").write_text(FILE)
 
     def show(**environ):
-        lines = shown_settings(
+        lines = effective_settings(
             tmp_path / "cadence.toml", {f"CADENCE_{key}": value for key, value in environ.items()}
         )
         return {one.setting: (one.value, one.origin, one.source) for one in lines}
@@ -192,6 +192,6 @@ def test_every_setting_is_shown_and_no_secret_is(shown):
 
 
 def test_what_is_shown_without_a_file_is_the_default_handler_and_defaults():
-    lines = shown_settings(None, {})
+    lines = effective_settings(None, {})
     assert {one.origin for one in lines} == {"default"}
     assert ("handlers.log.use", "log") in [(one.setting, one.value) for one in lines]

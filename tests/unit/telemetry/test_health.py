@@ -214,7 +214,7 @@ def test_a_stuck_position_is_a_reason_until_input_flows_again():
     assert reasons(health, 1) == [
         f"Channel {A} is stuck: the answer at position 7 was unreadable three times; its bytes are in dead-letters"
     ]
-    health.input_flows(A)
+    health.input_recovered(A)
     assert reasons(health, 2) == []
 
 

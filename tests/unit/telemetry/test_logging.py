@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from consumer.telemetry.logging import HIDDEN, LEARNED, Redactor
+from consumer.telemetry.logging import HIDDEN, MAX_LEARNED, Redactor
 
 
 def lines_of(program, *, stdout=""):
@@ -112,8 +112,8 @@ def test_secrets_that_turn_up_later_are_removed_from_then_on():
 
 def test_tokens_that_were_got_while_running_are_forgotten_when_many_newer_ones_have_followed():
     redactor = Redactor(["given-secret"])
-    for number in range(LEARNED + 1):
+    for number in range(MAX_LEARNED + 1):
         redactor.learn(f"token-{number:04d}")
         redactor.learn(f"token-{number:04d}")
     assert redactor.text("token-0000 token-0001 given-secret") == "token-0000 [secret] [secret]"
-    assert redactor.text(f"token-{LEARNED:04d}") == "[secret]"
+    assert redactor.text(f"token-{MAX_LEARNED:04d}") == "[secret]"

@@ -14,39 +14,39 @@ def text_of(metrics):
 def test_every_name_is_declared_and_exported_with_its_help():
     assert set(CATALOGUE) == set(MetricName)
     text = text_of(Metrics())
-    for name, declared in CATALOGUE.items():
+    for name, definition in CATALOGUE.items():
         # The exposition format names a counter's family without _total.
         assert (
-            f"# HELP {name} {declared.help}" in text
-            or f"# HELP {name.removesuffix('_total')} {declared.help}" in text
+            f"# HELP {name} {definition.help}" in text
+            or f"# HELP {name.removesuffix('_total')} {definition.help}" in text
         )
 
 
 def test_names_follow_the_conventions_of_prometheus():
-    for name, declared in CATALOGUE.items():
+    for name, definition in CATALOGUE.items():
         assert re.fullmatch(r"cadence_[a-z_]+", name)
-        assert name.endswith("_total") is (declared.kind == "counter"), name
-        assert declared.help.endswith("."), name
-        assert bool(declared.buckets) is (declared.kind == "histogram"), name
+        assert name.endswith("_total") is (definition.kind == "counter"), name
+        assert definition.help.endswith("."), name
+        assert bool(definition.buckets) is (definition.kind == "histogram"), name
 
 
 def test_every_label_says_which_bounded_set_its_values_come_from():
-    used = {label for declared in CATALOGUE.values() for label in declared.labels}
+    used = {label for definition in CATALOGUE.values() for label in definition.labels}
     assert used == set(LABELS)
 
 
 def test_only_gauges_end_with_the_tenure_and_all_of_them_show_nothing_before_it():
     text = text_of(Metrics())
-    for name, declared in CATALOGUE.items():
-        if declared.tenure:
-            assert declared.kind == "gauge", name
+    for name, definition in CATALOGUE.items():
+        if definition.tenure:
+            assert definition.kind == "gauge", name
             shown = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
-            assert shown == ([] if declared.labels else [f"{name} NaN"])
+            assert shown == ([] if definition.labels else [f"{name} NaN"])
 
 
 def test_what_is_counted_is_shown_under_its_labels():
     metrics = Metrics()
-    metrics.counter(MetricName.RECEIVED, "/data/ChangeEvents").inc(3)
+    metrics.counter(MetricName.CHANGE_EVENTS_RECEIVED, "/data/ChangeEvents").inc(3)
     metrics.histogram(MetricName.HANDLER_SECONDS, "notify").observe(0.2)
     text = text_of(metrics)
     assert 'cadence_received_total{channel="/data/ChangeEvents"} 3.0' in text

@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
 from consumer.errors import StoreUnavailable
-from consumer.ports import ChannelState
+from consumer.ports.commit import ChannelState
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.watchdogs import LoopWatch, RetentionWatch, headroom_ms
 
@@ -114,7 +114,7 @@ async def test_the_headroom_goes_on_shrinking_while_the_store_is_away():
     name = "cadence_retention_headroom_seconds"
     assert f'{name}{{channel="{A}"}} NaN' in text_of(metrics)
     positions.known = {A: ChannelState(1, "7", NOW - HOUR, NOW - 2 * HOUR)}
-    await watch.look()
+    await watch.refresh()
     assert f'{name}{{channel="{A}"}} {71 * 3600.0}' in text_of(metrics)
     assert f'{name}{{channel="{B}"}} NaN' in text_of(metrics)
     assert f'cadence_checkpoint_age_seconds{{channel="{A}"}} 3600.0' in text_of(metrics)
@@ -124,7 +124,7 @@ async def test_the_headroom_goes_on_shrinking_while_the_store_is_away():
     assert float(line.removeprefix(through)) == (NOW - 2 * HOUR) / 1000
     positions.away = True
     clock.now += HOUR
-    await watch.look()
+    await watch.refresh()
     assert f'{name}{{channel="{A}"}} {70 * 3600.0}' in text_of(metrics)
 
 
@@ -134,7 +134,7 @@ async def test_time_that_runs_out_is_said_at_each_mark_and_not_between():
     with capture_logs() as lines:
         for hours in (0, 47, 49, 50, 65, 67, 71.5, 73, 74):
             clock.now = NOW + int(hours * HOUR)
-            await watch.look()
+            await watch.refresh()
     said = [(line["event"], line.get("left") or line["since"]) for line in lines]
     assert said == [
         ("retention_short", "23 h"),
@@ -150,11 +150,11 @@ async def test_a_position_that_moves_again_is_watched_anew():
     positions = Positions(**{A: ChannelState(1, "7", NOW - 60 * HOUR)})
     watch = RetentionWatch(positions, Metrics(), clock, (A,))
     with capture_logs() as lines:
-        await watch.look()
+        await watch.refresh()
         positions.known = {A: ChannelState(1, "8", NOW)}
-        await watch.look()
+        await watch.refresh()
         clock.now += 60 * HOUR
-        await watch.look()
+        await watch.refresh()
     assert [line["left"] for line in lines] == ["12 h", "12 h"]
 
 

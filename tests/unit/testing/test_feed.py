@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from consumer import BatchHandler, Failed, Handler, Reject, RemoveTarget, Retry, handler
 from consumer.errors import SettingsError
-from tests.readme import README
+from tests.support.builders.readme import README
 
 pytest_plugins = ["pytester"]
 

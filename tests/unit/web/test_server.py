@@ -8,9 +8,10 @@ import pytest
 
 from consumer.clock import SystemClock
 from consumer.errors import StoreUnavailable
-from consumer.ports import ChannelState, LeaseState
-from consumer.standing import read_standing
-from consumer.stores.sqlite import SqliteStore
+from consumer.inspection.status import read_status
+from consumer.ports.commit import ChannelState
+from consumer.ports.lease import LeaseState
+from consumer.stores.sqlite.sqlite_store import SqliteStore
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import Metrics
 from consumer.web.server import WebServer
@@ -207,7 +208,7 @@ async def test_the_status_tells_what_the_store_knows_and_answers_also_when_it_sa
     await store.open()
 
     async def from_store():
-        return await read_standing(store, [A], ["notify"], 1_000)
+        return await read_status(store, [A], ["notify"], 1_000)
 
     async def broken():
         raise StoreUnavailable("sqlite:///x.db", "disk full")
@@ -216,7 +217,7 @@ async def test_the_status_tells_what_the_store_knows_and_answers_also_when_it_sa
         await asyncio.Event().wait()
 
     key = {"Authorization": "Bearer geheim"}
-    async with world.server(token="geheim", standing=from_store) as server:
+    async with world.server(token="geheim", service_status=from_store) as server:
         _, body, _ = await get(server, "/api/status", **key)
         assert body["ready"] is False
         assert [one["handler"] for one in body["standing"]["handlers"]] == ["notify"]
@@ -228,6 +229,6 @@ async def test_the_status_tells_what_the_store_knows_and_answers_also_when_it_sa
         (broken, "store sqlite:///x.db is unavailable: disk full"),
         (silent, "the store did not answer within 2 s"),
     ):
-        async with world.server(token="geheim", standing=ask) as server:
+        async with world.server(token="geheim", service_status=ask) as server:
             status, body, _ = await get(server, "/api/status", **key)
             assert (status, body["standing"], body["standing_unknown"]) == (200, None, why)

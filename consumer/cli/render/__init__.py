@@ -1,0 +1,1 @@
+"""Rendering for the terminal: tables, event lines, the live view."""

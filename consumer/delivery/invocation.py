@@ -1,0 +1,144 @@
+"""One call of a handler: with a context, within its time, and what came of it as values."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumer.delivery.lanes import Delivery
+from consumer.delivery.loading import LoadedHandler
+from consumer.delivery.retry import Outcome, outcomes
+from consumer.domain.lifecycle_events import LifecycleEvent
+from consumer.plugin import BatchHandler, Context, Memory
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+    from consumer.actions.client import ActionSender
+
+__all__ = ["CLOSE_MS", "HandlerInvoker", "TimedOut"]
+
+CLOSE_MS = 5_000
+"""How long a handler may take to close."""
+
+
+class TimedOut(Exception):
+    """A handler took longer than it may and was cancelled."""
+
+    def __init__(self, limit_ms: int) -> None:
+        super().__init__(f"not done after {limit_ms / 1000:g} s, and cancelled")
+
+
+class HandlerInvoker:
+    """Calls one handler.
+
+    Args:
+        loaded: the handler.
+        http: makes or returns the HTTP session that all handlers share.
+        action_sender: what their actions are sent with.
+        memory: what ``ctx.latest`` and ``ctx.once`` ask.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedHandler,
+        http: Callable[[], ClientSession],
+        action_sender: ActionSender | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self._loaded = loaded
+        self._handler = loaded.handler
+        self._timeout_ms = loaded.spec.timeout
+        self._http = http
+        self._action_sender = action_sender
+        self._memory = memory
+        self._log = structlog.get_logger("handler")
+
+    async def open(self) -> None:
+        """Open the handler.
+
+        Raises:
+            TimedOut: it took longer than a call may.
+            Exception: whatever it raised.
+        """
+        context = Context(
+            handler=self._loaded.name,
+            log=self._log,
+            http=self._http,
+            action_sender=self._action_sender,
+            memory=self._memory,
+        )
+        await _with_timeout(self._timeout_ms, self._handler.open(self._loaded.settings, context))
+
+    async def close(self) -> None:
+        """Close the handler.
+
+        Raises:
+            TimedOut: it took longer than 5 s.
+            Exception: whatever it raised.
+        """
+        await _with_timeout(CLOSE_MS, self._handler.close())
+
+    async def call(self, deliveries: Sequence[Delivery], events: Sequence[LifecycleEvent]) -> list[Outcome]:
+        """Make one attempt with one event, or with a batch; one outcome per event.
+
+        Args:
+            deliveries: what is attempted; their ``attempts`` is counted up.
+            events: the same, decoded.
+
+        Raises:
+            asyncio.CancelledError: the caller was cancelled, which is nobody's failure.
+        """
+        for delivery in deliveries:
+            delivery.attempts += 1
+        single = len(events) == 1
+        context = Context(
+            handler=self._loaded.name,
+            log=self._log,
+            http=self._http,
+            attempt=deliveries[0].attempts,
+            replayed=deliveries[0].source.replayed,
+            event_id=events[0].id if single else None,
+            run=events[0].tracker_id if single else None,
+            action_sender=self._action_sender,
+            memory=self._memory,
+            allow_actions_on_replay=self._loaded.spec.allow_actions_on_replay,
+        )
+        error: BaseException | None = None
+        try:
+            async with asyncio.timeout(self._timeout_ms / 1000) as limit:
+                if isinstance(self._handler, BatchHandler):
+                    await self._handler.handle_batch(events, context)
+                else:
+                    await self._handler.handle(events[0], context)
+        except asyncio.CancelledError as cancelled:
+            if _is_being_cancelled():
+                raise
+            error = cancelled  # something inside the handler was cancelled, not we
+        except TimeoutError as timeout:
+            error = TimedOut(self._timeout_ms) if limit.expired() else timeout
+        except Exception as raised:  # noqa: BLE001 - a handler may raise anything; it becomes an outcome
+            error = raised
+        return outcomes([event.id for event in events], error)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _with_timeout(limit_ms: int, call: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(limit_ms / 1000) as limit:
+            await call
+    except asyncio.CancelledError as error:
+        if _is_being_cancelled():
+            raise
+        raise RuntimeError("something that it awaited was cancelled") from error
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimedOut(limit_ms) from error
+        raise

@@ -1,0 +1,201 @@
+"""Where a handler's events come from: the journal, read ahead from a place.
+
+A feed belongs to one place. It fetches what is unsettled of parked runs, then reads on from the offset, as long as its handler wants more
+and its place has room; what it reads goes into the lanes that all feeds of the handler share, and what becomes of it is told to the place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ParamSpec, Protocol, TypeVar
+
+from consumer.clock import Clock
+from consumer.delivery.cursor import Cursor
+from consumer.delivery.cursor_saver import CursorSaver
+from consumer.delivery.lanes import Delivery, Lanes
+from consumer.delivery.store_retry import retry_until_available
+from consumer.ports.delivery import HandlerDeadLetter, SavedBlockedRun
+from consumer.ports.journal import JournalEntry, JournalStore
+from consumer.ports.observers import DeliveryEvents
+
+__all__ = ["Demand", "JournalReader"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READ_LIMIT = 256
+"""Entries asked of the journal at a time."""
+WAIT_MS = 5_000
+"""Longest wait for new entries before the journal is read anyway."""
+
+
+class Demand(Protocol):
+    """What a feed needs of the handler that it feeds."""
+
+    @property
+    def name(self) -> str:
+        """Of the handler."""
+        ...
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The event types it gets."""
+        ...
+
+    @property
+    def lanes(self) -> Lanes:
+        """Where events wait for it."""
+        ...
+
+    async def wait_for_demand(self, cursor: Cursor) -> None:
+        """Returns when it wants more and ``cursor`` has room."""
+        ...
+
+    def on_enqueued(self) -> None:
+        """Something was added to the lanes."""
+        ...
+
+
+class JournalReader:
+    """Feeds one handler from one place.
+
+    Args:
+        demand: the handler.
+        cursor_saver: of the place.
+        store: the journal.
+        clock: for the waits of parked runs.
+        random: chance in [0, 1), for back-off.
+        observer: told of gaps and of an unavailable store.
+        replayed: whether these events are delivered again because somebody asked.
+        through: the last offset that it delivers; None goes on for ever.
+    """
+
+    def __init__(
+        self,
+        demand: Demand,
+        cursor_saver: CursorSaver,
+        store: JournalStore,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        observer: DeliveryEvents,
+        replayed: bool = False,
+        through: int | None = None,
+    ) -> None:
+        self.cursor_saver = cursor_saver
+        self.replayed = replayed
+        self.cancelled = False
+        self._demand = demand
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._observer = observer
+        self._through = through
+        self._saved_attempts: dict[int, tuple[SavedBlockedRun, int]] = {}
+
+    def cancel(self) -> None:
+        """Read nothing more; what was read is not delivered."""
+        self.cancelled = True
+
+    # ------------------------------------------------------------ what becomes of events
+
+    def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
+        """The handler is done with it, or it is kept aside as ``dead_letter``."""
+        self.cursor_saver.acknowledged(delivery.entry.offset, dead_letter)
+
+    def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
+        """A run waits, with these unsettled entries of this feed."""
+        self.cursor_saver.blocked_runs(row, offsets)
+
+    # ------------------------------------------------------------ reading
+
+    async def recover(self) -> None:
+        """Fetch what is unsettled of parked runs and lies behind the offset; :meth:`run` meets the rest."""
+        cursor = self.cursor_saver.cursor
+        now_ms = self._clock.wall_ms()
+        for row in cursor.rows():
+            if row.attempts:
+                due_ms = self._clock.monotonic_ms() + max(0, row.due_ms - now_ms)
+                self._saved_attempts[row.first] = (row, due_ms)
+            if row.first > cursor.offset:
+                continue
+            entries = [
+                entry
+                for entry in await self._entries_of(row.tracker_id, row.first, cursor.offset)
+                if entry.type in self._demand.types and entry.offset not in row.done
+            ]
+            cursor.restore_run(row.tracker_id, [entry.offset for entry in entries])
+            for entry in entries:
+                self._demand.lanes.add(self._delivery(entry))
+
+    async def run(self) -> None:
+        """Read on; returns when ``through`` is reached, with the last of it perhaps unsettled."""
+        cursor, after = self.cursor_saver.cursor, self.cursor_saver.cursor.offset
+        while not self.cancelled and (self._through is None or after < self._through):
+            await self._demand.wait_for_demand(cursor)
+            entries = await self._retry_until_available(
+                self._store.read, after, min(READ_LIMIT, cursor.capacity)
+            )
+            if not entries:
+                if (
+                    self._through is not None
+                    and (await self._retry_until_available(self._store.bounds))[0] > self._through
+                ):
+                    return  # retention has removed the rest
+                await self._retry_until_available(self._store.wait, after, WAIT_MS)
+                continue
+            if entries[0].offset > after + 1:
+                await self._report_gap(after, entries[0].offset)
+            after = entries[-1].offset
+            if self._through is not None and after > self._through:
+                entries = [entry for entry in entries if entry.offset <= self._through]
+            self._enqueue(entries)
+            await asyncio.sleep(0)  # a store that answers from memory would never let anyone else have a turn
+
+    def _enqueue(self, entries: Sequence[JournalEntry]) -> None:
+        cursor_saver, types, add = self.cursor_saver, self._demand.types, self._demand.lanes.add
+        cursor = cursor_saver.cursor
+        for entry in entries:
+            if entry.type not in types:
+                cursor_saver.skipped(entry.offset)
+            elif cursor.tracked(entry.offset, entry.tracker_id):
+                add(self._delivery(entry) if self._saved_attempts else Delivery(entry, self))
+        if cursor.has_unseen_runs:
+            cursor.drop_missing_runs()
+        self._demand.on_enqueued()
+
+    def _delivery(self, entry: JournalEntry) -> Delivery:
+        """With what was tried before a restart."""
+        row, due_ms = self._saved_attempts.pop(entry.offset, (None, 0))
+        if row is None:
+            return Delivery(entry, self)
+        return Delivery(entry, self, row.attempts, due_ms, error=row.error)
+
+    async def _entries_of(self, tracker_id: str | None, first: int, through: int) -> list[JournalEntry]:
+        if tracker_id is not None:
+            entries = await self._retry_until_available(self._store.read_run, tracker_id, first)
+            return [entry for entry in entries if entry.offset <= through]
+        found: list[JournalEntry] = []
+        after = first - 1
+        while after < through and (
+            entries := await self._retry_until_available(self._store.read, after, READ_LIMIT)
+        ):
+            after = entries[-1].offset
+            found += [each for each in entries if each.tracker_id is None and each.offset <= through]
+        return found
+
+    async def _report_gap(self, after: int, found: int) -> None:
+        first, _ = await self._retry_until_available(self._store.bounds)
+        if first >= found > after + 1:
+            self._observer.offset_out_of_range(self._demand.name, after, found)
+
+    async def _retry_until_available(
+        self, operation: Callable[P, Awaitable[T]], *arguments: P.args, **keywords: P.kwargs
+    ) -> T:
+        return await retry_until_available(
+            lambda: operation(*arguments, **keywords),
+            handler=self._demand.name,
+            observer=self._observer,
+            random=self._random,
+        )

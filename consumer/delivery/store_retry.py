@@ -1,0 +1,60 @@
+"""Asking the store again until it answers.
+
+A store that cannot be reached is no reason to lose what is known here or to stop: handlers go on with what they have, and the question is
+repeated, unchanged, after growing pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from consumer.delivery.retry import retry_delay_ms
+from consumer.errors import StoreUnavailable
+from consumer.ports.observers import DeliveryEvents
+
+__all__ = ["retry_until_available", "wait_until_set"]
+
+T = TypeVar("T")
+
+BASE_DELAY_MS = 100
+MAX_DELAY_MS = 5_000
+
+
+async def retry_until_available(
+    operation: Callable[[], Awaitable[T]],
+    *,
+    handler: str,
+    observer: DeliveryEvents,
+    random: Callable[[], float],
+) -> T:
+    """What ``operation`` answers, asked again while the store is unavailable.
+
+    Args:
+        operation: the question, safe to repeat.
+        handler: on whose behalf, for the observer.
+        observer: told of every failure.
+        random: chance in [0, 1), for the jitter.
+
+    Raises:
+        StoreError: any but :class:`~consumer.errors.StoreUnavailable`.
+    """
+    attempt = 0
+    while True:
+        try:
+            return await operation()
+        except StoreUnavailable as error:
+            attempt += 1
+            retry_after_ms = retry_delay_ms(attempt, random(), base_ms=BASE_DELAY_MS, cap_ms=MAX_DELAY_MS)
+            observer.store_unavailable(handler, error, retry_after_ms)
+        await asyncio.sleep(retry_after_ms / 1000)
+
+
+async def wait_until_set(event: asyncio.Event, ms: int | None) -> bool:
+    """Wait for ``event``, at most ``ms`` milliseconds (None: as long as it takes); whether it is set."""
+    try:
+        async with asyncio.timeout(None if ms is None else ms / 1000):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -1,0 +1,314 @@
+"""The lifecycle event: what handlers receive, what the journal holds, what ``--json`` prints.
+
+It is a frozen pydantic model whose JSON form is the same everywhere. The journal keeps that JSON. What this service wrote there itself is
+not validated again: :meth:`LifecycleEvent.from_journal` makes records and positions of it when somebody looks at them, because most
+handlers look at a few fields of most events, and typing two whole records for each would cost more than everything else in delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FieldSerializationInfo,
+    PrivateAttr,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+from pydantic_core.core_schema import ValidationInfo
+
+from consumer.domain.objects import (
+    ENTITIES,
+    ActionCadenceStepTracker,
+    ActionCadenceTracker,
+    Record,
+)
+from consumer.domain.step_error_codes import ErrorKind
+
+__all__ = ["ErrorDetail", "LifecycleEvent", "Origin", "Position", "Transaction"]
+
+FORMAT = 1
+"""Version of the journal's JSON; a reader refuses a greater one."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+
+class Origin(StrEnum):
+    """How a change came to be known."""
+
+    STREAM = "stream"
+    SNAPSHOT = "snapshot"
+    GAP = "gap"
+    REPAIR = "repair"
+    TIMER = "timer"
+
+
+class Position(_Frozen):
+    """Where in the stream the change stood.
+
+    Attributes:
+        channel: as in ``/data/ActionCadenceTrackerChangeEvent``.
+        replay_id: an opaque position; never compare by size, never compute with it.
+    """
+
+    channel: str
+    replay_id: str | None
+
+
+class Transaction(_Frozen):
+    """The Salesforce transaction that made the change.
+
+    Attributes:
+        key: ``ChangeEventHeader.transactionKey``, opaque.
+        commit_number: ``ChangeEventHeader.commitNumber``; orders transactions of one database instance.
+        sequence_number: ``ChangeEventHeader.sequenceNumber``; orders changes within the transaction, from 1, with holes.
+    """
+
+    key: str
+    commit_number: int
+    sequence_number: int
+
+
+class ErrorDetail(_Frozen):
+    """Why a run or a step failed.
+
+    Attributes:
+        code: ``ErrorCode`` of a step; None for runs.
+        message: ``ErrorMessage`` of a run; None for steps.
+        kind: what to look at.
+    """
+
+    code: str | None = None
+    message: str | None = None
+    kind: ErrorKind = "unknown"
+
+
+class LifecycleEvent(_Frozen):
+    """Something happened to a run or to one of its steps.
+
+    Attributes:
+        id: deterministic: the same change yields the same id, however often it is read.
+        type: one of ``consumer.event_types.ALL_TYPES``.
+        time: when Salesforce committed the change (granularity one second); for timers, when it was due.
+        tracker_id: the run; everything with the same one arrives in order. None for system events.
+        entity: API name of the changed record's object.
+        record_id: the changed record.
+        url: of the record in Salesforce.
+        cadence_id: ``ActionCadenceId``.
+        cadence_name: where the event or a look-up gave it.
+        target_id: the prospect: Lead, Contact or person account.
+        owner_id: the run's assignee, where known.
+        actor_id: who made the change (``ChangeEventHeader.commitUser``).
+        change_origin: which API and which client made it (``ChangeEventHeader.changeOrigin``), as in
+            ``com/salesforce/api/rest/66.0;client=cadence-consumer.close_bounced``; None where Salesforce names none.
+        step_tracker_id: the step's record, for ``step.*`` and ``run.advanced``.
+        cadence_step_id: ``ActionCadenceStepId``.
+        step_type: as in ``SendAnEmail``.
+        step_title: as in ``First Touch``.
+        iteration: of a run, its number in a daisy chain; of a step, how often it was created for the same step.
+        previous_tracker_id: the run before this one in a daisy chain, where it can be known.
+        before: the record before the change, sparse where unknown; None where unknowable.
+        after: the record after it.
+        changed: API names of the fields that changed.
+        reason: ``CompletionReason``, for endings.
+        disposition: ``CompletionDisposition``.
+        exit_rule_id: ``ExitGlobalRuleId``.
+        error: for failures.
+        late: it arrived after something newer of the same run had been committed.
+        missed_transitions: states between ``before`` and ``after`` were merged away by Salesforce.
+        origin: how it came to be known.
+        position: where in the stream it stood; None unless ``origin`` is ``stream``.
+        transaction: which Salesforce transaction made it; None unless ``origin`` is ``stream``.
+    """
+
+    id: str
+    type: str
+    time: datetime
+    tracker_id: str | None = None
+    entity: str | None = None
+    record_id: str | None = None
+    url: str | None = None
+    cadence_id: str | None = None
+    cadence_name: str | None = None
+    target_id: str | None = None
+    owner_id: str | None = None
+    actor_id: str | None = None
+    change_origin: str | None = None
+    step_tracker_id: str | None = None
+    cadence_step_id: str | None = None
+    step_type: str | None = None
+    step_title: str | None = None
+    iteration: int | None = None
+    previous_tracker_id: str | None = None
+    before: ActionCadenceTracker | ActionCadenceStepTracker | None = None
+    after: ActionCadenceTracker | ActionCadenceStepTracker | None = None
+    changed: tuple[str, ...] = ()
+    reason: str | None = None
+    disposition: str | None = None
+    exit_rule_id: str | None = None
+    error: ErrorDetail | None = None
+    late: bool = False
+    missed_transitions: bool = False
+    origin: Origin = Origin.STREAM
+    position: Position | None = None
+    transaction: Transaction | None = None
+
+    _untyped: dict[str, Any] | None = PrivateAttr(None)
+    """What came from the journal and nobody has looked at yet, by field."""
+
+    @field_validator("before", "after", mode="plain")
+    @classmethod
+    def _validate_record(cls, value: Any, info: ValidationInfo) -> Record | None:
+        if value is None or isinstance(value, Record):
+            return value
+        return _record(info.data.get("entity"), value)
+
+    @field_serializer("before", "after")
+    def _serialize_record(self, value: Record | None, info: FieldSerializationInfo) -> dict[str, Any] | None:
+        # Left to itself the union warns about the plain validator's result.
+        if value is None:
+            return None
+        return value.model_dump(
+            mode=info.mode,
+            by_alias=info.by_alias,
+            exclude_unset=info.exclude_unset,
+            exclude_defaults=info.exclude_defaults,
+            exclude_none=info.exclude_none,
+            round_trip=info.round_trip,
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> LifecycleEvent:
+        """Read what the journal, ``tail --json`` or a sink wrote.
+
+        Raises:
+            ValueError: it is not a lifecycle event, or of a newer format.
+        """
+        return cls.model_validate(_load_object(data))
+
+    @classmethod
+    def from_journal(cls, data: bytes) -> LifecycleEvent:
+        """Read what this service wrote into its journal: as :meth:`from_json`, without validating again what was made from checked changes.
+
+        Records, position, transaction and error become typed when they are first looked at; nobody can tell the difference.
+
+        Raises:
+            ValueError: it is not a lifecycle event, or of a newer format.
+        """
+        value = _load_object(data)
+        values = {**_DEFAULTS, **value}
+        if len(values) > len(_DEFAULTS) or not ("id" in value and "type" in value and "time" in value):
+            return cls.model_validate(value)
+        try:
+            values["time"] = datetime.fromisoformat(values["time"])
+            values["changed"] = tuple(values["changed"])
+            if "origin" in value:
+                values["origin"] = Origin(values["origin"])
+            hash((values["id"], values["type"], values["entity"]))
+        except TypeError as error:
+            raise ValueError(
+                "a lifecycle event with fields of other types than this service writes"
+            ) from error
+        event = cls.__new__(cls)
+        untyped = {}
+        for name in _LAZY_FIELDS:
+            if values[name] is not None:
+                untyped[name] = values.pop(name)
+        set_attribute = object.__setattr__
+        set_attribute(event, "__dict__", values)
+        set_attribute(event, "__pydantic_fields_set__", set(value))
+        set_attribute(event, "__pydantic_extra__", None)
+        set_attribute(event, "__pydantic_private__", {"_untyped": untyped})
+        return event
+
+    def __getattr__(self, name: str) -> Any:
+        convert = _LAZY_FIELDS.get(name)
+        if convert is not None:
+            untyped = (self.__pydantic_private__ or {}).get("_untyped") or {}
+            if name in untyped:
+                # The untyped value stays: copies share it.
+                self.__dict__[name] = typed = convert(self.__dict__["entity"], untyped[name])
+                return typed
+        # The base has one for private attributes; type checkers are not told of it, lest every misspelling be allowed.
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    def _typed(self) -> LifecycleEvent:
+        if self._untyped is not None:
+            for name in self._untyped:
+                getattr(self, name)
+            # In the order of the fields, which is the order of the JSON.
+            values = self.__dict__
+            object.__setattr__(self, "__dict__", {name: values[name] for name in _DEFAULTS})
+            self._untyped = None
+        return self
+
+    # Whatever looks at all fields at once looks at typed ones.
+
+    @model_validator(mode="after")
+    def _typed_in_parent_model(self) -> LifecycleEvent:
+        # As a field of another model, which reads and writes it past the methods below.
+        return self._typed()
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """See pydantic."""
+        return super(LifecycleEvent, self._typed()).model_dump(**options)
+
+    def model_dump_json(self, **options: Any) -> str:
+        """See pydantic."""
+        return super(LifecycleEvent, self._typed()).model_dump_json(**options)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LifecycleEvent):
+            return NotImplemented
+        return self._typed().__dict__ == other._typed().__dict__
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __iter__(self) -> Generator[tuple[str, Any], None, None]:  # noqa: PYI058 - as in the base
+        return super(LifecycleEvent, self._typed()).__iter__()
+
+    def __repr_args__(self) -> Any:
+        return super(LifecycleEvent, self._typed()).__repr_args__()
+
+    def to_json(self) -> bytes:
+        """One line of NDJSON, without the line break; what is unknown is left out."""
+        value = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"before", "after"})
+        for name in ("before", "after"):
+            record: Record | None = getattr(self, name)
+            if record is not None:
+                value[name] = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return orjson.dumps({"v": FORMAT, **value})
+
+
+def _load_object(data: bytes) -> dict[str, Any]:
+    value = orjson.loads(data)
+    if isinstance(value, dict):
+        version = value.pop("v", FORMAT)
+        if isinstance(version, int) and version <= FORMAT:
+            return value
+    raise ValueError("not a lifecycle event of a format this version reads")
+
+
+def _record(entity: str | None, raw: Any) -> Record:
+    return ENTITIES.get(entity or "", Record).model_validate(raw)
+
+
+_LAZY_FIELDS: Final[dict[str, Callable[[str | None, Any], Any]]] = {
+    "before": _record,
+    "after": _record,
+    "error": lambda _, raw: ErrorDetail.model_validate(raw),
+    "position": lambda _, raw: Position.model_validate(raw),
+    "transaction": lambda _, raw: Transaction.model_validate(raw),
+}
+_DEFAULTS: Final = {name: field.get_default() for name, field in LifecycleEvent.model_fields.items()}
+"""Field to what it is when the journal does not tell it."""

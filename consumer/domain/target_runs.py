@@ -1,0 +1,87 @@
+"""The runs of one target: what links a daisy chain, and what a person asks for who knows only the prospect.
+
+Kept beside the record states, under a key of its own, and written in the same commit as the run that it lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any, Final
+
+import orjson
+
+from consumer.errors import StoreDamaged, StoreForeign
+
+__all__ = ["TargetRuns", "is_target", "key_of"]
+
+FORMAT: Final = 1
+_PREFIX: Final = "target/"
+MAX_RUNS: Final = 100
+"""Runs of one target that are remembered; the documented longest chain is ten."""
+
+
+def key_of(target_id: str) -> str:
+    """The key in the store's states."""
+    return f"{_PREFIX}{target_id}"
+
+
+def is_target(key: str) -> bool:
+    """Whether a key of the store's states is one of these."""
+    return key.startswith(_PREFIX)
+
+
+class TargetRuns:
+    """The runs of one target, oldest first.
+
+    Attributes:
+        target_id: 18 characters.
+        runs: (run, its number in a daisy chain or None), in the order in which they became known.
+    """
+
+    __slots__ = ("runs", "target_id")
+
+    def __init__(self, target_id: str, runs: tuple[tuple[str, int | None], ...] = ()) -> None:
+        self.target_id = target_id
+        self.runs = runs
+
+    def __contains__(self, tracker_id: object) -> bool:
+        return any(run == tracker_id for run, _ in self.runs)
+
+    def with_run(self, tracker_id: str, iteration: int | None) -> TargetRuns:
+        """The same, with another run."""
+        if tracker_id in self:
+            return self
+        return TargetRuns(self.target_id, (*self.runs, (tracker_id, iteration))[-MAX_RUNS:])
+
+    def without_runs(self, tracker_ids: Container[str]) -> TargetRuns | None:
+        """The same, without runs that are forgotten; None when none is left."""
+        remaining = tuple(each for each in self.runs if each[0] not in tracker_ids)
+        return TargetRuns(self.target_id, remaining) if remaining else None
+
+    def previous_run(self, iteration: Any) -> str | None:
+        """The run that a run with this number in a daisy chain follows: the newest one with the number before it."""
+        if not isinstance(iteration, int | float) or iteration <= 1:
+            return None
+        return next((run for run, number in reversed(self.runs) if number == iteration - 1), None)
+
+    def encode(self) -> bytes:
+        """The stored form."""
+        return orjson.dumps({"v": FORMAT, "id": self.target_id, "runs": self.runs})
+
+    @classmethod
+    def decode(cls, data: bytes) -> TargetRuns:
+        """Read the stored form.
+
+        Raises:
+            StoreForeign: it is of a format that a newer version wrote.
+            StoreDamaged: it is no stored form.
+        """
+        try:
+            value = orjson.loads(data)
+            if value["v"] > FORMAT:
+                raise StoreForeign(
+                    f"target {value['id']} is stored in format {value['v']}; run the newer release"
+                )
+            return cls(value["id"], tuple((run, iteration) for run, iteration in value["runs"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreDamaged("runs of a target", data) from error

@@ -1,0 +1,142 @@
+"""The bounded buffer between the supervisor, which polls, and the ingest loop, which understands.
+
+Its limits are counted in messages and in bytes of answers that nobody has taken yet. An answer that does not fit waits, and with it the
+next poll; a supervisor that waits too long ends the session. An empty inbox takes one answer of any size, or an answer larger than the
+limits could never be consumed. Notices of sessions weigh nothing and never wait.
+
+``wait_drained`` is the other half of back-pressure: a new session resumes by position, and positions are only complete once everything of
+the old one has been taken *and* the taker has said that it is through with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from consumer.errors import CadenceError
+from consumer.ports.source import Answer, Inbound
+
+__all__ = ["BufferClosed", "IntakeBuffer"]
+
+
+class BufferClosed(CadenceError):
+    """Something was put into an inbox whose tenure is over."""
+
+    def __init__(self) -> None:
+        super().__init__("the inbox is closed: its tenure is over, and nothing more is taken in")
+
+
+class IntakeBuffer:
+    """Many may wait for room; one takes."""
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        if max_messages < 1 or max_bytes < 1:
+            raise ValueError(f"an inbox needs room: {max_messages} messages, {max_bytes} bytes")
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._items: deque[Inbound] = deque()
+        self._messages = 0
+        self._bytes = 0
+        self._answers = 0
+        self._unprocessed = False
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __bool__(self) -> bool:
+        # An empty inbox is an inbox: "inbox or another" must not replace it.
+        return True
+
+    @property
+    def messages(self) -> int:
+        """Messages that nobody has taken yet."""
+        return self._messages
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the answers that nobody has taken yet."""
+        return self._bytes
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    async def put(self, item: Inbound) -> None:
+        """Append ``item``; an answer waits until it fits.
+
+        Raises:
+            BufferClosed: before or while waiting.
+        """
+        if isinstance(item, Answer):
+            while not self._closed and self._answers and not self._fits(item):
+                await self._wait_for_change()
+        if self._closed:
+            raise BufferClosed
+        self._items.append(item)
+        if isinstance(item, Answer):
+            self._answers += 1
+            self._messages += len(item.messages)
+            self._bytes += len(item.body)
+        self._wake()
+
+    async def get(self, timeout_ms: int | None = None) -> Inbound | None:
+        """The oldest item; None when none came in time, or the inbox is closed and empty.
+
+        Args:
+            timeout_ms: None to wait without limit, 0 to look only.
+        """
+        if not self._items and not self._closed and timeout_ms != 0:
+            try:
+                async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
+                    while not self._items and not self._closed:
+                        await self._wait_for_change()
+            except TimeoutError:
+                return None
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        self._unprocessed = True
+        if isinstance(item, Answer):
+            self._answers -= 1
+            self._messages -= len(item.messages)
+            self._bytes -= len(item.body)
+        self._wake()
+        return item
+
+    def mark_processed(self) -> None:
+        """The taker is through with everything it has taken so far."""
+        self._unprocessed = False
+        self._wake()
+
+    async def wait_drained(self) -> None:
+        """Wait until everything was taken and processed.
+
+        Raises:
+            BufferClosed: before or while waiting.
+        """
+        while not self._closed and (self._items or self._unprocessed):
+            await self._wait_for_change()
+        if self._closed:
+            raise BufferClosed
+
+    def close(self) -> None:
+        """Wake everybody; what is inside can still be taken, nothing can be put."""
+        self._closed = True
+        self._wake()
+
+    def _fits(self, answer: Answer) -> bool:
+        return (
+            self._messages + len(answer.messages) <= self._max_messages
+            and self._bytes + len(answer.body) <= self._max_bytes
+        )
+
+    async def _wait_for_change(self) -> None:
+        await self._changed.wait()
+
+    def _wake(self) -> None:
+        """Let every waiter look again: a new event for the next change, the old one set for all who wait on it."""
+        old, self._changed = self._changed, asyncio.Event()
+        old.set()

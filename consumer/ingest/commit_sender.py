@@ -1,0 +1,89 @@
+"""Numbers the commits of a tenure and sends each until the store has answered.
+
+A commit whose reply was lost may or may not have been applied. It is sent again *unchanged*, with the same number, and the store says
+"already applied" where it was. Renewals of the lease check the same number, so both take turns here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from consumer.clock import Clock
+from consumer.errors import StoreUnavailable
+from consumer.ports.commit import Commit, IngestStore
+from consumer.ports.lease import LeaseStore, Tenure
+
+__all__ = ["CommitSender"]
+
+_FIRST_RETRY_MS = 50
+_LONGEST_RETRY_MS = 2_000
+
+
+class CommitSender:
+    """Sends commits and renewals of one tenure, one at a time.
+
+    Args:
+        store: takes the commits.
+        lease: takes the renewals (usually the same).
+        tenure: whose token every commit carries.
+        clock: for retries.
+        on_failure: told the number, why and for how many milliseconds already, each time the store does not answer.
+    """
+
+    def __init__(
+        self,
+        store: IngestStore,
+        lease: LeaseStore,
+        tenure: Tenure,
+        clock: Clock,
+        on_failure: Callable[[int, str, int], None],
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._tenure = tenure
+        self._clock = clock
+        self._on_failure = on_failure
+        self._lock = asyncio.Lock()
+        self._number = 0
+
+    @property
+    def number(self) -> int:
+        """Number of the last commit that was applied."""
+        return self._number
+
+    def draft(self, org_id: str) -> Commit:
+        """An empty commit of this tenure, to be filled; it gets its number when it is sent."""
+        return Commit(token=self._tenure.token, number=0, org_id=org_id)
+
+    async def send(self, commit: Commit) -> None:
+        """Apply it, however often the store has to be asked.
+
+        Raises:
+            CommitRefused: the tenure is over.
+            StoreForeign: the store belongs to another org.
+        """
+        async with self._lock:
+            commit.number = self._number + 1
+            began_ms = self._clock.monotonic_ms()
+            retry_ms = _FIRST_RETRY_MS
+            while True:
+                try:
+                    await self._store.commit(commit)
+                except StoreUnavailable as error:
+                    self._on_failure(commit.number, error.why, self._clock.monotonic_ms() - began_ms)
+                    await asyncio.sleep(retry_ms / 1000)
+                    retry_ms = min(retry_ms * 2, _LONGEST_RETRY_MS)
+                else:
+                    self._number = commit.number
+                    return
+
+    async def renew(self, lease_ms: int) -> None:
+        """Prolong the lease.
+
+        Raises:
+            CommitRefused: the tenure is over.
+            StoreUnavailable: unknown; try again before the lease ends.
+        """
+        async with self._lock:
+            await self._lease.renew(self._tenure, self._number, lease_ms)

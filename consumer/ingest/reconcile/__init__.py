@@ -1,0 +1,1 @@
+"""Reconcile tasks: triggers, fetching from Salesforce, comparing with known states, applying the result."""

@@ -1,0 +1,106 @@
+"""What begins a reconcile task, and what is journaled when one ends.
+
+* A session that opens sees to it that every object has its sweep; the first of a new store begins a snapshot, where the settings want one.
+* A refused position is a window from the last poll that missed nothing. Where that is longer ago than the delete log reaches, rows and
+  log cannot tell any more what was deleted; ``snapshot.mode = when_needed`` reads everything then.
+
+Gap and overflow events begin theirs where they are interpreted (:mod:`consumer.ingest.interpret`), in the commit that settles them.
+Pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from typing import Any, Final
+
+import orjson
+
+from consumer import event_types as v
+from consumer.clock import iso
+from consumer.domain.lifecycle_events import FORMAT
+from consumer.domain.objects import ENTITIES
+from consumer.domain.reconcile_task import (
+    DELETE_LOG_MS,
+    ReconcileTask,
+    snapshot_task,
+    sweep_task,
+    window_task,
+)
+from consumer.ingest.interpret import EMIT, UnknownRecordPolicy
+from consumer.ingest.options import IngestOptions
+from consumer.ports.commit import JournalRecord
+
+__all__ = ["entities_of", "on_opening", "on_refusal", "report_of", "unknown_record_policy"]
+
+_SNAPSHOT_EMITTED: Final = UnknownRecordPolicy(origin="snapshot", fire_overdue=False, keep_tombstone=False)
+_SNAPSHOT_SILENT: Final = UnknownRecordPolicy(emit=False, fire_overdue=False, keep_tombstone=False)
+_WINDOW: Final = UnknownRecordPolicy(keep_tombstone=False)
+
+
+def entities_of(channels: Iterable[str]) -> tuple[str, ...]:
+    """The objects that channels carry, as far as their names tell."""
+    found: dict[str, None] = {}
+    for channel in channels:
+        named = channel.removeprefix("/data/").removesuffix("ChangeEvent")
+        found.update(dict.fromkeys((named,) if named in ENTITIES else ENTITIES))
+    return tuple(found)
+
+
+def on_opening(
+    options: IngestOptions, new_channels: Iterable[str], known: Container[str], server_ms: int
+) -> Iterator[ReconcileTask]:
+    """Tasks that a session which opens begins.
+
+    Args:
+        options: what is wanted.
+        new_channels: channels that were never subscribed before, where no other carries the same object.
+        known: ids of tasks that there are.
+        server_ms: Salesforce's time.
+    """
+    if options.sweep_ms is not None:
+        for entity in entities_of(options.channels):
+            task = sweep_task(entity, server_ms, options.sweep_ms)
+            if task.id not in known:
+                yield task
+    if options.snapshot != "never":
+        for entity in entities_of(new_channels):
+            yield snapshot_task(entity, "initial", verify=False)
+
+
+def on_refusal(
+    options: IngestOptions, channel: str, position: str, since_ms: int, now_ms: int
+) -> Iterator[ReconcileTask]:
+    """Tasks that a refused position begins, with what was missed since ``since_ms``; all times are Salesforce's, in milliseconds."""
+    for entity in entities_of([channel]):
+        if options.snapshot == "when_needed" and now_ms - since_ms > DELETE_LOG_MS:
+            yield snapshot_task(entity, f"{channel}/{position}", verify=True)
+        else:
+            yield window_task("expired", f"{channel}/{position}", entity, since_ms, 0)
+
+
+def unknown_record_policy(task: ReconcileTask, options: IngestOptions) -> UnknownRecordPolicy:
+    """What becomes of records that only a page of this task tells of."""
+    if task.reason == "snapshot":
+        return _SNAPSHOT_EMITTED if options.snapshot_emit else _SNAPSHOT_SILENT
+    return _WINDOW if task.is_window else EMIT
+
+
+def report_of(task: ReconcileTask, org_id: str, at_ms: int) -> JournalRecord | None:
+    """The event that says what a task which is done has mended; None where there is nothing to say."""
+    if task.reason == "sweep" and not task.events:
+        return None
+    if task.reason == "snapshot" and not task.is_snapshot:
+        return None  # the rest of a snapshot that has reported
+    cause = f"{task.id}/{task.until_ms}" if task.reason == "sweep" else task.id
+    name = v.SYSTEM_SNAPSHOT if task.is_snapshot else v.SYSTEM_REPAIRED
+    event_id = f"{org_id}/{cause}/{name}"
+    event: dict[str, Any] = {
+        "v": FORMAT,
+        "id": event_id,
+        "type": name,
+        "time": iso(at_ms),
+        "entity": task.entity,
+        "origin": "snapshot" if task.is_snapshot else "repair",
+        "after": task.report(),
+    }
+    return JournalRecord(event_id, name, None, orjson.dumps(event))

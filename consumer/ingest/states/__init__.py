@@ -1,0 +1,1 @@
+"""Record states of a tenure: cache, look-ups over REST, and the repository that owns both."""

@@ -1,0 +1,57 @@
+"""Answers that cannot be read at all: truncated, or no JSON.
+
+One is a fault of the transport: the session ends and the next one asks again. The same bytes three times in a row at the same positions are
+not: no retry will help, so they are kept as a dead letter and readiness says no, while the service goes on asking.
+
+A pure class, told what happens by ingest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+from consumer.ports.commit import IngestDeadLetter
+
+__all__ = ["UnreadableAnswers"]
+
+STUCK_AFTER: Final = 3
+"""Identical failures in a row."""
+
+
+class UnreadableAnswers:
+    """Counts identical unreadable answers."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, tuple[tuple[str, str], ...]] | None = None
+        self._times = 0
+        self.stuck = False
+
+    def failed(
+        self, body: bytes, resume: Mapping[str, str], detail: str, at_ms: int
+    ) -> IngestDeadLetter | None:
+        """Another one; the dead letter to keep when it is the third of its kind.
+
+        Args:
+            body: the exact bytes.
+            resume: where the sessions resumed.
+            detail: what is wrong with it, one line.
+            at_ms: wall milliseconds.
+        """
+        digest = hashlib.sha256(body).hexdigest()[:16]
+        current = (digest, tuple(sorted(resume.items())))
+        self._times = self._times + 1 if current == self._last else 1
+        self._last = current
+        if self._times != STUCK_AFTER:
+            return None
+        self.stuck = True
+        channel = " ".join(sorted(resume))
+        return IngestDeadLetter(
+            f"{channel}/-/{digest}", channel, None, "unreadable_answer", detail, body, at_ms
+        )
+
+    def recovered(self) -> bool:
+        """An answer with messages could be read; True if that ends being stuck."""
+        was_stuck, self.stuck, self._last, self._times = self.stuck, False, None, 0
+        return was_stuck

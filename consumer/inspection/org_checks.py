@@ -1,0 +1,211 @@
+"""The org: whether it lets us in, speaks our version, shows both objects, lets every channel be subscribed, and has something left.
+
+Every channel is tried in a session of its own, which asks for new events only, reads none and says good-bye: the refusal of one says
+nothing of the others, and a running service has its own session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from consumer.clock import Clock
+from consumer.domain.objects import ENTITIES
+from consumer.durations import humanize_ms
+from consumer.errors import AuthenticationFailed, SessionFault
+from consumer.inspection.findings import (
+    FailureKind,
+    ReportFinding,
+    failed,
+    passed,
+    skipped,
+    warned,
+)
+from consumer.inspection.remedies import rest_remedy, session_remedy, sign_in_remedy
+from consumer.inspection.store_checks import StoreFacts
+from consumer.ports.source import Source
+from consumer.salesforce.auth import TokenCache
+from consumer.salesforce.instance import InstanceName
+from consumer.salesforce.rest import RestClient, RestError
+from consumer.telemetry.org_limits import ALLOCATIONS
+
+__all__ = ["OrgChecks"]
+
+NEW_ONLY: Final = "-1"
+LOW_SHARE: Final = 0.1
+"""Share of an allocation below which somebody should know."""
+TOLERATED_SKEW_MS: Final = 5_000
+MAX_SKEW_MS: Final = 60_000
+"""A JWT assertion is good for three minutes, and ages are told by both clocks."""
+
+_ORG_CHECKS: Final = ("api version", "objects", "clock", "limits", "channel", "store's org")
+
+
+class OrgChecks:
+    """Looks at one org.
+
+    Args:
+        tokens: to sign in with.
+        rest: over the same tokens.
+        source: makes sessions over the same tokens.
+        clock: wall.
+        flow: the OAuth flow of the settings.
+        api_version: of the settings, as in ``66.0``.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenCache,
+        rest: RestClient,
+        source: Source,
+        clock: Clock,
+        *,
+        flow: str,
+        api_version: str,
+    ) -> None:
+        self._tokens = tokens
+        self._rest = rest
+        self._source = source
+        self._clock = clock
+        self._flow = flow
+        self._api_version = api_version
+
+    @staticmethod
+    def skip_all(why: str, report: ReportFinding) -> None:
+        """Say of every check that it was not made."""
+        for check in ("org", *_ORG_CHECKS):
+            report(skipped(check, why))
+
+    async def run(self, channels: Sequence[str], store: StoreFacts, report: ReportFinding) -> None:
+        """Look at everything.
+
+        Args:
+            channels: to be subscribed.
+            store: whose it is.
+            report: takes the findings.
+        """
+        try:
+            token = await self._tokens.token()
+        except AuthenticationFailed as error:
+            report(failed("org", str(error), *sign_in_remedy(error, self._flow)))
+            for check in _ORG_CHECKS:
+                report(skipped(check, "nobody is signed in"))
+            return
+        instance = InstanceName(self._rest, lambda _: None)
+        await instance.refresh()
+        where = f" on {instance.name}" if instance.name else ""
+        who = f"as user {token.user_id} with {self._flow}"
+        report(passed("org", f"signed in to {token.instance_url}, org {token.org_id}{where}, {who}"))
+        await self._check_version(report)
+        await self._check_objects_and_clock(report)
+        await self._check_limits(report)
+        await self._check_channels(channels, report)
+        _check_store_org(token.org_id, store, report)
+
+    async def _check_version(self, report: ReportFinding) -> None:
+        try:
+            supported_versions = await self._rest.versions()
+        except RestError as error:
+            report(failed("api version", str(error), *rest_remedy(error)))
+            return
+        if self._api_version in supported_versions:
+            report(
+                passed(
+                    "api version",
+                    f"{self._api_version}, of {supported_versions[0]} to {supported_versions[-1]} that the org speaks",
+                )
+            )
+        else:
+            what = (
+                f"the org speaks {supported_versions[0]} to {supported_versions[-1]}, not {self._api_version}"
+            )
+            report(failed("api version", what, f"Set salesforce.api_version to {supported_versions[-1]}."))
+
+    async def _check_objects_and_clock(self, report: ReportFinding) -> None:
+        skew_ms: int | None = None
+        for entity in ENTITIES:
+            requested_ms = self._clock.wall_ms()
+            try:
+                page = await self._rest.page(f"SELECT Id FROM {entity} LIMIT 1")  # noqa: S608 - our own names
+            except (RestError, AuthenticationFailed) as error:
+                self._report_refusal("objects", error, report)
+            else:
+                report(passed("objects", f"{entity} can be read over REST"))
+                # The Date header has whole seconds and was written some time between the question and the answer.
+                skew_ms = page.server_ms + 500 - (requested_ms + self._clock.wall_ms()) // 2
+        if skew_ms is None:
+            report(skipped("clock", "REST does not answer"))
+            return
+        message = f"this machine is {humanize_ms(abs(skew_ms))} {'behind' if skew_ms > 0 else 'ahead of'} Salesforce"
+        if abs(skew_ms) <= TOLERATED_SKEW_MS:
+            report(passed("clock", "this machine's clock agrees with Salesforce's, as far as seconds tell"))
+        elif abs(skew_ms) <= MAX_SKEW_MS:
+            report(warned("clock", message, "Set its clock by NTP."))
+        else:
+            report(
+                failed("clock", message, "Set its clock by NTP: JWT logins fail, and ages are told wrong.")
+            )
+
+    async def _check_limits(self, report: ReportFinding) -> None:
+        try:
+            limits = await self._rest.limits()
+        except (RestError, AuthenticationFailed) as error:
+            self._report_refusal("limits", error, report)
+            return
+        for name in ALLOCATIONS.values():
+            if name not in limits:
+                report(
+                    warned("limits", f"{name} is not told by this org", "See Setup > Company Information.")
+                )
+                continue
+            allowed, left = limits[name]
+            what = f"{name}: {left:,} of {allowed:,} are left today"
+            if left <= 0:
+                action = "Wait until the rolling 24 h free some, or buy more."
+                report(failed("limits", what, action, FailureKind.UNAVAILABLE))
+            elif left < LOW_SHARE * allowed:
+                report(warned("limits", what, "All clients of the org share them: see who uses so many."))
+            else:
+                report(passed("limits", what))
+
+    async def _check_channels(self, channels: Sequence[str], report: ReportFinding) -> None:
+        for number, channel in enumerate(channels, 1):
+            session = self._source.session(number, lambda: None)
+            try:
+                await session.open({channel: NEW_ONLY})
+            except SessionFault as fault:
+                report(failed("channel", f"{channel}: {fault.reason}", *session_remedy(fault.reason)))
+            except AuthenticationFailed as error:
+                report(failed("channel", f"{channel}: {error}", *sign_in_remedy(error, self._flow)))
+            else:
+                report(passed("channel", f"{channel} is acknowledged{_omission_note(channel)}"))
+            finally:
+                await session.aclose()
+
+    def _report_refusal(
+        self, check: str, error: RestError | AuthenticationFailed, report: ReportFinding
+    ) -> None:
+        if isinstance(error, RestError):
+            report(failed(check, str(error), *rest_remedy(error)))
+        else:
+            report(failed(check, str(error), *sign_in_remedy(error, self._flow)))
+
+
+def _omission_note(channel: str) -> str:
+    """Channels of several objects leave out, without a word, what the user may not see (documented); those of one object refuse."""
+    if channel.removeprefix("/data/") == "ChangeEvents" or channel.endswith("__chn"):
+        return "; what the user has no 'View All Records' for is left out of it without a word"
+    return ""
+
+
+def _check_store_org(org_id: str, store: StoreFacts, report: ReportFinding) -> None:
+    if not store.readable:
+        report(skipped("store's org", "the store cannot be read"))
+    elif store.org_id is None:
+        report(passed("store's org", "the store belongs to no org yet"))
+    elif store.org_id == org_id:
+        report(passed("store's org", f"the store belongs to this org, {org_id}"))
+    else:
+        what = f"the store belongs to org {store.org_id}, and these settings sign in to {org_id}"
+        action = "Give every org a store of its own: another store.url, or another store.prefix."
+        report(failed("store's org", what, action))

@@ -1,0 +1,236 @@
+"""Sales Engagement actions over REST: bulk calls in chunks, one result per input, and nothing sent twice that must not be.
+
+POST ``/services/data/vXX.X/actions/standard/<name>`` with ``{"inputs": […]}`` is answered with an array, one element per input. With
+which HTTP status a partly failed call is answered is not documented, so the array counts whatever the status is; an answer that is an
+array of REST errors, or nothing of Salesforce's, means that the call broke.
+
+A call that broke is sent again by itself in two cases only: Salesforce certainly did not perform it (no connection, told to come back
+later), or the action is repeatable (see :mod:`consumer.actions.inputs`). Everything else is told as
+:class:`~consumer.actions.results.ActionCallFailed` and left to whoever can look first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from consumer.actions.inputs import ActionInput, AssignTarget
+from consumer.actions.results import (
+    ActionAnswer,
+    ActionCallFailed,
+    ActionError,
+    ActionResult,
+    ActionStatus,
+)
+from consumer.actions.validation import is_cadence_id
+from consumer.clock import Clock
+from consumer.domain.record_ids import to_18
+from consumer.errors import AuthenticationFailed
+from consumer.rate_limit import RateLimiter
+from consumer.salesforce.rest import RestClient, RestError, rest_error
+
+__all__ = ["RestActionSender"]
+
+ATTEMPTS = 3
+"""How often a call is sent that may be sent again."""
+BACKOFF_MS = (500, 2_000)
+"""Before the second and the third attempt."""
+MAX_IDS_PER_QUERY = 400
+"""Ids of one query: Salesforce takes 16,384 bytes of URL."""
+MAX_NAMES_PER_QUERY = 15
+"""Names of one query, which may be long."""
+
+InputT = TypeVar("InputT", bound=ActionInput)
+
+
+class RestActionSender:
+    """Performs actions in an org.
+
+    Args:
+        rest: for the calls and for looking.
+        api_version: as in ``66.0``; each action has a first version that offers it.
+        chunk: most inputs of a call.
+        rate: most calls per second, of all callers together.
+        clock: for spacing the calls.
+
+    Attributes:
+        calls: how many action calls were sent, queries not counted.
+    """
+
+    def __init__(
+        self, rest: RestClient, *, api_version: str, clock: Clock, chunk: int = 100, rate: float = 5.0
+    ) -> None:
+        self._rest = rest
+        self._api_version = api_version
+        self._chunk = chunk
+        self._rate_limiter = RateLimiter(rate)
+        self._clock = clock
+        self.calls = 0
+
+    async def send(self, inputs: Sequence[InputT], *, client: str) -> list[ActionResult[InputT]]:
+        """Perform inputs of one kind; one result per input, in input order.
+
+        Raises:
+            ActionCallFailed: a call broke; what earlier ones did is in its results.
+        """
+        results: list[ActionResult[InputT]] = []
+        for start in range(0, len(inputs), self._chunk):
+            batch = inputs[start : start + self._chunk]
+            try:
+                results += await self._send_chunk(batch, client)
+            except (RestError, AuthenticationFailed) as error:
+                unsent = isinstance(error, AuthenticationFailed) or error.performed is False
+                status = ActionStatus.UNSENT if unsent else ActionStatus.UNKNOWN
+                results += [ActionResult(item, status) for item in batch]
+                results += [ActionResult(item, ActionStatus.UNSENT) for item in inputs[len(results) :]]
+                raise ActionCallFailed(batch[0].action, str(error), results) from error
+        return results
+
+    async def _send_chunk(self, batch: Sequence[InputT], client: str) -> list[ActionResult[InputT]]:
+        kind = type(batch[0])
+        if float(self._api_version) < kind.since:
+            raise RestError(
+                kind.action,
+                0,
+                "api_version",
+                f"it needs API version {kind.since:.1f}, and salesforce.api_version is {self._api_version}",
+                performed=False,
+            )
+        payload = {"inputs": [item.to_json() for item in batch]}
+        maybe_performed = False
+        for backoff_ms in (*BACKOFF_MS, None):
+            try:
+                return await self._send_once(kind, batch, payload, client)
+            except RestError as error:
+                maybe_performed |= error.performed is None
+                if backoff_ms is None or not _may_retry(kind, error):
+                    error.performed = None if maybe_performed else error.performed
+                    raise
+            await asyncio.sleep(backoff_ms / 1000)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _send_once(
+        self, kind: type[InputT], batch: Sequence[InputT], payload: Mapping[str, Any], client: str
+    ) -> list[ActionResult[InputT]]:
+        now_ms = self._clock.monotonic_ms()
+        delay_ms = self._rate_limiter.delay_ms(now_ms)
+        self._rate_limiter.consume(now_ms, 1)  # before waiting: whoever comes meanwhile queues behind
+        await asyncio.sleep(delay_ms / 1000)
+        self.calls += 1
+        status, body = await self._rest.post(f"/actions/standard/{kind.action}", payload, client=client)
+        answers = _parse_answers(body)
+        if answers is None:
+            if isinstance(body, list) and any(
+                isinstance(item, dict) and "isSuccess" in item for item in body
+            ):
+                message = "results came, and not all of them can be read"
+                raise RestError(kind.action, status, "unreadable", message)
+            raise rest_error(kind.action, status, body)
+        if len(answers) != len(batch):
+            raise RestError(
+                kind.action,
+                status,
+                "wrong_count",
+                f"{len(answers)} results came for {len(batch)} inputs, so nobody can tell which is whose",
+            )
+        return [_to_result(item, answer) for item, answer in zip(batch, answers, strict=True)]
+
+    # ------------------------------------------------------------ looking
+
+    async def active_runs(self, inputs: Sequence[AssignTarget]) -> list[str | None]:
+        """For each input the active run of its target in its cadence, or None.
+
+        A cadence that is named is looked up; where several have the name, a run in any of them counts.
+
+        Raises:
+            RestError: Salesforce refused, or did not answer.
+            AuthenticationFailed: no token could be had.
+        """
+        cadences = await self._resolve_cadences(item.cadence for item in inputs)
+        targets: dict[str, dict[str, None]] = {}
+        for item in inputs:
+            for cadence in cadences[item.cadence]:
+                targets.setdefault(cadence, {})[item.target_id] = None
+        active: dict[tuple[str, str], str] = {}
+        for cadence, target_ids in targets.items():
+            for batch in _batches(list(target_ids)):
+                rows = await self._rest.query(
+                    "SELECT Id, TargetId FROM ActionCadenceTracker WHERE IsTrackerActive = true "  # noqa: S608 - quoted
+                    f"AND ActionCadenceId = {_quoted(cadence)} AND TargetId IN ({_quoted_list(batch)})"
+                )
+                active.update({(cadence, row["TargetId"]): row["Id"] for row in rows})
+        return [
+            next((active[key] for cadence in cadences[item.cadence] if (key := (cadence, item.target_id)) in active), None)
+            for item in inputs
+        ]  # fmt: skip
+
+    async def _resolve_cadences(self, given: Iterable[str]) -> dict[str, list[str]]:
+        """Name or id as given, to the ids that it means."""
+        distinct = dict.fromkeys(given)
+        cadence_ids = {item: [to_18(item)] if is_cadence_id(item) else [] for item in distinct}
+        for batch in _batches(
+            [item for item in distinct if not is_cadence_id(item)], size=MAX_NAMES_PER_QUERY
+        ):
+            rows = await self._rest.query(
+                f"SELECT Id, Name FROM ActionCadence WHERE Name IN ({_quoted_list(batch)})"  # noqa: S608 - quoted
+            )
+            for row in rows:
+                for name in batch:
+                    if name.casefold() == str(row["Name"]).casefold():
+                        cadence_ids[name].append(row["Id"])
+        return cadence_ids
+
+    async def is_active(self, tracker_id: str) -> bool:
+        """Whether a run exists and has not ended.
+
+        Raises:
+            RestError: Salesforce refused, or did not answer.
+            AuthenticationFailed: no token could be had.
+            ValueError: it is not a record id.
+        """
+        item = _quoted(to_18(tracker_id))
+        rows = await self._rest.query(
+            f"SELECT Id FROM ActionCadenceTracker WHERE IsTrackerActive = true AND Id = {item}"  # noqa: S608 - quoted
+        )
+        return bool(rows)
+
+
+def _may_retry(kind: type[ActionInput], error: RestError) -> bool:
+    """Whether a broken call may, and is worth, being sent again."""
+    transient = error.code == "unreachable" or error.status == 429 or error.status >= 500
+    return transient and (error.performed is False or kind.repeatable)
+
+
+def _parse_answers(body: Any) -> list[ActionAnswer] | None:
+    """The array of results; None when the body is anything else."""
+    if not isinstance(body, list) or not body:
+        return None
+    try:
+        return [ActionAnswer.model_validate(item) for item in body]
+    except ValidationError:
+        return None
+
+
+def _to_result(given: InputT, answer: ActionAnswer) -> ActionResult[InputT]:
+    output = answer.output_values or {}
+    if answer.is_success:
+        return ActionResult(given, ActionStatus.SUCCEEDED, output=output)
+    errors = answer.errors or (ActionError(message=str(output.get("error") or "Salesforce gave no reason")),)
+    return ActionResult(given, ActionStatus.FAILED, errors, output)
+
+
+def _batches(values: Sequence[str], size: int = MAX_IDS_PER_QUERY) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _quoted_list(values: Iterable[str]) -> str:
+    return ", ".join(_quoted(value) for value in values)

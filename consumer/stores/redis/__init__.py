@@ -1,0 +1,1 @@
+"""Production store: Redis 7 or newer, or Valkey."""

@@ -1,0 +1,127 @@
+"""An event read from the journal is the event that validation makes, however it is looked at."""
+
+import copy
+import pickle
+from itertools import count
+
+import orjson
+import pytest
+from pydantic import BaseModel
+
+from consumer.domain.lifecycle import OrgInfo, interpret
+from consumer.domain.lifecycle_events import FORMAT, LifecycleEvent
+from consumer.domain.objects import ActionCadenceStepTracker
+from tests.support.builders.changes import (
+    RUN,
+    RUN_1,
+    STEP,
+    STEP_1,
+    change,
+)
+
+ORG = OrgInfo("00DWP0000001234MAA", "https://acme.my.salesforce.com")
+COMMITS = count(1)
+
+
+def journaled() -> list[bytes]:
+    """What a run with a step that fails looks like in the journal."""
+    told = (
+        ("CREATE", RUN, RUN_1, {"State": "Running", "TargetId": "00QWP0000001AbC2AU"}),
+        (
+            "CREATE",
+            STEP,
+            STEP_1,
+            {"State": "Active", "ActionCadenceTrackerId": RUN_1, "StepType": "MakeACall"},
+        ),
+        ("UPDATE", STEP, STEP_1, {"State": "Error", "ErrorCode": "TARGET_EMAIL_BOUNCED"}),
+        ("UPDATE", RUN, RUN_1, {"State": "Paused", "ScheduledResumeDateTime": "2026-01-05T10:00:00.000Z"}),
+    )
+    states, events = {}, []
+    for kind, entity, record_id, fields in told:
+        one = change(kind, entity, record_id, fields, commit=next(COMMITS))
+        key = (0, one.header.commit_number, 1)
+        state, meant = interpret(one, key, states.get(record_id), states.get(RUN_1), ORG, late=False)
+        states[record_id] = state
+        events += map(orjson.dumps, meant)
+    return events
+
+
+ENTRIES = journaled()
+
+
+class Letter(BaseModel):
+    """Somebody's own model."""
+
+    event: LifecycleEvent
+
+
+def pairs() -> list[tuple[LifecycleEvent, LifecycleEvent]]:
+    return [(LifecycleEvent.from_journal(one), LifecycleEvent.from_json(one)) for one in ENTRIES]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda event: event,
+        LifecycleEvent.to_json,
+        lambda event: Letter(event=event).model_dump_json(),
+        LifecycleEvent.model_dump,
+        LifecycleEvent.model_dump_json,
+        dict,
+        lambda event: {name: getattr(event, name) for name in LifecycleEvent.model_fields},
+        lambda event: event.model_fields_set,
+        copy.copy,
+        copy.deepcopy,
+        lambda event: event.model_copy(update={"late": True}),
+        lambda event: event.model_copy(update={"after": None}),
+        lambda event: pickle.loads(pickle.dumps(event)),
+        hash,
+    ],
+)
+def test_nobody_can_tell_the_difference(look):
+    for read, validated in pairs():
+        assert look(read) == look(validated)
+        assert read == validated
+        assert validated == read
+
+
+def test_records_are_typed_when_they_are_looked_at():
+    failed = next(read for read, _ in pairs() if read.type == "step.failed")
+    assert isinstance(failed.after, ActionCadenceStepTracker)
+    assert failed.after is failed.after
+    assert failed.error is not None
+    assert failed.error.kind == "prospect data"
+
+
+def test_a_copy_outlives_what_is_looked_at_in_the_original():
+    read, validated = pairs()[-1]
+    twin = copy.copy(read)
+    assert read.before == validated.before
+    assert twin == validated
+
+
+def test_what_is_no_field_is_no_attribute():
+    read, _ = pairs()[0]
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = read.nonsense
+
+
+def test_a_field_that_a_newer_release_adds_is_ignored():
+    told = {**orjson.loads(ENTRIES[0]), "mood": "sunny"}
+    assert LifecycleEvent.from_journal(orjson.dumps(told)) == LifecycleEvent.from_journal(ENTRIES[0])
+
+
+WHOLE = orjson.loads(ENTRIES[0])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[]", b"{", b'{"v": 1}', b'{"v": %d}' % (FORMAT + 1), b'{"v": "1"}']
+    + [
+        orjson.dumps({**WHOLE, name: value})
+        for name, value in (("time", 7), ("changed", 7), ("entity", []), ("id", {}))
+    ],
+)
+def test_what_is_no_event_is_refused(data):
+    with pytest.raises(ValueError, match=r"event|JSON|required|expected"):
+        LifecycleEvent.from_journal(data)
