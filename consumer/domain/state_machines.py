@@ -1,9 +1,9 @@
 """The state machines of runs and steps, as data.
 
 A change of ``State`` is read as a transition from the last announced state. Legal transitions, with what triggers them and the events they
-yield, stand in :data:`RUN` and :data:`STEP`, from which the code, the tables of the README and the walks of the tests are taken. Everything
-else that can be observed (Salesforce merges the changes of one transaction into one event, and an administrator can do what no manual
-says) is read by where it *arrived*, and marked ``missed_transitions``.
+yield, are listed in :data:`RUN` and :data:`STEP`, from which the code, the tables of this folder's page and the walks of the tests are
+taken. Everything else that can be observed (Salesforce merges the changes of one transaction into one event, and an administrator can do
+what no manual says) is read by where it *arrived*, and marked ``missed_transitions``.
 
 Documented anchors: a tracker is created when a target is added and ends ``Complete`` with a ``CompletionReason``; a step tracker is created
 when a target moves to a step, and a skipped step is ``Completed`` with ``ManuallySkipped``. The rest of the transitions is inferred from
