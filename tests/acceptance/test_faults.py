@@ -1,6 +1,6 @@
 """Every fault of connection and authentication, over real sockets, against the real service: noticed, told, survived, nothing lost.
 
-``pytest -s`` prints how long each took; the table in the README has these figures. What waits long by design runs with shorter waits
+``pytest -s`` prints how long each took; the table in deploy/README.md has these figures. What waits long by design runs with shorter waits
 (``tests.support.processes.impatient``), and where faults follow each other on one service, half a second of health stands for the minute after which the
 command takes a failure for the first one again.
 """

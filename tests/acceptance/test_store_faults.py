@@ -1,6 +1,6 @@
 """Every fault of a store, done to a real server or a real file under the running service: noticed, told, over by itself, nothing lost.
 
-``pytest -s`` prints how long each took; the table in the README has these figures. In the end of each test the journal is what an oracle
+``pytest -s`` prints how long each took; the table in deploy/README.md has these figures. In the end of each test the journal is what an oracle
 computes from the org's ledger: complete, exactly once, in order.
 """
 

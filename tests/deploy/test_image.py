@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builders.readme import OPERATION, blocks
 from tests.support.processes.own_venv import make_venv, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,10 +231,8 @@ def test_nothing_in_plugins_hides_what_the_image_has(image):
             one.unlink()
 
 
-def test_the_recipe_of_the_readme_installs_into_the_image_and_ends_as_its_user(image):
-    recipe = re.findall(
-        r"```dockerfile\n# Dockerfile\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-    )[0]
+def test_the_recipe_of_the_page_installs_into_the_image_and_ends_as_its_user(image):
+    (recipe,) = [text.removeprefix("# Dockerfile\n") for text in blocks(OPERATION, "dockerfile")]
     lines = [tuple(line.split(None, 1)) for line in recipe.splitlines()]
     assert [name for name, _ in lines] == ["FROM", "USER", "COPY", "RUN", "USER"]
     assert lines[-1] == ("USER", last("USER"))
