@@ -1,6 +1,6 @@
-"""Takes the code of each promise away and shows that every test which the README names for it goes red: ``make promises``.
+"""Takes the code of each promise away and shows that every test that the page of the tests names for it goes red: ``make promises``.
 
-The table "What it promises" in the README names tests. For each of them stands here a piece of code that keeps the promise, what the code
+The table of promises in ``tests/README.md`` names tests. For each of them stands here a piece of code that keeps the promise, what the code
 would be without it, and which of the tests in the file are to be tried. ``make mutants`` does the same rule by rule, many for each promise,
 with the quickest test; this command says that none of the tests in the table is an ornament. Half an hour on two cores.
 
@@ -195,20 +195,26 @@ PROOFS = (
 )
 
 
-def promised(readme: str) -> dict[int, list[str]]:
-    """Number of each promise in the README's table, to the tests that are linked with it."""
-    rows = re.findall(r"^\| ([1-9]) \| \*\*.*\|([^|]*)\|$", readme, re.MULTILINE)
-    return {int(number): re.findall(r"\]\(([^)]+)\)", links) for number, links in rows}
+PAGE = ROOT / "tests" / "README.md"
+
+
+def promised(page: str) -> dict[int, list[str]]:
+    """Number of each promise in the table of the page, to the tests that are linked with it, as paths from the root."""
+    rows = re.findall(r"^\| ([1-9]) \| \*\*.*\|([^|]*)\|$", page, re.MULTILINE)
+    return {
+        int(number): [f"tests/{path}" for path in re.findall(r"\]\(([^)]+)\)", links)]
+        for number, links in rows
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--promise", type=int, help="its number in the README")
+    parser.add_argument("--promise", type=int, help="its number in the table")
     parser.add_argument("--test", default="", help="part of a test's path")
     wanted = parser.parse_args()
-    table = promised((ROOT / "README.md").read_text())
+    table = promised(PAGE.read_text())
     tried, unnoticed = 0, 0
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_to(Path(folder))
