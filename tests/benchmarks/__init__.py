@@ -4,5 +4,5 @@ One server process (``bus``) serves the same change events (``stream``) in turn 
 real command on a store of its own (``running``), which is looked at from outside (``meter``) and whose handler (``tally``) says when it has had
 enough. Each measurement is a file: ``throughput`` (with ``floor``), ``latency``, ``stored``, ``restarts``, ``drain``; each measures, makes
 its part of the table, and says what was wanted of it (``targets``). ``python -m tests.benchmarks`` runs all of them and writes the
-README. Nothing here asserts a time: figures belong to a machine, ratios to one run.
+page of this folder. Nothing here asserts a time: figures belong to a machine, ratios to one run.
 """

@@ -1,7 +1,7 @@
-"""``make bench``: measures and writes the table into the README.
+"""``make bench``: measures and writes the tables into the page of this folder.
 
 Everything has its turn, the drain last: what the other measurements leave of ``--minutes`` is its. ``--only`` runs some of the
-measurements and prints what they came to; only a whole round is written into the README.
+measurements and prints what they came to; only a whole round is written into the page.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.benchmarks import drain, latency, machine, restarts, running, stored, targets, throughput
 from tests.benchmarks.targets import Target
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- measured by `make bench` -->\n", "<!-- /measured -->"
 PARTS = ("throughput", "latency", "stored", "restarts", "drain")
 
@@ -44,7 +44,7 @@ class Report:
         self.targets += wanted
 
     def text(self, on: list[str]) -> str:
-        """The section of the README."""
+        """The part of the page between the markers."""
         parts = [on, targets.table(self.targets), *self.sections]
         return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
@@ -104,11 +104,11 @@ def on_what(seconds: float, load: float) -> list[str]:
 
 
 def write(text: str) -> None:
-    """Between the markers of the README."""
-    whole = README.read_text()
+    """Between the markers of the page; everything around them stays."""
+    whole = PAGE.read_text()
     head, _, rest = whole.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    README.write_text(head + BEGIN + text + END + tail)
+    PAGE.write_text(head + BEGIN + text + END + tail)
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -141,7 +141,7 @@ def main() -> int:
     text = report.text(on_what(time.monotonic() - began, load))
     print(f"\n{text}\n{time.monotonic() - began:.0f} s")
     if report.failed:
-        print(f"failed: {', '.join(report.failed)}; the README stays as it is", file=sys.stderr)
+        print(f"failed: {', '.join(report.failed)}; the page stays as it is", file=sys.stderr)
         return 1
     if not options.print and set(options.only) == set(PARTS):
         write(text)

@@ -89,7 +89,7 @@ async def measure(store: str, backlog: int, within_s: float) -> Drained:
 
 
 def table(found: list[Drained]) -> list[str]:
-    """For the README."""
+    """For the page."""
     lines = [
         "A backlog is drained; memory of the process after so much of it:",
         "",

@@ -90,7 +90,7 @@ async def measure(rates: tuple[int, ...]) -> list[Latency]:
 
 
 def table(found: list[Latency]) -> list[str]:
-    """For the README."""
+    """For the page."""
     lines = [
         "From publication to the handler (SQLite; a fifth of the transactions with holes in their sequence numbers), p50 / p99 in milliseconds:",
         "",

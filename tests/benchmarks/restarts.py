@@ -263,7 +263,7 @@ async def measure(times: int = 5, backlog: int = BACKLOG, replayed: int = REPLAY
 
 
 def table(found: Restarts) -> list[str]:
-    """For the README."""
+    """For the page."""
     rows = [
         *(
             (f"`cadence-consumer {name}`, start to end", f"{took:.2f} s")

@@ -165,7 +165,7 @@ async def measure(sizes: list[int], rounds: int, visits: int = VISITS) -> list[S
 
 
 def table(found: list[Stored]) -> list[str]:
-    """For the README."""
+    """For the page."""
     base, most = found[0], found[-1]
     where = (
         "all of them answered by the memory of the machine"

@@ -22,7 +22,7 @@ class Target:
 
 
 def table(targets: Iterable[Target]) -> list[str]:
-    """For the README."""
+    """For the page."""
     return [
         "| what | target | measured | |",
         "|---|---|---|---|",

@@ -146,7 +146,7 @@ def _median(runs: list[Run]) -> Run:
 
 
 def table(found: Throughput) -> list[str]:
-    """For the README."""
+    """For the page."""
     base = found.runs["aiosfstream"].per_second
     rows = [
         f"| {NAMES[subject]} | {run.per_second:,.0f} | {run.per_second / base:.2f} | {run.cpu_us:.0f} µs "
