@@ -80,7 +80,7 @@ storm: $(VENV)/.dev
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.rounds.soak --minutes 60
 
-# Measures the service beside what one would take instead, and writes the table into the README; under fifteen minutes with the installation.
+# Measures the service beside what one would take instead, and writes the tables into tests/benchmarks/README.md; under fifteen minutes with the installation.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
 
@@ -122,7 +122,7 @@ replay: $(VENV)/.dev
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants
 
-# Takes the code of each promise away and shows that every test which the README names for it goes red.
+# Takes the code of each promise away and shows that every test that tests/README.md names for it goes red.
 promises: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.servers.debian
 	$(BIN)/python -m tests.promises

@@ -5,7 +5,12 @@ import re
 
 import pytest
 
+from tests.support.builders.readme import README
 from tests.support.processes.service_process import ServiceProcess
+
+
+def without_figures(line):
+    return re.sub(r"[\d.]+", "N", line).replace("sessions", "session")
 
 
 @pytest.mark.long
@@ -27,6 +32,9 @@ async def test_200_events_of_bad_weather_come_out_once_and_in_commit_order(tmp_p
         r"(\d+) reordered, (\d+) duplicated, (\d+) redelivered, (\d+) dropped session", demo.errors()
     )
     assert summary is not None, demo.errors()
+    shown = re.findall(r"^(?:in|out): +.*$", README.read_text(), re.MULTILINE)
+    printed = re.findall(r"^(?:in|out): +.*$", demo.errors(), re.MULTILINE)
+    assert [without_figures(line) for line in shown] == [without_figures(line) for line in printed]
     assert all(int(count) > 0 for count in summary.groups()), summary[0]
 
 

@@ -1,4 +1,4 @@
-"""The README's way to a handler of one's own is walked as it is written: its files, its commands, up to the first event delivered."""
+"""The handlers' page shows the way to a package of one's own: its files and commands are executed, up to the first event delivered."""
 
 import asyncio
 import re
@@ -12,13 +12,13 @@ from aiohttp import web
 
 from consumer.sandbox import Sandbox, SandboxOptions, WorldOptions
 from tests.acceptance.test_kill import live
-from tests.support.builders.readme import README
+from tests.support.builders.readme import HANDLERS
 from tests.support.processes.own_venv import environment, make_venv, run
 from tests.support.processes.service_process import settings_for
 
 
 def section() -> str:
-    return README.read_text().split("## A handler as a package\n")[1].split("\n## ")[0]
+    return HANDLERS.read_text().split("## A handler as a package\n")[1].split("\n## ")[0]
 
 
 def files() -> dict[str, str]:
@@ -61,7 +61,7 @@ async def room():
 
 
 @pytest.mark.long
-async def test_the_readmes_package_gets_its_first_event_by_the_readmes_commands(tmp_path, room):
+async def test_the_package_of_the_page_gets_its_first_event_by_the_commands_of_the_page(tmp_path, room):
     make_venv(tmp_path / ".venv")
     for name, text in files().items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

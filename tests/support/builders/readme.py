@@ -1,7 +1,11 @@
-"""What is derived from the code in the README and in ``deploy/``: ``python -m tests.support.builders.readme`` writes it, a test compares it."""
+"""The pages, and what is derived from the code in them: ``python -m tests.support.builders.readme`` writes it, a test compares it.
 
+Each folder owns its page. A derived part lies between ``<!-- name: … -->`` and ``<!-- /name -->``.
+"""
+
+import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +14,45 @@ from pydantic import BaseModel
 from consumer.delivery.handler_settings import HandlerSpec
 from consumer.delivery.plugins import resolve
 from consumer.domain import state_machines
+from consumer.domain.lifecycle_events import LifecycleEvent
+from consumer.event_types import RUN_TYPES, STEP_TYPES, SYSTEM_TYPES
 from consumer.settings import Settings
 from consumer.telemetry.metrics import CATALOGUE, LABELS, MetricDefinition
 from tests.support.builders.stories import kept
 
 ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
+HANDLERS = ROOT / "handlers" / "README.md"
+ARCHITECTURE = ROOT / "consumer" / "README.md"
+COMMANDS = ROOT / "consumer" / "cli" / "README.md"
+SETTINGS = ROOT / "consumer" / "settings" / "README.md"
+DOMAIN = ROOT / "consumer" / "domain" / "README.md"
+OPERATION = ROOT / "deploy" / "README.md"
 METRICS = ROOT / "deploy" / "metrics.md"
+PROMISES = ROOT / "tests" / "README.md"
+SPEED = ROOT / "tests" / "benchmarks" / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+SECURITY = ROOT / "SECURITY.md"
+PAGES = (
+    README,
+    HANDLERS,
+    ARCHITECTURE,
+    COMMANDS,
+    SETTINGS,
+    DOMAIN,
+    OPERATION,
+    METRICS,
+    PROMISES,
+    SPEED,
+    CONTRIBUTING,
+    SECURITY,
+)
 _PART = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a page in one language, without their fences."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -29,10 +64,16 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield f"| `{prefix}{name}` | {field.description} |\n"
 
 
-def settings_table() -> str:
-    """Every setting with what, unit, default and why."""
-    rows = [*_rows(Settings, ""), *_rows(HandlerSpec, "handlers.<name>.")]
-    return "| setting | what it is |\n|---|---|\n" + "".join(rows)
+def settings_tables() -> str:
+    """Every setting with what, unit, default and why, a table for each section of the file."""
+    sections: dict[str, list[str]] = {}
+    for row in (*_rows(Settings, ""), *_rows(HandlerSpec, "handlers.<name>.")):
+        name = row.split("`")[1]
+        sections.setdefault(name.rpartition(".")[0] or name, []).append(row)
+    return "\n".join(
+        f"### {name}\n\n| setting | what it is |\n|---|---|\n{''.join(rows)}"
+        for name, rows in sections.items()
+    )
 
 
 def _machine_rows(noun: str, machine: state_machines.Machine[Any]) -> Iterator[str]:
@@ -68,6 +109,23 @@ def timeline_example() -> str:
     return f"```console\n$ cadence-consumer timeline {told.split()[1]}\n{told}```\n"
 
 
+def types_table() -> str:
+    """Every type of lifecycle event, by the kind of its record."""
+    rows = ["| of | types |\n|---|---|\n"]
+    for noun, types in (("run", RUN_TYPES), ("step", STEP_TYPES), ("system", SYSTEM_TYPES)):
+        rows.append(f"| {noun} | {' · '.join(f'`{name}`' for name in types)} |\n")
+    return "".join(rows)
+
+
+def event_fields_table() -> str:
+    """Every field of a lifecycle event, as its class documents them."""
+    _, _, attributes = (inspect.getdoc(LifecycleEvent) or "").partition("Attributes:\n")
+    told = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE)
+    about = {name: re.sub(r"\s+", " ", text).replace("``", "`").replace("|", r"\|") for name, text in told}
+    rows = [f"| `{name}` | {about[name]} |\n" for name in LifecycleEvent.model_fields]
+    return "| field | what it is |\n|---|---|\n" + "".join(rows)
+
+
 BUILT_IN = ("jsonl", "webhook", "redis_stream", "postgres", "kafka", "remove_bounced")
 
 
@@ -82,17 +140,24 @@ def handlers_table() -> str:
     return "".join(rows)
 
 
-PARTS = {
-    "handlers": handlers_table,
-    "settings": settings_table,
-    "transitions": transitions_table,
-    "timeline": timeline_example,
+PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
+    "handlers": (HANDLERS, handlers_table),
+    "settings": (SETTINGS, settings_tables),
+    "types": (DOMAIN, types_table),
+    "event": (DOMAIN, event_fields_table),
+    "transitions": (DOMAIN, transitions_table),
+    "timeline": (DOMAIN, timeline_example),
 }
 
 
-def rendered() -> str:
-    """The README as it should be."""
-    return _PART.sub(lambda found: found[1] + PARTS[found[2]]() + found[3], README.read_text())
+def rendered(page: Path) -> str:
+    """The page as it should be."""
+
+    def part(found: re.Match[str]) -> str:
+        owner, text = PARTS[found[2]]
+        return found[1] + text() + found[3] if owner == page else found[0]
+
+    return _PART.sub(part, page.read_text())
 
 
 _METRICS_HEAD = """\
@@ -125,6 +190,6 @@ def _metric_row(name: str, definition: MetricDefinition) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(rendered())
-    METRICS.parent.mkdir(exist_ok=True)
+    for page in sorted({page for page, _ in PARTS.values()}):
+        page.write_text(rendered(page))
     METRICS.write_text(metrics_page())

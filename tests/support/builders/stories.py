@@ -1,6 +1,6 @@
 """Twelve stories of cadence life, told to the simulated org, consumed by the real ingest, read back by the ``timeline`` command.
 
-``python -m tests.support.builders.stories`` writes what is printed into ``tests/data/timelines``; a test compares, and the README shows one.
+``python -m tests.support.builders.stories`` writes what is printed into ``tests/data/timelines``; a test compares, and the page of the domain shows one.
 """
 
 import asyncio

@@ -1,7 +1,6 @@
 """The example that closes a loop, against the sandbox's actions."""
 
 import importlib
-import re
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -16,7 +15,7 @@ from consumer.salesforce.auth import ClientCredentials, TokenCache, TokenEndpoin
 from consumer.salesforce.rest import RestClient
 from consumer.sandbox import TRACKER, Sandbox, SandboxOptions
 from handlers.remove_bounced import RemoveBounced
-from tests.support.builders.readme import README
+from tests.support.builders.readme import HANDLERS, blocks
 
 
 @asynccontextmanager
@@ -92,15 +91,13 @@ async def test_a_removal_that_salesforce_refuses_is_tried_again(monkeypatch):
         assert sandbox.world.open_runs == (run,)
 
 
-async def test_the_example_of_the_readme_does_the_same(tmp_path, monkeypatch):
+async def test_the_example_of_the_page_does_the_same(tmp_path, monkeypatch):
     (source,) = [
-        block
-        for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-        if "ctx.actions" in block and "# test_" not in block
+        block for block in blocks(HANDLERS, "python") if "ctx.actions" in block and "# test_" not in block
     ]
-    (tmp_path / "readme_example.py").write_text(source)
+    (tmp_path / "page_example.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    example = importlib.import_module("readme_example").remove_bounced
+    example = importlib.import_module("page_example").remove_bounced
     async with bounced(example) as (sandbox, run, failed):
         for code in ("RETRY_LATER", "TARGET_EMAIL_BOUNCED", "TARGET_EMAIL_BOUNCED"):
             await failed(code)

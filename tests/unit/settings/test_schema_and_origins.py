@@ -13,7 +13,7 @@ from consumer.settings import load_settings
 from consumer.settings.effective import HIDDEN, effective_settings
 from consumer.settings.field_paths import field_at
 from consumer.settings.json_schema import settings_schema
-from tests.support.builders.readme import README
+from tests.support.builders.readme import PAGES, blocks
 
 SCHEMA = settings_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -30,9 +30,8 @@ def test_the_schema_is_one():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_every_settings_file_of_the_readme_passes_and_starts_with_the_right_credentials():
-    blocks = [block.split("```")[0] for block in README.read_text().split("```toml\n")[1:]]
-    files = [block for block in blocks if "[build-system]" not in block]
+def test_every_settings_file_of_the_pages_passes_and_starts_with_the_right_credentials():
+    files = [block for page in PAGES for block in blocks(page, "toml") if "[build-system]" not in block]
     assert len(files) >= 4
     for block in files:
         assert complaints(block) == [], block

@@ -1,6 +1,5 @@
 """The plugin that handler authors test with: its stories are the service's, its calls are the service's."""
 
-import re
 from collections import Counter
 from datetime import timedelta
 
@@ -9,7 +8,7 @@ from pydantic import BaseModel
 
 from consumer import BatchHandler, Failed, Handler, Reject, RemoveTarget, Retry, handler
 from consumer.errors import SettingsError
-from tests.support.builders.readme import README
+from tests.support.builders.readme import HANDLERS, blocks
 
 pytest_plugins = ["pytester"]
 
@@ -248,8 +247,8 @@ async def test_the_guard_against_double_enrolment_is_the_real_one(new_run, feed)
     assert kit.actions.sent == []
 
 
-def test_the_readme_example_is_a_test_that_passes_with_the_plugin_as_installed(pytester):
-    (source,) = re.findall(r"```python\n(# test_notify.py\n.*?)```", README.read_text(), re.DOTALL)
+def test_the_example_of_the_page_is_a_test_that_passes_with_the_plugin_as_installed(pytester):
+    (source,) = [block for block in blocks(HANDLERS, "python") if block.startswith("# test_notify.py\n")]
     pytester.makepyfile(test_notify=source)
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
