@@ -71,7 +71,7 @@ def settings_tables() -> str:
         name = row.split("`")[1]
         sections.setdefault(name.rpartition(".")[0] or name, []).append(row)
     return "\n".join(
-        f"### {name}\n\n| setting | what it is |\n|---|---|\n{''.join(rows)}"
+        f"### `{name}`\n\n| setting | what it is |\n|---|---|\n{''.join(rows)}"
         for name, rows in sections.items()
     )
 
