@@ -25,7 +25,7 @@ from consumer.delivery.loading import LoadedHandler, load_handlers
 from consumer.domain.lifecycle import OrgInfo
 from consumer.errors import SettingsError, StopService, StoreEmpty, StoreForeign, StoreUnavailable
 from consumer.ingest.options import IngestOptions
-from consumer.ingest.supervisor import Backoff
+from consumer.ingest.supervisor import SupervisorOptions
 from consumer.inspection import OrgChecks, ReportFinding, check_store
 from consumer.inspection.findings import FailureKind, failed, passed
 from consumer.inspection.status import read_status
@@ -70,12 +70,12 @@ _TIMEOUT_MS = 15_000
 """For each answer when a person waits for it."""
 
 
-async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
+async def serve(settings: Settings, supervisor: SupervisorOptions | None = None) -> int:
     """Run a replica until SIGTERM or SIGINT; a second signal stops it at once.
 
     Args:
         settings: everything it is told.
-        backoff: how long to wait after what; the defaults of the supervisor when None.
+        supervisor: waits and limits of sessions; the defaults of the supervisor when None.
 
     Returns:
         The exit code: 0 after an orderly stop, 1 when something had to be cut short, 69 or 77 when only a person can go on.
@@ -137,7 +137,7 @@ async def serve(settings: Settings, backoff: Backoff | None = None) -> int:
             tenure_events,
             clock,
             redactor,
-            backoff=backoff,
+            supervisor=supervisor,
             throttle=throttle,
         ) as service:
             _tune_garbage_collector()
@@ -170,7 +170,7 @@ async def make_service(
     clock: Clock,
     redactor: Redactor,
     session_events: SupervisorEvents | None = None,
-    backoff: Backoff | None = None,
+    supervisor: SupervisorOptions | None = None,
     throttle: LogThrottle | None = None,
 ) -> AsyncIterator[Service]:
     """A replica on an opened store; ``session_events`` stands in for the usual telemetry of sessions."""
@@ -191,7 +191,7 @@ async def make_service(
         instance,
         rest,
         handlers,
-        _options(settings, backoff or Backoff()),
+        _options(settings, supervisor),
         clock,
         Random(),  # noqa: S311 - jitter
         events=tenure_events,
@@ -351,7 +351,7 @@ async def _open_until_available(store: Store, events: TenureTelemetry, service: 
             return
 
 
-def _options(settings: Settings, backoff: Backoff) -> ServiceOptions:
+def _options(settings: Settings, supervisor: SupervisorOptions | None) -> ServiceOptions:
     ordering = settings.ordering
     return ServiceOptions(
         holder=f"{socket.gethostname()}/{os.getpid()}",
@@ -378,7 +378,7 @@ def _options(settings: Settings, backoff: Backoff) -> ServiceOptions:
             snapshot_emit=settings.snapshot.emit,
             retention_ms=settings.state.retention or None,
         ),
-        backoff=backoff,
+        supervisor=supervisor,
     )
 
 

@@ -29,7 +29,7 @@ from consumer.ingest.options import IngestOptions
 from consumer.ingest.pipeline import Ingest, Instance
 from consumer.ingest.reconcile.fetch import RecordSource
 from consumer.ingest.states.lookup import RowSource
-from consumer.ingest.supervisor import Backoff, Supervisor
+from consumer.ingest.supervisor import Supervisor, SupervisorOptions
 from consumer.ports.lease import Tenure
 from consumer.ports.observers import (
     DeliveryEvents,
@@ -62,7 +62,7 @@ class ServiceOptions:
         journal_max_age_ms: ``journal.max_age``.
         journal_max_bytes: ``journal.max_bytes``; None sets no limit.
         handler_names: all that are configured, also those that do not run; the journal is kept for them.
-        backoff: of the supervisor; its defaults when None.
+        supervisor: of the supervisor of sessions; its defaults when None.
     """
 
     holder: str
@@ -70,7 +70,7 @@ class ServiceOptions:
     renew_ms: int
     grace_ms: int
     ingest: IngestOptions
-    backoff: Backoff | None = None
+    supervisor: SupervisorOptions | None = None
     journal_max_age_ms: int = 30 * 86_400_000
     journal_max_bytes: int | None = None
     handler_names: tuple[str, ...] = ()
@@ -251,7 +251,7 @@ class Service:
             self._clock,
             lateness_ms=options.ingest.lateness_ms,
             random=self._random,
-            backoff=options.backoff,
+            options=options.supervisor,
         )
         dispatcher = Dispatcher(
             self._store,

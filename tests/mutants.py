@@ -206,7 +206,7 @@ MUTANTS = (
     Mutant("simulated: a lease that is held is not won", SQLITE, "and row[1] > at_ms and row[2] != lock_token", "and False", SIMULATION),
     Mutant("simulated: a free lock alone says nothing", SQLITE, "and row[2] != lock_token:", "and lock_token is None:", SIMULATION),
     Mutant("simulated: a commit whose reply was lost is sent again", "consumer/ingest/commit_sender.py",
-           "                    await asyncio.sleep(retry_ms / 1000)\n", "                    return\n", SIMULATION),
+           "                    await asyncio.sleep(_BACKOFF.delay_ms(failures) / 1000)\n", "                    return\n", SIMULATION),
     Mutant("simulated: a commit that is sent again is applied once", TRANSACTIONS, "    if lease[1] == commit.number:\n        return False\n", "", SIMULATION),
     Mutant("simulated: a checkpoint is of this commit, not of the next", "consumer/ingest/pipeline.py", "        pending_commit.mark_committed()\n",
            "        pending_commit.mark_committed()\n        intake.pending_commit.mark_committed()\n", SIMULATION),

@@ -133,7 +133,7 @@ INBOX_BOUND = _without(
 SESSION_ENDED = _without(
     "a full inbox ends the session",
     "consumer/ingest/supervisor.py",
-    "async with asyncio.timeout(self._backoff.buffer_full_ms / 1000):",
+    "async with asyncio.timeout(self._options.buffer_full_ms / 1000):",
     "async with asyncio.timeout(None):",
 )
 HOLD_BOUND = _without("what is held back has a limit", "consumer/ingest/receive.py",

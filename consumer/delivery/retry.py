@@ -1,7 +1,7 @@
 """What a failed attempt leads to: a pure question with a value for an answer.
 
 First an exception becomes an *outcome* (what happened), then the policy turns attempt and outcome into a *decision* (what to do). Neither
-knows a clock or a random generator: delays are answers in whole milliseconds, and chance is an argument.
+knows a clock or a random generator: delays are answers in whole milliseconds, and jitter is an argument.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from consumer.backoff import Backoff
 from consumer.plugin import Disable, Failed, Reject, Retry
 
 __all__ = [
@@ -30,12 +31,13 @@ __all__ = [
     "Success",
     "one_line",
     "outcomes",
-    "retry_delay_ms",
 ]
 
 OnFailure = Literal["dead_letter", "block", "skip"]
 
 MAX_LINE_LENGTH = 500
+ATTEMPT_BACKOFF = Backoff(500, 300_000, shortest=0.5)
+"""Between two attempts of an event, unless its handler asks for another wait."""
 
 
 # ---------------------------------------------------------------- outcomes
@@ -192,19 +194,6 @@ class Stop:
 Decision = Acknowledge | RetryLater | Block | DeadLetter | Skip | Stop
 
 
-def retry_delay_ms(attempt: int, chance: float, *, base_ms: int, cap_ms: int) -> int:
-    """Milliseconds to wait after ``attempt`` failures: doubles from ``base_ms`` up to ``cap_ms``, and chance takes away up to half.
-
-    Args:
-        attempt: how many have failed, from 1.
-        chance: in [0, 1).
-        base_ms: after the first failure.
-        cap_ms: never more.
-    """
-    full_delay_ms = min(cap_ms, base_ms << min(attempt - 1, 40))
-    return full_delay_ms - int(full_delay_ms * chance / 2)
-
-
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often, how long, and then what.
@@ -212,22 +201,18 @@ class RetryPolicy:
     Attributes:
         max_attempts: attempts after which ``on_failure`` decides; what a :class:`~consumer.plugin.Reject` says goes before it.
         on_failure: keep aside and go on, stay at it, or go on without.
-        base_ms: wait after the first failure; doubles with each.
-        cap_ms: longest wait, unless the handler asks for a longer one.
     """
 
     max_attempts: int
     on_failure: OnFailure
-    base_ms: int = 500
-    cap_ms: int = 300_000
 
-    def decide(self, attempt: int, outcome: Outcome, chance: float) -> Decision:
+    def decide(self, attempt: int, outcome: Outcome, jitter: float) -> Decision:
         """What to do.
 
         Args:
             attempt: which attempt this was, from 1.
             outcome: what it came to.
-            chance: in [0, 1), for the jitter.
+            jitter: in [0, 1).
         """
         match outcome:
             case Success():
@@ -237,17 +222,17 @@ class RetryPolicy:
             case Disabled(error):
                 return Stop(error)
             case BatchFailed(after_ms=requested_ms):
-                return RetryLater(self._delay_ms(attempt, requested_ms, chance))
+                return RetryLater(self._delay_ms(attempt, requested_ms, jitter))
             case Failure(error, requested_ms):
                 if attempt < self.max_attempts:
-                    return RetryLater(self._delay_ms(attempt, requested_ms, chance))
+                    return RetryLater(self._delay_ms(attempt, requested_ms, jitter))
                 if self.on_failure == "block":
-                    return Block(self._delay_ms(attempt, requested_ms, chance))
+                    return Block(self._delay_ms(attempt, requested_ms, jitter))
                 if self.on_failure == "skip":
                     return Skip(error)
                 return DeadLetter(error)
 
-    def _delay_ms(self, attempt: int, requested_ms: int | None, chance: float) -> int:
+    def _delay_ms(self, attempt: int, requested_ms: int | None, jitter: float) -> int:
         if requested_ms is not None:
             return requested_ms
-        return retry_delay_ms(attempt, chance, base_ms=self.base_ms, cap_ms=self.cap_ms)
+        return ATTEMPT_BACKOFF.delay_ms(attempt, jitter)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from consumer.delivery.retry import retry_delay_ms
+from consumer.backoff import Backoff
 from consumer.errors import StoreUnavailable
 from consumer.ports.observers import DeliveryEvents
 
@@ -18,8 +18,7 @@ __all__ = ["retry_until_available", "wait_until_set"]
 
 T = TypeVar("T")
 
-BASE_DELAY_MS = 100
-MAX_DELAY_MS = 5_000
+BACKOFF = Backoff(100, 5_000, shortest=0.5)
 
 
 async def retry_until_available(
@@ -46,7 +45,7 @@ async def retry_until_available(
             return await operation()
         except StoreUnavailable as error:
             attempt += 1
-            retry_after_ms = retry_delay_ms(attempt, random(), base_ms=BASE_DELAY_MS, cap_ms=MAX_DELAY_MS)
+            retry_after_ms = BACKOFF.delay_ms(attempt, random())
             observer.store_unavailable(handler, error, retry_after_ms)
         await asyncio.sleep(retry_after_ms / 1000)
 

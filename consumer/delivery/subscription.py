@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
+from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.delivery.context_store import ContextStore, HandlerContextStore
 from consumer.delivery.cursor import WINDOW, Cursor
@@ -44,7 +45,6 @@ from consumer.delivery.retry import (
     Stop,
     Success,
     one_line,
-    retry_delay_ms,
 )
 from consumer.delivery.start_offset import first_offset
 from consumer.delivery.store_retry import retry_until_available, wait_until_set
@@ -73,6 +73,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 HALTED_RETRY_MS = 60_000
+OPEN_BACKOFF = Backoff(1_000, 60_000, shortest=0.5)
 """Wait of an event whose dead letter would be one too many; a handler that is halted makes no attempts anyway."""
 FINAL_SAVE_TIMEOUT_MS = 2_000
 """Given to the last save even when the grace is used up."""
@@ -205,7 +206,7 @@ class Subscription:
             try:
                 await self._invoker.open()
             except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is opened again later
-                retry_after_ms = retry_delay_ms(attempt, self._random(), base_ms=1_000, cap_ms=60_000)
+                retry_after_ms = OPEN_BACKOFF.delay_ms(attempt, self._random())
                 self._observer.open_failed(self.name, error, retry_after_ms)
             else:
                 self._opened = True

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 
+from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.errors import StoreUnavailable
 from consumer.ports.commit import Commit, IngestStore
@@ -16,8 +18,7 @@ from consumer.ports.lease import LeaseStore, Tenure
 
 __all__ = ["CommitSender"]
 
-_FIRST_RETRY_MS = 50
-_LONGEST_RETRY_MS = 2_000
+_BACKOFF = Backoff(50, 2_000)
 
 
 class CommitSender:
@@ -66,14 +67,12 @@ class CommitSender:
         async with self._lock:
             commit.number = self._number + 1
             began_ms = self._clock.monotonic_ms()
-            retry_ms = _FIRST_RETRY_MS
-            while True:
+            for failures in count(1):
                 try:
                     await self._store.commit(commit)
                 except StoreUnavailable as error:
                     self._on_failure(commit.number, error.why, self._clock.monotonic_ms() - began_ms)
-                    await asyncio.sleep(retry_ms / 1000)
-                    retry_ms = min(retry_ms * 2, _LONGEST_RETRY_MS)
+                    await asyncio.sleep(_BACKOFF.delay_ms(failures) / 1000)
                 else:
                     self._number = commit.number
                     return

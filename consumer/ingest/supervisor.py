@@ -23,6 +23,7 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
+from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
 from consumer.ingest.buffer import IntakeBuffer
@@ -34,7 +35,7 @@ from consumer.ports.source import (
     Source,
 )
 
-__all__ = ["Backoff", "ResumePlan", "Supervisor", "SupervisorState", "SupervisorStatus"]
+__all__ = ["ResumePlan", "Supervisor", "SupervisorOptions", "SupervisorState", "SupervisorStatus"]
 
 _PERMISSION = "permission_denied"
 _NO_TOKEN = "authentication_failed"  # noqa: S105 - a label
@@ -108,8 +109,8 @@ class SupervisorStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait for what, in milliseconds.
+class SupervisorOptions:
+    """Waits between two sessions and limits of one, in milliseconds.
 
     Attributes:
         first_ms: upper bound of the wait after the first failure; doubles with each further one. The wait is uniform below the bound
@@ -132,19 +133,20 @@ class Backoff:
     quota_ms: int = 900_000
     buffer_full_ms: int = 10_000
 
-    def retry_ms(self, failures: int, random: Random) -> int:
-        """Wait after the ``failures``-th failure in a row, counting from 1."""
-        bound = min(self.max_ms, self.first_ms << min(failures - 1, 32))
-        return random.randint(0, bound)
+    @property
+    def failed(self) -> Backoff:
+        """Waits after failures in a row."""
+        return Backoff(self.first_ms, self.max_ms, shortest=0.0)
 
-    def locked_ms(self, refusals: int, random: Random) -> int:
-        """Wait after the ``refusals``-th refused authentication in a row, counting from 1."""
-        base = min(self.locked_max_ms, self.locked_first_ms << min(refusals - 1, 32))
-        return min(self.locked_max_ms, base + random.randint(0, base // 4))
+    @property
+    def locked(self) -> Backoff:
+        """Waits after refused authentications in a row."""
+        return Backoff(self.locked_first_ms, self.locked_max_ms, longest=1.25)
 
-    def quota_wait_ms(self, random: Random) -> int:
-        """Wait for the allocation's window to move on."""
-        return self.quota_ms + random.randint(0, self.quota_ms // 10)
+    @property
+    def quota(self) -> Backoff:
+        """Wait until the window of the daily allocation has moved on."""
+        return Backoff(self.quota_ms, 2 * self.quota_ms, factor=1, longest=1.1)
 
 
 class Supervisor:
@@ -160,7 +162,7 @@ class Supervisor:
         *,
         lateness_ms: int,
         random: Random,
-        backoff: Backoff | None = None,
+        options: SupervisorOptions | None = None,
     ) -> None:
         self.status = SupervisorStatus()
         self._source = source
@@ -169,7 +171,7 @@ class Supervisor:
         self._events = events
         self._clock = clock
         self._random = random
-        self._backoff = backoff or Backoff()
+        self._options = options or SupervisorOptions()
         self._held_poll_timeout = PollTimeout(lateness_ms)
         self._refusals = 0
         self._started_ms: int | None = None
@@ -234,10 +236,10 @@ class Supervisor:
             self._held_poll_timeout.answered(answer.received_ms, bool(answer.messages))
             self._events.polled(answer)
             try:
-                async with asyncio.timeout(self._backoff.buffer_full_ms / 1000):
+                async with asyncio.timeout(self._options.buffer_full_ms / 1000):
                     await self._buffer.put(answer)
             except TimeoutError:
-                waited = f"an answer waited {self._backoff.buffer_full_ms / 1000:g} s for room"
+                waited = f"an answer waited {self._options.buffer_full_ms / 1000:g} s for room"
                 held = f"{self._buffer.messages} messages, {self._buffer.bytes} bytes are in front of it"
                 return SessionFault(EndReason(_FULL, f"{waited}: {held}"))
         return SessionFault(EndReason("answers_ended", "the session gave no more answers and no reason"))
@@ -274,7 +276,7 @@ class Supervisor:
     def _count_failure(self, reason: EndReason) -> None:
         status = self.status
         now = self._clock.monotonic_ms()
-        if status.opened_ms is not None and now - status.opened_ms >= self._backoff.healthy_ms:
+        if status.opened_ms is not None and now - status.opened_ms >= self._options.healthy_ms:
             status.failures = 0
         if reason.code != _FULL:
             # A full inbox is our own slowness; its back-off is the wait until it is drained.
@@ -285,19 +287,20 @@ class Supervisor:
     def _wait_ms(self, reason: EndReason, failure: AuthenticationFailed | None) -> int:
         if reason.code == _FULL:
             return 0
+        jitter = self._random.random()
         if reason.remedy is Remedy.WAIT_QUOTA:
-            return self._backoff.quota_wait_ms(self._random)
+            return self._options.quota.delay_ms(1, jitter)
         if failure is not None and failure.permanent:
-            return self._backoff.locked_ms(self._refusals, self._random)
+            return self._options.locked.delay_ms(self._refusals, jitter)
         if reason.remedy is Remedy.REAUTHENTICATE and self._refusals > 1:
             # The first refusal is a token that has had its time; a second in a row is not cured by asking faster.
-            return self._backoff.locked_ms(self._refusals - 1, self._random)
-        return self._backoff.retry_ms(self.status.failures, self._random)
+            return self._options.locked.delay_ms(self._refusals - 1, jitter)
+        return self._options.failed.delay_ms(self.status.failures, jitter)
 
     async def _wait_min_interval(self) -> None:
         if self._started_ms is None:
             return
-        early_ms = self._started_ms + self._backoff.min_interval_ms - self._clock.monotonic_ms()
+        early_ms = self._started_ms + self._options.min_interval_ms - self._clock.monotonic_ms()
         if early_ms > 0:
             await asyncio.sleep(early_ms / 1000)
 

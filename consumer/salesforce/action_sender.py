@@ -26,6 +26,7 @@ from consumer.actions.results import (
     ActionStatus,
 )
 from consumer.actions.validation import is_cadence_id
+from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.domain.record_ids import to_18
 from consumer.errors import AuthenticationFailed
@@ -34,10 +35,10 @@ from consumer.salesforce.rest import RestClient, RestError, rest_error
 
 __all__ = ["RestActionSender"]
 
-ATTEMPTS = 3
-"""How often a call is sent that may be sent again."""
-BACKOFF_MS = (500, 2_000)
-"""Before the second and the third attempt."""
+MAX_ATTEMPTS = 3
+"""Of a call that may be sent again."""
+BACKOFF = Backoff(500, 2_000, factor=4)
+"""Between two attempts."""
 MAX_IDS_PER_QUERY = 400
 """Ids of one query: Salesforce takes 16,384 bytes of URL."""
 MAX_NAMES_PER_QUERY = 15
@@ -101,15 +102,15 @@ class RestActionSender:
             )
         payload = {"inputs": [item.to_json() for item in batch]}
         maybe_performed = False
-        for backoff_ms in (*BACKOFF_MS, None):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 return await self._send_once(kind, batch, payload, client)
             except RestError as error:
                 maybe_performed |= error.performed is None
-                if backoff_ms is None or not _may_retry(kind, error):
+                if attempt == MAX_ATTEMPTS or not _may_retry(kind, error):
                     error.performed = None if maybe_performed else error.performed
                     raise
-            await asyncio.sleep(backoff_ms / 1000)
+            await asyncio.sleep(BACKOFF.delay_ms(attempt) / 1000)
         raise AssertionError("the last attempt returns or raises")
 
     async def _send_once(

@@ -129,7 +129,7 @@ async def test_sessions_that_salesforce_ends_or_refuses(tmp_path):
 
 
 async def test_tokens_that_end(tmp_path):
-    backoff = {**ONE_BY_ONE, "locked_first_ms": 800, "locked_most_ms": 2_000}
+    backoff = {**ONE_BY_ONE, "locked_first_ms": 800, "locked_max_ms": 2_000}
     async with connected(tmp_path, backoff=backoff) as link:
         link.live()
         refused = {"authentication_invalid"}

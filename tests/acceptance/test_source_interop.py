@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from consumer.clock import SystemClock
 from consumer.ingest.buffer import IntakeBuffer
-from consumer.ingest.supervisor import Backoff, Supervisor
+from consumer.ingest.supervisor import Supervisor, SupervisorOptions
 from consumer.ports.source import Answer
 from consumer.salesforce.auth import ClientCredentials, TokenCache, TokenEndpoint
 from consumer.salesforce.cometd_session import CometdSource
@@ -22,7 +22,7 @@ from tests.interop.node import node_command, node_environment
 SCRIPT = Path(__file__).parent.parent / "interop" / "cometd-server.cjs"
 TRACKER = "/data/ActionCadenceTrackerChangeEvent"
 STEP = "/data/ActionCadenceStepTrackerChangeEvent"
-QUICK = Backoff(
+QUICK = SupervisorOptions(
     first_ms=20, max_ms=200, min_interval_ms=20, locked_first_ms=50, locked_max_ms=200, buffer_full_ms=300
 )
 
@@ -171,7 +171,7 @@ class Consumer:
             self.clock,
             lateness_ms=200,
             random=Random(7),
-            backoff=QUICK,
+            options=QUICK,
         )
         async with asyncio.TaskGroup() as tasks:
             both = [tasks.create_task(supervisor.run()), tasks.create_task(self.tenure.take())]

@@ -48,6 +48,7 @@ SCOPES = (
         only=("RecordState.is_reflected_in_row", "RecordState.with_*", "RecordState.forget_identities"),
     ),
     Scope("inbox", "consumer/ingest/buffer.py", ("tests/unit/ingest/test_buffer.py",)),
+    Scope("backoff", "consumer/backoff.py", ("tests/unit/test_backoff.py",)),
     Scope("retry", "consumer/delivery/retry.py", (PURE_DELIVERY, "tests/unit/delivery/test_retry.py")),
     Scope("retrying", "consumer/delivery/redrive.py", ("tests/unit/delivery/test_redrive.py",)),
     Scope("place", "consumer/delivery/cursor.py", (PURE_DELIVERY, "tests/unit/delivery/test_cursor.py")),

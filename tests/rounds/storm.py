@@ -27,11 +27,11 @@ from tests.support.servers.redis_server import RedisServer
 
 QUICK = {
     "first_ms": 100,
-    "most_ms": 600,
-    "apart_ms": 100,
+    "max_ms": 600,
+    "min_interval_ms": 100,
     "healthy_ms": 2_000,
     "locked_first_ms": 300,
-    "locked_most_ms": 600,
+    "locked_max_ms": 600,
 }
 """With the waits of the command it would spend the storm waiting, which is wise and tests little."""
 WEATHER = FaultOptions(reorder=0.05, swap=0.03, republish=0.03, duplicate=0.05, reorder_ms=(50, 200))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.domain.reconcile_task import ReconcileTask
 from consumer.errors import CadenceError
@@ -25,8 +26,7 @@ from consumer.ports.source import FetchedItem
 __all__ = ["ReconcileWorker"]
 
 _RETRY_AFTER_MS = 1_000
-_FIRST_RETRY_MS = 1_000
-_LONGEST_RETRY_MS = 60_000
+_BACKOFF = Backoff(1_000, 60_000)
 _IDLE_WAIT_MS = 1_000
 """How often it looks whether something is due."""
 _STORE_POLL_MS = 10_000
@@ -128,12 +128,12 @@ class ReconcileWorker:
     async def _postpone(self, task: ReconcileTask, why: str) -> None:
         """The task waits; when others failed too, it is Salesforce that does not answer, and all wait."""
         failures = self._failures[task.id] = self._failures.get(task.id, 0) + 1
-        wait_ms = _retry_ms(failures)
+        wait_ms = _BACKOFF.delay_ms(failures)
         self._not_before_ms[task.id] = self._clock.monotonic_ms() + wait_ms
         self._observer.reconcile_failing(task.id, why, wait_ms)
         self._failing_task_ids.add(task.id)
         if len(self._failing_task_ids) > 1:
-            await asyncio.sleep(_retry_ms(len(self._failing_task_ids) - 1) / 1000)
+            await asyncio.sleep(_BACKOFF.delay_ms(len(self._failing_task_ids) - 1) / 1000)
 
     def _next_task(self, server_ms: int) -> ReconcileTask | None:
         """What is due and has not to wait: named records first, then what was lost, then what may have been, then everything.
@@ -182,8 +182,3 @@ class ReconcileWorker:
         }
         if added:
             self.update_tasks(added)
-
-
-def _retry_ms(failures: int) -> int:
-    """Wait after so many failures in a row, counting from 1."""
-    return min(_FIRST_RETRY_MS << min(failures - 1, 16), _LONGEST_RETRY_MS)

@@ -2,7 +2,7 @@
 
 Settings come from the environment, the waits from ``OFTEN``, a JSON object: ``expire_ms`` between two walks through what is known (an hour),
 ``page_ms`` between two pages of such a walk, ``trim_ms`` between two looks at the journal (a minute), ``backoff`` between two sessions (fields of
-:class:`consumer.ingest.supervisor.Backoff`). Nothing else differs. The clock of the soak runs so fast that months would pass between two walks.
+:class:`consumer.ingest.supervisor.SupervisorOptions`). Nothing else differs. The clock of the soak runs so fast that months would pass between two walks.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import sys
 from consumer.app import serve
 from consumer.delivery import journal_retention
 from consumer.ingest import state_expiry
-from consumer.ingest.supervisor import Backoff
+from consumer.ingest.supervisor import SupervisorOptions
 from consumer.settings import load_settings
 
 if __name__ == "__main__":
@@ -22,4 +22,4 @@ if __name__ == "__main__":
     state_expiry.PAUSE_MS = often["page_ms"]
     journal_retention.CHECK_INTERVAL_MS = often["trim_ms"]
     settings = load_settings(None, os.environ, connects=True)
-    sys.exit(asyncio.run(serve(settings, Backoff(**often["backoff"]))))
+    sys.exit(asyncio.run(serve(settings, SupervisorOptions(**often["backoff"]))))

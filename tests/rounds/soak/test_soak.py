@@ -21,7 +21,7 @@ QUICK = Pace(
     trim_s=2,
     sample_s=1,
     journal_bytes=1_000_000,
-    backoff={"first_ms": 100, "most_ms": 300, "apart_ms": 100, "healthy_ms": 1_000},
+    backoff={"first_ms": 100, "max_ms": 300, "min_interval_ms": 100, "healthy_ms": 1_000},
 )
 
 

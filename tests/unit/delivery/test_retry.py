@@ -17,7 +17,6 @@ from consumer.delivery.retry import (
     Success,
     one_line,
     outcomes,
-    retry_delay_ms,
 )
 from consumer.plugin import Disable, Failed, Reject, Retry
 
@@ -68,14 +67,11 @@ def test_a_line_is_short_and_says_something():
     assert one_line(ValueError()) == "ValueError"
 
 
-def test_the_wait_doubles_up_to_the_cap_however_many_attempts_there_were():
-    waits = [
-        retry_delay_ms(attempt, 0.0, base_ms=500, cap_ms=300_000) for attempt in (1, 2, 3, 10, 11, 10**9)
-    ]
+def test_the_wait_between_attempts_doubles_from_half_a_second_to_five_minutes_and_jitter_takes_up_to_half():
+    policy = RetryPolicy(2**60, "block")
+    waits = [policy.decide(attempt, Failure("x"), 0.0).after_ms for attempt in (1, 2, 3, 10, 11, 10**9)]
     assert waits == [500, 1_000, 2_000, 256_000, 300_000, 300_000]
-    # A cap that is never reached: the doubling ends by itself, or a number would grow for ever.
-    assert retry_delay_ms(10**9, 0.0, base_ms=1, cap_ms=2**60) == 2**40
-    assert retry_delay_ms(3, 0.5, base_ms=1_000, cap_ms=10_000) == 3_000
+    assert policy.decide(3, Failure("x"), 0.5) == RetryLater(1_500)
 
 
 def test_what_the_handler_asked_for_is_waited_whatever_is_decided():

@@ -11,7 +11,7 @@ import pytest
 from consumer.clock import SystemClock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
 from consumer.ingest.buffer import IntakeBuffer
-from consumer.ingest.supervisor import Backoff, Supervisor, SupervisorState
+from consumer.ingest.supervisor import Supervisor, SupervisorOptions, SupervisorState
 from consumer.ports.source import Answer, SessionEnded, SessionOpened
 
 pytestmark = pytest.mark.looptime
@@ -132,18 +132,17 @@ class Observed:
 
 
 class Always(Random):
-    """The random number generator that always says the most."""
+    """The random number generator whose jitter always gives the longest wait."""
 
-    def randint(self, a, b):
-        del a
-        return b
+    def random(self):
+        return 0.0
 
 
 class Running:
     """A supervisor with a taker that processes at once, for a while."""
 
     def __init__(
-        self, *plays, refusal=None, random=None, buffer=None, taking=True, lateness_ms=1_000, backoff=None
+        self, *plays, refusal=None, random=None, buffer=None, taking=True, lateness_ms=1_000, options=None
     ):
         self.source = FakeSource(*plays)
         self.buffer = buffer or IntakeBuffer(1_000, 10**6)
@@ -159,7 +158,7 @@ class Running:
             SystemClock(),
             lateness_ms=lateness_ms,
             random=random or Always(),
-            backoff=backoff,
+            options=options,
         )
 
     async def take(self):
@@ -193,7 +192,7 @@ async def test_failures_in_a_row_wait_up_to_twice_as_long_each_up_to_a_minute():
 
 
 async def test_the_wait_is_jittered_over_its_whole_range():
-    waits = [Backoff().retry_ms(4, Random(seed)) for seed in range(300)]
+    waits = [SupervisorOptions().failed.delay_ms(4, Random(seed).random()) for seed in range(300)]
     assert min(waits) < 200
     assert max(waits) > 3_800
     assert max(waits) <= 4_000
@@ -214,9 +213,8 @@ async def test_a_session_that_fails_soon_counts_as_a_failure_although_it_opened(
 
 async def test_sessions_start_at_least_a_second_apart():
     class Never(Random):
-        def randint(self, a, b):
-            del b
-            return a
+        def random(self):
+            return 1.0 - 2**-53
 
     running = Running(*[Plays(opening=fault()) for _ in range(5)], random=Never())
     await running.lasting(100)
@@ -248,7 +246,7 @@ async def test_a_login_that_cannot_succeed_waits_half_a_minute_to_ten_and_is_rep
     assert running.waits == [37_500, 75_000, 150_000, 300_000, 600_000, 600_000, 600_000]
     assert running.observed.failures == [("invalid_grant", wait) for wait in running.waits]
     assert {code for _, code, _ in running.observed.ends} == {"authentication_failed"}
-    assert all(Backoff().locked_ms(1, Random(seed)) >= 30_000 for seed in range(100))
+    assert all(SupervisorOptions().locked.delay_ms(1, Random(seed).random()) >= 30_000 for seed in range(100))
 
 
 async def test_an_unreachable_login_is_like_any_failed_connection():
@@ -274,7 +272,10 @@ async def test_a_used_up_allocation_stays_down_for_a_quarter_of_an_hour():
     await running.lasting(2_000)
     assert running.waits == [990_000]
     assert running.source.opened_at == [0, pytest.approx(990)]
-    assert all(900_000 <= Backoff().quota_wait_ms(Random(seed)) <= 990_000 for seed in range(50))
+    assert all(
+        900_000 <= SupervisorOptions().quota.delay_ms(1, Random(seed).random()) <= 990_000
+        for seed in range(50)
+    )
 
 
 async def test_a_refused_position_is_the_plans_decision_and_asked_again():
@@ -375,7 +376,7 @@ async def test_polls_are_short_while_changes_are_held_back():
 
 
 async def test_the_status_tells_what_is_going_on():
-    running = Running(Plays(answers=[(1, 1)], lasts=10), backoff=Backoff(first_ms=4_000))
+    running = Running(Plays(answers=[(1, 1)], lasts=10), options=SupervisorOptions(first_ms=4_000))
     run, take = asyncio.create_task(running.supervisor.run()), asyncio.create_task(running.take())
     status = running.supervisor.status
     await asyncio.sleep(5)

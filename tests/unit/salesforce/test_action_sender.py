@@ -22,6 +22,7 @@ from consumer import (
     SelectTemplate,
 )
 from consumer.actions.client import client_name_for, is_from_client
+from consumer.backoff import Backoff
 from consumer.clock import SystemClock
 from consumer.salesforce import action_sender as module
 from consumer.salesforce.action_sender import RestActionSender
@@ -114,7 +115,7 @@ def statuses(results):
 
 @pytest.fixture(autouse=True)
 def _no_long_waits(monkeypatch):
-    monkeypatch.setattr(module, "BACKOFF_MS", (1, 1))
+    monkeypatch.setattr(module, "BACKOFF", Backoff(1, 1))
 
 
 # ---------------------------------------------------------------- bulk
