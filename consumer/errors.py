@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 __all__ = [
     "AuthenticationFailed",
@@ -40,7 +41,10 @@ __all__ = [
     "StoreError",
     "StoreForeign",
     "StoreUnavailable",
+    "first_error",
 ]
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class CadenceError(Exception):
@@ -224,3 +228,11 @@ class CommitRefused(StoreError):
         super().__init__(
             f"commit {number} was refused: the lease is held by {holder or 'nobody or a newer tenure'}"
         )
+
+
+def first_error(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
+    """The first error of a group that holds no group itself: one cause to report where several tasks ended for it."""
+    error: ErrorT | BaseExceptionGroup[ErrorT] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

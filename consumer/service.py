@@ -22,7 +22,7 @@ from consumer.delivery.dispatcher import Dispatcher
 from consumer.delivery.journal_retention import Retention
 from consumer.delivery.loading import LoadedHandler
 from consumer.domain.lifecycle import OrgInfo
-from consumer.errors import CommitRefused, StoreUnavailable
+from consumer.errors import CommitRefused, StoreUnavailable, first_error
 from consumer.ingest.buffer import BufferClosed, IntakeBuffer
 from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.options import IngestOptions
@@ -167,7 +167,7 @@ class Service:
             try:
                 clean = await self._serve(tenure)
             except* CommitRefused as refusals:
-                refusal = _first_refusal(refusals)
+                refusal = first_error(refusals)
                 self._events.ended(str(refusal), refusal.holder)
             finally:
                 await self._release_lease(tenure)
@@ -334,11 +334,3 @@ async def _until_closed(supervisor: Supervisor) -> None:
         await supervisor.run()
     except BufferClosed:
         return
-
-
-def _first_refusal(group: ExceptionGroup[CommitRefused]) -> CommitRefused:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, CommitRefused)
-    return error

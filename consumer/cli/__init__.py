@@ -38,7 +38,7 @@ from consumer.cli import (
     top,
     why,
 )
-from consumer.cli.exit_codes import errors_reported
+from consumer.cli.error_reporting import errors_reported
 
 __all__ = ["app", "main"]
 

@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode, fail
+from consumer.cli.command_frame import run_with_rest
+from consumer.cli.error_reporting import fail
 from consumer.cli.id_lookup import IdKind, UnresolvedId, resolve
-from consumer.cli.options import read_settings
 from consumer.cli.render.output import print_json, print_message, table
+from consumer.process import ExitCode
 
 if TYPE_CHECKING:
     from consumer.actions.inputs import ActionInput, AssignTarget
     from consumer.actions.results import ActionResult
     from consumer.salesforce.action_sender import RestActionSender
     from consumer.salesforce.rest import RestClient
+    from consumer.settings import Settings
 
 __all__ = ["CommonOptions", "run_action"]
 
 Results = list["ActionResult[Any]"]
+Rows = list["dict[str, Any] | ActionResult[Any]"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,18 @@ def run_action(
         typer.Exit: an input failed (1), Salesforce is unavailable (69), there are no inputs (2).
         CadenceError: nothing could be asked.
     """
-    import asyncio
-
     raw_inputs = [*(common_options.ids or []), *_lines(common_options.source)]
     if not raw_inputs:
         raise fail("no inputs: give ids, or --from FILE", ExitCode.USAGE)
-    outcome = asyncio.run(_perform(kind, common_options, raw_inputs, subject, shared_values, guard=guard))
+
+    async def perform(settings: Settings, rest: RestClient, action_sender: RestActionSender) -> _Outcome:
+        _hush(settings)
+        rows = await _rows(rest, raw_inputs, subject, shared_values)
+        sender = _DryRunPerformer(action_sender) if common_options.dry_run else action_sender
+        results, failure = await _call(sender, kind, rows, guard=guard)
+        return _Outcome(results, action_sender.calls, failure)
+
+    outcome = run_with_rest(common_options.config, perform)
     _show(raw_inputs, outcome.results, common_options)
     count, done = len(raw_inputs), sum(item.succeeded for item in outcome.results)
     if common_options.dry_run:
@@ -99,39 +108,31 @@ def _lines(source: Path | None) -> list[str]:
     return [stripped for line in text.splitlines() if (stripped := line.strip())]
 
 
-async def _perform(
-    kind: type[ActionInput],
-    common_options: CommonOptions,
-    raw_inputs: Sequence[str],
-    subject: Mapping[IdKind, str] | None,
-    shared_values: Mapping[str, Any],
-    *,
-    guard: bool,
-) -> _Outcome:
+def _hush(settings: Settings) -> None:
+    """Log errors only: the results are shown, and the log lines that a handler leaves would say it twice."""
+    from consumer.telemetry.logging import Redactor, configure_logging
+
+    configure_logging("error", settings.log.format, Redactor(settings.secrets()))
+
+
+async def _call(
+    sender: RestActionSender | _DryRunPerformer, kind: type[ActionInput], rows: Rows, *, guard: bool
+) -> tuple[Results, str | None]:
+    """A result for each row, and why not all of them were performed."""
     import structlog
 
     from consumer.actions.client import Actions
     from consumer.actions.results import ActionCallFailed
-    from consumer.app import open_rest
-    from consumer.telemetry.logging import Redactor, configure_logging
 
-    settings = read_settings(common_options.config, connects=True)
-    # The results are told; the log lines that a handler leaves would say it twice.
-    configure_logging("error", settings.log.format, Redactor(settings.secrets()))
-    async with open_rest(settings) as (rest, action_sender):
-        rows = await _rows(rest, raw_inputs, subject, shared_values)
-        actions = Actions(
-            _DryRunPerformer(action_sender) if common_options.dry_run else action_sender,
-            structlog.get_logger("cli"),
+    actions = Actions(sender, structlog.get_logger("cli"))
+    failure = None
+    try:
+        performed = iter(
+            await actions.call(kind, [row for row in rows if isinstance(row, dict)], guard=guard)
         )
-        wanted = [row for row in rows if isinstance(row, dict)]
-        failure = None
-        try:
-            performed = iter(await actions.call(kind, wanted, guard=guard))
-        except ActionCallFailed as failed:
-            performed, failure = iter(failed.results), str(failed)
-        results = [next(performed) if isinstance(row, dict) else row for row in rows]
-        return _Outcome(results, action_sender.calls, failure)
+    except ActionCallFailed as failed:
+        performed, failure = iter(failed.results), str(failed)
+    return [next(performed) if isinstance(row, dict) else row for row in rows], failure
 
 
 class _DryRunPerformer:
@@ -158,12 +159,12 @@ async def _rows(
     raw_inputs: Sequence[str],
     subject: Mapping[IdKind, str] | None,
     shared_values: Mapping[str, Any],
-) -> list[dict[str, Any] | ActionResult[Any]]:
+) -> Rows:
     """An input for each line, or the result that says why there is none."""
     common = {name: value for name, value in shared_values.items() if value is not None}
     wanted, name = next(iter(subject.items())) if subject else ("target or run", "")
     resolved = await resolve(rest, (line for line in raw_inputs if not line.startswith("{")), wanted)
-    rows: list[dict[str, Any] | ActionResult[Any]] = []
+    rows: Rows = []
     for line in raw_inputs:
         if line.startswith("{"):
             rows.append(_parse_line(line, common))

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode, fail
+from consumer.cli.error_reporting import fail
 from consumer.cli.options import Config, Json, read_settings
 from consumer.cli.render.output import print_json, print_message
+from consumer.process import ExitCode
 
 __all__ = ["app"]
 

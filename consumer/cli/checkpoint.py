@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from consumer.cli import checkpoint_positions as moves
-from consumer.cli.options import Config, Json, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.options import Config, Json
 from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
     from consumer.ports.commit import ChannelState
     from consumer.ports.lease import LeaseState
+    from consumer.ports.store import Store
+    from consumer.settings import Settings
 
 __all__ = ["app"]
 
@@ -30,22 +33,17 @@ def show(config: Config = None, json: Json = False) -> None:
 
     Example: cadence-consumer checkpoint show --json
     """
-    import asyncio
     import time
 
     from consumer.clock import iso
     from consumer.durations import humanize_ms
 
-    async def read() -> tuple[str, str | None, LeaseState, dict[str, ChannelState]]:
-        async with settings_and_store(config) as (settings, store):
-            stored_channels = await store.channels()
-            never_subscribed.extend(
-                channel for channel in settings.channels if channel not in stored_channels
-            )
-            return settings.store.shown, await store.org_id(), await store.lease(), stored_channels
+    async def read(
+        settings: Settings, store: Store
+    ) -> tuple[Settings, str | None, LeaseState, dict[str, ChannelState]]:
+        return settings, await store.org_id(), await store.lease(), await store.channels()
 
-    never_subscribed: list[str] = []
-    url, org, lease, channels = asyncio.run(read())
+    settings, org, lease, channels = run_with_store(config, read)
     now_ms = time.time_ns() // 1_000_000
 
     def time_of(ms: int | None) -> str | None:
@@ -69,7 +67,9 @@ def show(config: Config = None, json: Json = False) -> None:
                 }
             )
         return
-    print_message(f"store {url}, org {org or 'not known yet'}, lease held by {lease.holder or 'nobody'}")
+    print_message(
+        f"store {settings.store.shown}, org {org or 'not known yet'}, lease held by {lease.holder or 'nobody'}"
+    )
     table(
         ("channel", "position", "moved", "subscribed since", "polled through"),
         [
@@ -83,8 +83,9 @@ def show(config: Config = None, json: Json = False) -> None:
             for name, state in sorted(channels.items())
         ],
     )
-    for channel in never_subscribed:
-        print_message(f"{channel} is configured and has never been subscribed")
+    for channel in settings.channels:
+        if channel not in channels:
+            print_message(f"{channel} is configured and has never been subscribed")
 
 
 app.command("history")(moves.history)

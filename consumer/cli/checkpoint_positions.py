@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode, fail
-from consumer.cli.options import Config, Json, read_settings, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config, Json
 from consumer.cli.render.output import print_json, print_message, table
+from consumer.process import ExitCode
 
 if TYPE_CHECKING:
     from consumer.ports.commit import ChannelState, PastPosition
+    from consumer.ports.store import Store
+    from consumer.settings import Settings
 
 __all__ = ["export", "history", "import_", "save", "set_"]
 
@@ -39,15 +43,14 @@ def history(
 
     Example: cadence-consumer checkpoint history -n 5
     """
-    import asyncio
-
     from consumer.clock import iso
 
-    async def read() -> tuple[list[PastPosition], dict[str, dict[str, ChannelState]]]:
-        async with settings_and_store(config) as (_, store):
-            return await store.history(channel, limit), await store.saved_checkpoints()
+    async def read(
+        _: Settings, store: Store
+    ) -> tuple[list[PastPosition], dict[str, dict[str, ChannelState]]]:
+        return await store.history(channel, limit), await store.saved_checkpoints()
 
-    history_rows, saved = asyncio.run(read())
+    history_rows, saved = run_with_store(config, read)
     if json:
         for entry in history_rows:
             print_json(
@@ -77,18 +80,14 @@ def save(
 
     Example: cadence-consumer checkpoint save before-release
     """
-    import asyncio
 
-    async def save_current() -> dict[str, ChannelState]:
-        from consumer.app import open_store
+    async def save_current(_: Settings, store: Store) -> dict[str, ChannelState]:
+        channels = await store.channels()
+        if channels:
+            await store.save_checkpoint(name, channels)
+        return channels
 
-        async with open_store(read_settings(config), read_only=False) as store:
-            channels = await store.channels()
-            if channels:
-                await store.save_checkpoint(name, channels)
-            return channels
-
-    channels = asyncio.run(save_current())
+    channels = run_with_store(config, save_current, read_only=False)
     if not channels:
         raise fail("there are no positions to save yet: no channel was ever subscribed")
     print_message(f"saved as {name}: {_positions(channels)}")
@@ -143,18 +142,16 @@ def export(
 
     Example: cadence-consumer checkpoint export positions.json
     """
-    import asyncio
     import sys
 
     import orjson
 
-    async def read() -> bytes:
-        async with settings_and_store(config) as (_, store):
-            channels = {each: asdict(state) for each, state in (await store.channels()).items()}
-            value = {"format": FORMAT, "org_id": await store.org_id(), "channels": channels}
-            return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    async def read(_: Settings, store: Store) -> bytes:
+        channels = {each: asdict(state) for each, state in (await store.channels()).items()}
+        value = {"format": FORMAT, "org_id": await store.org_id(), "channels": channels}
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
-    data = asyncio.run(read())
+    data = run_with_store(config, read)
     if str(file) == "-":
         sys.stdout.write(data.decode())
     else:
@@ -235,29 +232,25 @@ def _move(
     config: Path | None, select_positions: PositionSelector, *, yes: bool, org_id: str | None = None
 ) -> None:
     """Say what changes, and do it when told to."""
-    import asyncio
 
-    async def move() -> None:
-        from consumer.app import open_store
+    async def move(_: Settings, store: Store) -> None:
+        now = await store.channels()
+        known = await store.org_id()
+        if org_id is not None and known not in (None, org_id):
+            raise fail(f"the positions are of org {org_id}, the store belongs to {known}")
+        channels = select_positions(now, await store.saved_checkpoints())
+        for each, state in channels.items():
+            old_position = now[each].position if each in now else None
+            print_message(
+                f"{each}: {old_position or 'no position'} -> {state.position or 'the oldest event that is retained'}"
+            )
+        if yes:
+            await store.move(channels)
+            print_message("moved; a service that runs begins a new tenure from there")
+        else:
+            print_message("nothing was changed; --yes does it")
 
-        async with open_store(read_settings(config), read_only=not yes and org_id is None) as store:
-            now = await store.channels()
-            known = await store.org_id()
-            if org_id is not None and known not in (None, org_id):
-                raise fail(f"the positions are of org {org_id}, the store belongs to {known}")
-            channels = select_positions(now, await store.saved_checkpoints())
-            for each, state in channels.items():
-                old_position = now[each].position if each in now else None
-                print_message(
-                    f"{each}: {old_position or 'no position'} -> {state.position or 'the oldest event that is retained'}"
-                )
-            if yes:
-                await store.move(channels)
-                print_message("moved; a service that runs begins a new tenure from there")
-            else:
-                print_message("nothing was changed; --yes does it")
-
-    asyncio.run(move())
+    run_with_store(config, move, read_only=not yes and org_id is None)
 
 
 def _positions(channels: Mapping[str, ChannelState]) -> str:

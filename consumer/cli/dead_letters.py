@@ -1,4 +1,4 @@
-"""``dead-dead_letters``: what could not be understood, and what handlers gave up on.
+"""``dead-letters``: what could not be understood, and what handlers gave up on.
 
 A letter of a handler can be delivered again or thrown away. The first is a wish written into the store: whoever holds the lease delivers,
 within a second or so, the oldest first and behind what waits in the run of the event. A letter goes when its handler is done with it.
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode, fail
-from consumer.cli.options import Config, Json, instant_ms, read_settings, record_id, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config, Json, instant_ms, record_id
 from consumer.cli.render.output import print_json, print_message, table
+from consumer.process import ExitCode
 
 if TYPE_CHECKING:
     from consumer.ports.commit import IngestDeadLetter
     from consumer.ports.delivery import HandlerDeadLetter
     from consumer.ports.store import Store
+    from consumer.settings import Settings
 
 __all__ = ["app"]
 
@@ -68,19 +71,16 @@ def list_(
 
     Example: cadence-consumer dead-letters list --json
     """
-    import asyncio
-
-    async def read(max_letters: int) -> tuple[list[IngestDeadLetter], list[HandlerDeadLetter]]:
-        async with settings_and_store(config) as (_, store):
-            narrowed = handler or type_ or run or since
-            messages = [] if narrowed else await store.ingest_dead_letters(max_letters)
-            dead_letters = await store.handler_dead_letters(handler, NO_LIMIT if narrowed else max_letters)
-            return messages, [dead_letter for dead_letter in dead_letters if wanted(dead_letter)][
-                -max_letters:
-            ]
-
     wanted = _filter(type_, run, since)
-    messages, events = asyncio.run(read(NO_LIMIT if raw is not None else limit))
+    max_letters = NO_LIMIT if raw is not None else limit
+
+    async def read(_: Settings, store: Store) -> tuple[list[IngestDeadLetter], list[HandlerDeadLetter]]:
+        narrowed = handler or type_ or run or since
+        messages = [] if narrowed else await store.ingest_dead_letters(max_letters)
+        dead_letters = await store.handler_dead_letters(handler, NO_LIMIT if narrowed else max_letters)
+        return messages, [dead_letter for dead_letter in dead_letters if wanted(dead_letter)][-max_letters:]
+
+    messages, events = run_with_store(config, read)
     if raw is not None:
         _print_raw(raw, messages, events)
         return
@@ -120,25 +120,20 @@ def show(
 
     Example: cadence-consumer dead-letters show 00D…/run.failed
     """
-    import asyncio
-
     import orjson
 
-    async def read() -> list[dict[str, Any]]:
-        async with settings_and_store(config) as (_, store):
-            messages = [
-                _message(each)
-                for each in await store.ingest_dead_letters(NO_LIMIT)
-                if each.id == dead_letter_id
-            ]
-            dead_letters = await store.handler_dead_letters(None, NO_LIMIT)
-            return messages + [
-                {**_event(each), "what": orjson.loads(each.data)}
-                for each in dead_letters
-                if each.event_id == dead_letter_id
-            ]
+    async def read(_: Settings, store: Store) -> list[dict[str, Any]]:
+        messages = [
+            _message(each) for each in await store.ingest_dead_letters(NO_LIMIT) if each.id == dead_letter_id
+        ]
+        dead_letters = await store.handler_dead_letters(None, NO_LIMIT)
+        return messages + [
+            {**_event(each), "what": orjson.loads(each.data)}
+            for each in dead_letters
+            if each.event_id == dead_letter_id
+        ]
 
-    found = asyncio.run(read())
+    found = run_with_store(config, read)
     if not found:
         raise fail(f"there is no dead letter {dead_letter_id}")
     for line in found:
@@ -209,39 +204,34 @@ def _apply_to_selected(
     yes: bool,
 ) -> None:
     """Do something to the letters that are selected, handler by handler."""
-    import asyncio
-
     ids, handler, type_, run, since, every = selection
     if not (ids or handler or type_ or run or since or every):
         raise fail("say which: ids, --handler, --type, --run, --since, or --all", ExitCode.USAGE)
     wanted = _filter(type_, run, since)
     selected_ids = set(ids or ())
 
-    async def do() -> None:
-        from consumer.app import open_store
+    async def do(_: Settings, store: Store) -> None:
+        dead_letters = await store.handler_dead_letters(handler, NO_LIMIT)
+        if missing := selected_ids - {dead_letter.event_id for dead_letter in dead_letters}:
+            raise fail(f"no handler has a dead letter {min(missing)}; `dead-letters list` shows them")
+        selected = [
+            dead_letter
+            for dead_letter in dead_letters
+            if wanted(dead_letter) and (not selected_ids or dead_letter.event_id in selected_ids)
+        ]
+        for name in sorted({dead_letter.handler for dead_letter in selected}):
+            of_handler = [dead_letter for dead_letter in selected if dead_letter.handler == name]
+            if yes:
+                await apply(store, name, of_handler)
+            print_message(
+                f"{name}: {len(of_handler)} dead letter{'s' if len(of_handler) != 1 else ''} {'' if yes else 'would be '}{what}"
+            )
+        if not selected:
+            print_message("no dead letter of a handler is like that")
+        elif not yes:
+            print_message("nothing was changed; --yes does it")
 
-        async with open_store(read_settings(config), read_only=not yes) as store:
-            dead_letters = await store.handler_dead_letters(handler, NO_LIMIT)
-            if missing := selected_ids - {dead_letter.event_id for dead_letter in dead_letters}:
-                raise fail(f"no handler has a dead letter {min(missing)}; `dead-letters list` shows them")
-            selected = [
-                dead_letter
-                for dead_letter in dead_letters
-                if wanted(dead_letter) and (not selected_ids or dead_letter.event_id in selected_ids)
-            ]
-            for name in sorted({dead_letter.handler for dead_letter in selected}):
-                of_handler = [dead_letter for dead_letter in selected if dead_letter.handler == name]
-                if yes:
-                    await apply(store, name, of_handler)
-                print_message(
-                    f"{name}: {len(of_handler)} dead letter{'s' if len(of_handler) != 1 else ''} {'' if yes else 'would be '}{what}"
-                )
-            if not selected:
-                print_message("no dead letter of a handler is like that")
-            elif not yes:
-                print_message("nothing was changed; --yes does it")
-
-    asyncio.run(do())
+    run_with_store(config, do, read_only=not yes)
 
 
 def _filter(type_: str | None, run: str | None, since: str | None) -> Callable[[HandlerDeadLetter], bool]:

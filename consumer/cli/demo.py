@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consumer.cli.command_frame import run_async
 from consumer.cli.render.output import print_json, print_message
+from consumer.process import ExitCode, on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,11 +54,11 @@ def demo(
     from pathlib import Path
 
     with tempfile.TemporaryDirectory(prefix="cadence-demo-") as folder:
-        summary = asyncio.run(_demo(Path(folder), exit_after, json=json, rate=rate, seed=seed))
+        summary = run_async(_demo(Path(folder), exit_after, json=json, rate=rate, seed=seed))
     for line in summary.lines():
         print_message(line)
     if summary.out_of_order or summary.duplicates:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @dataclass(slots=True)
@@ -177,16 +179,13 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
     import sys
     import time
 
-    from consumer.app import make_service
     from consumer.cli.render.live import LiveView, plain_line
-    from consumer.clock import SystemClock
     from consumer.domain.lifecycle_events import LifecycleEvent
     from consumer.sandbox import FaultOptions, Sandbox, SandboxOptions, WorldOptions
     from consumer.stores.sqlite.sqlite_store import SqliteStore
-    from consumer.telemetry.health import Health
-    from consumer.telemetry.ingest_events import IngestTelemetry, TenureTelemetry
+    from consumer.telemetry.ingest_events import IngestTelemetry
     from consumer.telemetry.logging import Redactor, configure_logging
-    from consumer.telemetry.metrics import Metrics
+    from consumer.wiring import make_instruments, make_service
 
     started = time.monotonic()
     live = not json and sys.stdout.isatty()
@@ -199,16 +198,16 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
     )
     async with Sandbox(options) as sandbox, contextlib.AsyncExitStack() as stack:
         settings = _settings(sandbox, folder)
-        clock, metrics, output = SystemClock(), Metrics(), _OutputChecker()
-        health = Health(settings.channels, clock.monotonic_ms())
-        input_counter = _InputCounter(IngestTelemetry(metrics, health, clock, settings.channels))
+        instruments, output = make_instruments(settings, redactor), _OutputChecker()
+        input_counter = _InputCounter(
+            IngestTelemetry(instruments.metrics, instruments.health, instruments.clock, settings.channels)
+        )
         store = SqliteStore(settings.store.path)
         await store.open()
         stack.push_async_callback(store.aclose)
-        tenure_events = TenureTelemetry(metrics, health, clock)
         # No handlers: the demo reads the journal, which is what they are fed from.
         service = await stack.enter_async_context(
-            make_service(settings, store, [], metrics, health, tenure_events, clock, redactor, input_counter)
+            make_service(settings, store, [], instruments, session_events=input_counter)
         )
         view = stack.enter_context(LiveView(sandbox.url)) if live else None
 
@@ -225,7 +224,7 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
         service_task = asyncio.create_task(service.run())
         faults = asyncio.create_task(_inject_session_drops(sandbox, input_counter))
         follow_task = asyncio.create_task(_follow(store, exit_after, show))
-        with _cancelled_by_signal(follow_task):
+        with on_signals(follow_task.cancel):
             await asyncio.wait({service_task, follow_task}, return_when=asyncio.FIRST_COMPLETED)
         faults.cancel()
         follow_task.cancel()
@@ -278,17 +277,3 @@ async def _inject_session_drops(sandbox: Sandbox, input_counter: _InputCounter) 
         await input_counter.got_messages.wait()
         sandbox.faults.inject("drop_session")
         wait_s = 65.0  # longer than a session must last to be healthy, or the back-off would grow
-
-
-@contextlib.contextmanager
-def _cancelled_by_signal(task: Any) -> Any:
-    import signal
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

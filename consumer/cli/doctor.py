@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode
+from consumer.cli.command_frame import run_async
 from consumer.cli.options import Config, Json, read_settings, settings_without_credentials
 from consumer.cli.render.output import console, print_json, print_message
+from consumer.process import ExitCode
 
 if TYPE_CHECKING:
-    from consumer.inspection import Finding
+    from consumer.inspection import Finding, ReportFinding
+    from consumer.settings import Settings
 
 __all__ = ["doctor"]
 
@@ -24,9 +26,6 @@ def doctor(config: Config = None, json: Json = False) -> None:
 
     Example: cadence-consumer doctor --config cadence.toml
     """
-    import asyncio
-
-    from consumer.app import run_checks
     from consumer.errors import SettingsError
     from consumer.inspection.findings import (
         FailureKind,
@@ -55,7 +54,7 @@ def doctor(config: Config = None, json: Json = False) -> None:
     if usable is None:
         report(skipped("the rest", "the settings have to be right first"))
     else:
-        asyncio.run(run_checks(usable, report, can_sign_in=can_sign_in))
+        run_async(_check(usable, report, can_sign_in=can_sign_in))
     failed_findings = [finding for finding in findings if finding.verdict is Verdict.FAILED]
     if not failed_findings:
         print_message("everything that the service needs is there")
@@ -69,6 +68,29 @@ def doctor(config: Config = None, json: Json = False) -> None:
     }
     kinds = {finding.failure_kind for finding in failed_findings}
     raise typer.Exit(next(code for failure_kind, code in codes.items() if failure_kind in kinds))
+
+
+async def _check(settings: Settings, report: ReportFinding, *, can_sign_in: bool) -> None:
+    """Handlers, store and, where the settings say how to sign in, the org."""
+    from consumer.clock import SystemClock
+    from consumer.errors import SettingsError
+    from consumer.inspection import OrgChecks, check_store
+    from consumer.inspection.findings import FailureKind, failed, passed
+    from consumer.wiring import load_enabled_handlers, make_store, open_org_checks
+
+    try:
+        names = [handler.name for handler in load_enabled_handlers(settings)]
+        report(passed("handlers", f"{', '.join(names)} can be loaded"))
+    except SettingsError as error:
+        for problem in error.problems:
+            report(failed("handlers", str(problem), "", FailureKind.SETTINGS))
+    store = make_store(settings, read_only=True)
+    store_facts = await check_store(store, settings.channels, SystemClock(), report)
+    if not can_sign_in:
+        OrgChecks.skip_all("the settings have to be right first", report)
+        return
+    async with open_org_checks(settings) as org_checks:
+        await org_checks.run(settings.channels, store_facts, report)
 
 
 def _show(finding: Finding, *, json: bool) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.exit_codes import fail
-from consumer.cli.options import Config, read_settings
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config
 from consumer.cli.render.output import print_message
 
 if TYPE_CHECKING:
@@ -25,20 +26,16 @@ def pause(name: Name, config: Config = None) -> None:
 
     Example: cadence-consumer handlers pause crm
     """
-    import asyncio
 
-    async def do() -> None:
-        from consumer.app import open_store
+    async def do(settings: Settings, store: Store) -> None:
         from consumer.clock import SystemClock
         from consumer.ports.delivery import HandlerCommand
 
-        settings = read_settings(config)
-        async with open_store(settings, read_only=False) as store:
-            await require_handler(settings, store, name)
-            await store.put_command(HandlerCommand(f"pause-{name}", name, "pause", SystemClock().wall_ms()))
-            print_message(f"{name} is paused; what comes waits in the journal, which retention keeps for it")
+        await require_handler(settings, store, name)
+        await store.put_command(HandlerCommand(f"pause-{name}", name, "pause", SystemClock().wall_ms()))
+        print_message(f"{name} is paused; what comes waits in the journal, which retention keeps for it")
 
-    asyncio.run(do())
+    run_with_store(config, do, read_only=False)
 
 
 def resume(name: Name, config: Config = None) -> None:
@@ -46,19 +43,14 @@ def resume(name: Name, config: Config = None) -> None:
 
     Example: cadence-consumer handlers resume crm
     """
-    import asyncio
 
-    async def do() -> None:
-        from consumer.app import open_store
+    async def do(_: Settings, store: Store) -> None:
+        pauses = [command for command in await commands(store, name) if command.kind == "pause"]
+        for command in pauses:
+            await store.remove_command(command)
+        print_message(f"{name} goes on" if pauses else f"{name} was not paused")
 
-        settings = read_settings(config)
-        async with open_store(settings, read_only=False) as store:
-            pauses = [command for command in await commands(store, name) if command.kind == "pause"]
-            for command in pauses:
-                await store.remove_command(command)
-            print_message(f"{name} goes on" if pauses else f"{name} was not paused")
-
-    asyncio.run(do())
+    run_with_store(config, do, read_only=False)
 
 
 def forget(
@@ -72,32 +64,28 @@ def forget(
 
     Example: cadence-consumer handlers forget old-crm --yes
     """
-    import asyncio
 
-    async def do() -> None:
-        from consumer.app import open_store
+    async def forget_if_wanted(settings: Settings, store: Store) -> None:
         from consumer.delivery.cursor import Cursor
 
-        settings = read_settings(config)
-        async with open_store(settings, read_only=not yes) as store:
-            await require_handler(settings, store, name)
-            saved = await store.cursor(name)
-            pending = (await store.pending_commands([name]))[name]
-            offset = "no place" if saved is None else f"its place at offset {Cursor.load(saved.data).offset}"
-            blocked_runs = len(await store.blocked_runs(name))
-            print_message(
-                f"{name}: {offset}, {blocked_runs} parked runs, {len(pending.commands)} orders, {pending.dead_letters} dead letters"
-            )
-            if not yes:
-                print_message("nothing was changed; --yes does it")
-                return
-            await store.forget_handler(name)
-            if name in settings.handlers_to_run():
-                print_message(f"forgotten; {name} is still configured and begins anew where its start says")
-            else:
-                print_message("forgotten")
+        await require_handler(settings, store, name)
+        saved = await store.cursor(name)
+        pending = (await store.pending_commands([name]))[name]
+        offset = "no place" if saved is None else f"its place at offset {Cursor.load(saved.data).offset}"
+        blocked_runs = len(await store.blocked_runs(name))
+        print_message(
+            f"{name}: {offset}, {blocked_runs} parked runs, {len(pending.commands)} orders, {pending.dead_letters} dead letters"
+        )
+        if not yes:
+            print_message("nothing was changed; --yes does it")
+            return
+        await store.forget_handler(name)
+        if name in settings.handlers_to_run():
+            print_message(f"forgotten; {name} is still configured and begins anew where its start says")
+        else:
+            print_message("forgotten")
 
-    asyncio.run(do())
+    run_with_store(config, forget_if_wanted, read_only=not yes)
 
 
 async def require_handler(settings: Settings, store: Store, name: str) -> None:

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from consumer.cli import handler_commands, handlers_test
-from consumer.cli.options import Config, Json, read_settings, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.options import Config, Json, read_settings
 from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
     from consumer.delivery.handler_settings import HandlerSpec
     from consumer.ports.delivery import HandlerCommand, PendingCommands, SavedCursor
+    from consumer.ports.store import Store
+    from consumer.settings import Settings
+
+    _Stored = tuple[
+        dict[str, HandlerSpec], dict[str, SavedCursor], int | None, dict[str, PendingCommands], dict[str, int]
+    ]
 
 __all__ = ["app"]
 
@@ -36,30 +43,17 @@ def list_(config: Config = None, json: Json = False) -> None:
 
     Example: cadence-consumer handlers list --json
     """
-    import asyncio
-
     from consumer.delivery.plugins import installed_handlers
     from consumer.errors import StoreUnavailable
 
-    async def read() -> tuple[
-        dict[str, HandlerSpec], dict[str, SavedCursor], int | None, dict[str, PendingCommands], dict[str, int]
-    ]:
-        try:
-            async with settings_and_store(config) as (settings, store):
-                _, last = await store.bounds()
-                specs = settings.handlers_to_run()
-                cursors = {
-                    name: cursor for name, cursor in (await store.cursors()).items() if "/" not in name
-                }
-                names = [*specs, *_unconfigured(specs, cursors)]
-                blocked_runs = {name: len(await store.blocked_runs(name)) for name in names}
-                return specs, cursors, last, await store.pending_commands(names), blocked_runs
-        except StoreUnavailable as error:
-            # What is configured is worth knowing before the service has ever run.
-            print_message(f"places and lags are unknown: {error}")
-            return read_settings(config).handlers_to_run(), {}, None, {}, {}
-
-    specs, cursors, last, pending_commands, blocked_runs = asyncio.run(read())
+    stored: _Stored
+    try:
+        stored = run_with_store(config, _read)
+    except StoreUnavailable as error:
+        # What is configured is worth knowing before the service has ever run.
+        print_message(f"places and lags are unknown: {error}")
+        stored = read_settings(config).handlers_to_run(), {}, None, {}, {}
+    specs, cursors, last, pending_commands, blocked_runs = stored
     configured = [
         _configured(
             name,
@@ -97,6 +91,15 @@ def list_(config: Config = None, json: Json = False) -> None:
         ],
     )
     table(("installed", "is"), available)
+
+
+async def _read(settings: Settings, store: Store) -> _Stored:
+    _, last = await store.bounds()
+    specs = settings.handlers_to_run()
+    cursors = {name: cursor for name, cursor in (await store.cursors()).items() if "/" not in name}
+    names = [*specs, *_unconfigured(specs, cursors)]
+    blocked_runs = {name: len(await store.blocked_runs(name)) for name in names}
+    return specs, cursors, last, await store.pending_commands(names), blocked_runs
 
 
 def _unconfigured(specs: dict[str, HandlerSpec], cursors: dict[str, SavedCursor]) -> list[str]:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from consumer.cli.exit_codes import fail
-from consumer.cli.options import Config, Json, record_id, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config, Json, record_id
 from consumer.cli.render.output import print_json, print_message
+from consumer.process import ExitCode
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from consumer.domain.lifecycle_events import LifecycleEvent
     from consumer.ports.journal import JournalEntry
     from consumer.ports.store import Store
+    from consumer.settings import Settings
 
 __all__ = ["dry_run"]
 
@@ -43,28 +46,24 @@ def dry_run(
 
     Example: cadence-consumer handlers test notify -n 3
     """
-    import asyncio
 
-    async def do() -> int:
+    async def count_failures(settings: Settings, store: Store) -> int:
         from consumer.delivery.loading import load_handlers
         from consumer.telemetry.logging import Redactor, configure_logging
 
-        async with settings_and_store(config) as (settings, store):
-            # What is sent is told; what the handler logs of it would say it twice.
-            configure_logging("warning", settings.log.format, Redactor(settings.secrets()))
-            specs = settings.handlers_to_run()
-            if name not in specs:
-                raise fail(f"there is no handler {name} in the settings; there are {', '.join(specs)}")
-            loaded = load_handlers({name: specs[name].model_copy(update={"enabled": True})})[0]
-            entries = await _select_entries(
-                store, loaded, number, from_offset, record_id(run) if run else None
-            )
-            if not entries:
-                print_message("the journal holds no event that it would get")
-            return await _DryRun(loaded, store, json=json).run(entries)
+        # What is sent is told; what the handler logs of it would say it twice.
+        configure_logging("warning", settings.log.format, Redactor(settings.secrets()))
+        specs = settings.handlers_to_run()
+        if name not in specs:
+            raise fail(f"there is no handler {name} in the settings; there are {', '.join(specs)}")
+        loaded = load_handlers({name: specs[name].model_copy(update={"enabled": True})})[0]
+        entries = await _select_entries(store, loaded, number, from_offset, record_id(run) if run else None)
+        if not entries:
+            print_message("the journal holds no event that it would get")
+        return await _DryRun(loaded, store, json=json).run(entries)
 
-    if asyncio.run(do()):
-        raise typer.Exit(1)
+    if run_with_store(config, count_failures):
+        raise typer.Exit(ExitCode.FAILED)
 
 
 async def _select_entries(

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they get at settings and store.
+"""Options that several commands share, and how they get at settings.
 
 Commands that only read the store need no Salesforce credentials, so that the person with the pager can look without having them.
 """
@@ -6,15 +6,12 @@ Commands that only read the store need no Salesforce credentials, so that the pe
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from consumer.ports.store import Store
     from consumer.settings import Settings
 
 __all__ = [
@@ -23,7 +20,6 @@ __all__ = [
     "instant_ms",
     "read_settings",
     "record_id",
-    "settings_and_store",
     "settings_without_credentials",
 ]
 
@@ -67,21 +63,6 @@ def settings_without_credentials(config: Path | None) -> Settings | None:
         return read_settings(config)
     except SettingsError:
         return None
-
-
-@asynccontextmanager
-async def settings_and_store(config: Path | None) -> AsyncIterator[tuple[Settings, Store]]:
-    """Settings, and the store opened for reading.
-
-    Raises:
-        SettingsError: the settings are unusable.
-        StoreUnavailable: the store cannot be reached, or nothing has been written yet.
-    """
-    settings = read_settings(config)
-    from consumer.app import open_store
-
-    async with open_store(settings) as store:
-        yield settings, store
 
 
 def record_id(text: str) -> str:

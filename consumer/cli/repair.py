@@ -7,14 +7,15 @@ the stream. What was not known becomes lifecycle events with ``origin`` ``repair
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode, fail
-from consumer.cli.options import Config, Json, instant_ms, read_settings
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config, Json, instant_ms
 from consumer.cli.render.output import print_json, print_message
+from consumer.process import ExitCode
 
 if TYPE_CHECKING:
     from consumer.domain.reconcile_task import ReconcileTask
@@ -39,38 +40,38 @@ def repair(
 
     Example: cadence-consumer repair --since 6h
     """
-    import asyncio
+    from consumer.clock import SystemClock
 
-    asyncio.run(_repair(config, instant_ms(since, "--since"), wait=wait, json=json))
+    since_ms, now_ms = instant_ms(since, "--since"), SystemClock().wall_ms()
+    if since_ms > now_ms:
+        raise fail("--since lies in the future", ExitCode.USAGE)
+    run_with_store(
+        config, lambda _, store: _repair(store, since_ms, now_ms, wait=wait, json=json), read_only=False
+    )
 
 
-async def _repair(config: Path | None, since_ms: int, *, wait: bool, json: bool) -> None:
-    from consumer.app import open_store
-    from consumer.clock import SystemClock, iso
+async def _repair(store: Store, since_ms: int, now_ms: int, *, wait: bool, json: bool) -> None:
+    from consumer.clock import iso
     from consumer.domain.objects import ENTITIES
     from consumer.domain.reconcile_task import window_task
 
-    now_ms = SystemClock().wall_ms()
-    if since_ms > now_ms:
-        raise fail("--since lies in the future", ExitCode.USAGE)
-    async with open_store(read_settings(config), read_only=False) as store:
-        reconcile_tasks = [window_task("repair", iso(now_ms), entity, since_ms, 0) for entity in ENTITIES]
-        _, last = await store.bounds()
-        for task in reconcile_tasks:
-            await store.add_reconcile_task(task.id, task.encode())
-        if (await store.lease()).holder is None:
-            print_message("nobody holds the lease: it begins when the service runs")
-        if not wait:
-            return
-        await _show_progress(store, reconcile_tasks)
-        for report in await _reports(store, {task.id for task in reconcile_tasks}, last):
-            if json:
-                print_json(report)
-            else:
-                print_message(
-                    f"{report['entity']}: {report['fetched']} rows read, {report['changed']} said something new, "
-                    f"{report['deleted']} of them that it is gone, {report['events']} events"
-                )
+    reconcile_tasks = [window_task("repair", iso(now_ms), entity, since_ms, 0) for entity in ENTITIES]
+    _, last = await store.bounds()
+    for task in reconcile_tasks:
+        await store.add_reconcile_task(task.id, task.encode())
+    if (await store.lease()).holder is None:
+        print_message("nobody holds the lease: it begins when the service runs")
+    if not wait:
+        return
+    await _show_progress(store, reconcile_tasks)
+    for report in await _reports(store, {task.id for task in reconcile_tasks}, last):
+        if json:
+            print_json(report)
+        else:
+            print_message(
+                f"{report['entity']}: {report['fetched']} rows read, {report['changed']} said something new, "
+                f"{report['deleted']} of them that it is gone, {report['events']} events"
+            )
 
 
 async def _show_progress(store: Store, reconcile_tasks: list[ReconcileTask]) -> None:

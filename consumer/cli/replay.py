@@ -10,15 +10,16 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode, fail
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
 from consumer.cli.handler_commands import commands, require_handler
-from consumer.cli.options import Config, Json, instant_ms, read_settings
+from consumer.cli.options import Config, Json, instant_ms
 from consumer.cli.render.output import print_json, print_message
+from consumer.process import ExitCode
 
 if TYPE_CHECKING:
     from consumer.delivery.loading import LoadedHandler
@@ -78,20 +79,21 @@ def replay(
 
     Example: cadence-consumer replay --handler crm --from 2026-01-31T09:00:00Z --dry-run
     """
-    import asyncio
-
     if bool(handler) == all_handlers:
         raise fail("say to whom: --handler NAME or --all-handlers", ExitCode.USAGE)
     if not cancel and [from_ is not None, checkpoint is not None, from_offset is not None].count(True) != 1:
         raise fail("say from where: --from TIME, --checkpoint NAME or --from-offset OFFSET", ExitCode.USAGE)
-    asyncio.run(
-        _Replay(config, handler, json=json).run(
-            lambda store: _offset_range(store, from_, checkpoint, from_offset, to),
-            dry_run=dry_run,
-            cancel=cancel,
-            wait=wait,
-        )
-    )
+
+    async def do(settings: Settings, store: Store) -> None:
+        command = _Replay(settings, store, handler, json=json)
+        await command.require_handlers()
+        if cancel:
+            await command.cancel()
+            return
+        offset_range = await _offset_range(store, from_, checkpoint, from_offset, to)
+        await command.run(offset_range, dry_run=dry_run, wait=wait)
+
+    run_with_store(config, do, read_only=dry_run)
 
 
 async def _offset_range(
@@ -133,35 +135,38 @@ async def _offset_at(store: Store, name: str) -> int:
 class _Replay:
     """What is asked of the store on behalf of one command."""
 
-    def __init__(self, config: Path | None, names: list[str] | None, *, json: bool) -> None:
-        self._settings = read_settings(config)
-        self._names = names or list(self._settings.handlers_to_run())
+    def __init__(self, settings: Settings, store: Store, names: list[str] | None, *, json: bool) -> None:
+        self._settings = settings
+        self._store = store
+        self._names = names or list(settings.handlers_to_run())
         self._json = json
 
-    async def run(self, offset_range: Any, *, dry_run: bool, cancel: bool, wait: bool) -> None:
-        from consumer.app import open_store
+    async def require_handlers(self) -> None:
+        for name in self._names:
+            await require_handler(self._settings, self._store, name)
 
-        async with open_store(self._settings, read_only=dry_run) as store:
-            for name in self._names:
-                await require_handler(self._settings, store, name)
-            if cancel:
-                await self._cancel(store)
-                return
-            requested_range: _OffsetRange = await offset_range(store)
-            submitted = []
-            for name in self._names:
-                handler_range = await self._range_for(store, name, requested_range)
-                if dry_run:
-                    await self._show(store, name, handler_range)
-                elif handler_range.after < handler_range.through:
-                    submitted.append(await self._submit(store, name, handler_range))
-            if submitted and wait:
-                await self._show_progress(store, submitted)
+    async def cancel(self) -> None:
+        for name in self._names:
+            replays = [command for command in await commands(self._store, name) if command.kind == "replay"]
+            for command in replays:
+                await self._store.remove_command(command, progress=False)
+            print_message(f"{name}: {len(replays)} replay{'s' if len(replays) != 1 else ''} taken back")
 
-    async def _range_for(self, store: Store, name: str, requested_range: _OffsetRange) -> _OffsetRange:
+    async def run(self, requested_range: _OffsetRange, *, dry_run: bool, wait: bool) -> None:
+        submitted = []
+        for name in self._names:
+            handler_range = await self._range_for(name, requested_range)
+            if dry_run:
+                await self._show(name, handler_range)
+            elif handler_range.after < handler_range.through:
+                submitted.append(await self._submit(name, handler_range))
+        if submitted and wait:
+            await self._show_progress(submitted)
+
+    async def _range_for(self, name: str, requested_range: _OffsetRange) -> _OffsetRange:
         from consumer.delivery.cursor import Cursor
 
-        saved = await store.cursor(name)
+        saved = await self._store.cursor(name)
         through = (
             requested_range.through
             if saved is None
@@ -173,7 +178,7 @@ class _Replay:
             print_message(f"{name}: there is nothing to replay")
         return _OffsetRange(requested_range.after, through)
 
-    async def _submit(self, store: Store, name: str, offset_range: _OffsetRange) -> HandlerCommand:
+    async def _submit(self, name: str, offset_range: _OffsetRange) -> HandlerCommand:
         from consumer.clock import SystemClock
         from consumer.ports.delivery import HandlerCommand
 
@@ -181,27 +186,20 @@ class _Replay:
         command = HandlerCommand(
             f"replay-{now_ms:x}-{name}", name, "replay", now_ms, offset_range.after, offset_range.through
         )
-        await store.put_command(command)
+        await self._store.put_command(command)
         print_message(
             f"{name}: offsets {offset_range.after + 1} to {offset_range.through} are delivered again ({command.id})"
         )
-        if (await store.lease()).holder is None:
+        if (await self._store.lease()).holder is None:
             print_message("no replica is running; it begins when one does")
         return command
 
-    async def _cancel(self, store: Store) -> None:
-        for name in self._names:
-            replays = [command for command in await commands(store, name) if command.kind == "replay"]
-            for command in replays:
-                await store.remove_command(command, progress=False)
-            print_message(f"{name}: {len(replays)} replay{'s' if len(replays) != 1 else ''} taken back")
-
-    async def _show(self, store: Store, name: str, offset_range: _OffsetRange) -> None:
+    async def _show(self, name: str, offset_range: _OffsetRange) -> None:
         counts: Counter[str] = Counter()
         shown: list[JournalEntry] = []
         loaded = _loaded(self._settings, name)
         after = offset_range.after
-        while after < offset_range.through and (entries := await store.read(after, READ_LIMIT)):
+        while after < offset_range.through and (entries := await self._store.read(after, READ_LIMIT)):
             after = entries[-1].offset
             matching = [
                 entry
@@ -241,7 +239,7 @@ class _Replay:
                 f"{name}: {counts.total()} events would be delivered again{': ' if kinds else ''}{kinds}"
             )
 
-    async def _show_progress(self, store: Store, submitted: list[HandlerCommand]) -> None:
+    async def _show_progress(self, submitted: list[HandlerCommand]) -> None:
         import asyncio
 
         from consumer.delivery.cursor import Cursor
@@ -249,11 +247,11 @@ class _Replay:
         reported: dict[str, int] = {}
         while submitted:
             for command in list(submitted):
-                if command not in await commands(store, command.handler):
+                if command not in await commands(self._store, command.handler):
                     submitted.remove(command)
                     self._report_progress(command, command.through, done=True)
                     continue
-                saved = await store.cursor(command.cursor)
+                saved = await self._store.cursor(command.cursor)
                 offset = command.after if saved is None else Cursor.load(saved.data).offset
                 tenth = (offset - command.after) * 10 // (command.through - command.after)
                 if reported.get(command.id) != tenth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consumer.cli.command_frame import run_async
 from consumer.cli.options import Config, read_settings
 
 __all__ = ["run"]
@@ -13,8 +14,6 @@ def run(config: Config = None) -> None:
     Example: cadence-consumer run --config cadence.toml
     """
     settings = read_settings(config, connects=True)
-    import asyncio
-
     from consumer.app import serve
 
-    raise SystemExit(asyncio.run(serve(settings)))
+    raise SystemExit(run_async(serve(settings)))

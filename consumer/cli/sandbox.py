@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode, fail
+from consumer.cli.command_frame import run_async
+from consumer.cli.error_reporting import fail
 from consumer.cli.render.output import print_message
+from consumer.process import ExitCode, on_signals
 
 if TYPE_CHECKING:
     from consumer.sandbox import Sandbox, SandboxOptions
@@ -39,8 +41,6 @@ def sandbox(
 
     Example: cadence-consumer sandbox --port 8180 --rate 20 > sandbox.toml
     """
-    import asyncio
-
     from consumer.sandbox import FaultOptions, PortUnavailable, Sandbox, SandboxOptions, WorldOptions
 
     options = SandboxOptions(
@@ -52,28 +52,25 @@ def sandbox(
         faults=FaultOptions(reorder=reorder, duplicate=duplicate, drop_session=drop_session),
     )
     try:
-        asyncio.run(_serve(Sandbox, options))
+        run_async(_serve(Sandbox, options))
     except PortUnavailable as error:
         raise fail(str(error), ExitCode.UNAVAILABLE) from None
 
 
 async def _serve(sandbox_class: type[Sandbox], options: SandboxOptions) -> None:
     import asyncio
-    import signal
 
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with sandbox_class(options) as org:
-        typer.echo(_settings(org))
-        print_message(
-            f"simulated org at {org.url}, trouble on demand at {org.url}/sandbox/trouble; Ctrl-C ends it"
-        )
-        print_message(
-            "connect with: cadence-consumer run --config FILE, where FILE holds the lines on standard output"
-        )
-        await stop.wait()
+    with on_signals(stop.set):
+        async with sandbox_class(options) as org:
+            typer.echo(_settings(org))
+            print_message(
+                f"simulated org at {org.url}, trouble on demand at {org.url}/sandbox/trouble; Ctrl-C ends it"
+            )
+            print_message(
+                "connect with: cadence-consumer run --config FILE, where FILE holds the lines on standard output"
+            )
+            await stop.wait()
     print_message("simulated org stopped")
 
 

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.exit_codes import fail
-from consumer.cli.options import Config, Json, record_id, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config, Json, record_id
 from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
     from consumer.domain.record_state import RecordState
+    from consumer.ports.store import Store
+    from consumer.settings import Settings
 
 __all__ = ["app"]
 
@@ -35,21 +38,18 @@ def show(
 
     Example: cadence-consumer state show 0qBxx0000004C92EAE
     """
-    import asyncio
-
     wanted = record_id(record)
 
-    async def read() -> list[RecordState]:
+    async def read(_: Settings, store: Store) -> list[RecordState]:
         from consumer.cli.timeline import runs_of
         from consumer.domain.record_state import RecordState
 
-        async with settings_and_store(config) as (_, store):
-            found = await store.states([wanted])
-            if wanted not in found:
-                found = await store.states(await runs_of(store, wanted))
-            return [state for data in found.values() if (state := RecordState.decode(data)).exists]
+        found = await store.states([wanted])
+        if wanted not in found:
+            found = await store.states(await runs_of(store, wanted))
+        return [state for data in found.values() if (state := RecordState.decode(data)).exists]
 
-    states = asyncio.run(read())
+    states = run_with_store(config, read)
     if not states:
         raise fail(f"nothing is known of {wanted}: no change of it has been seen")
     for state in states:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from consumer.cli.options import Config, Json, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.options import Config, Json
 from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from consumer.inspection.status import ServiceStatus
     from consumer.ports.store import Store
     from consumer.settings import Settings
@@ -24,14 +23,7 @@ def status(config: Config = None, json: Json = False) -> None:
 
     Example: cadence-consumer status --json
     """
-    import asyncio
-
-    print_status(asyncio.run(_read(config)), json=json)
-
-
-async def _read(config: Path | None) -> ServiceStatus:
-    async with settings_and_store(config) as (settings, store):
-        return await current_status(settings, store)
+    print_status(run_with_store(config, current_status), json=json)
 
 
 async def current_status(settings: Settings, store: Store) -> ServiceStatus:

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.exit_codes import ExitCode, fail
-from consumer.cli.options import Config, Json, record_id, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config, Json, record_id
 from consumer.cli.render.output import console, print_json
+from consumer.process import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from consumer.ports.journal import JournalEntry, JournalStore
+    from consumer.ports.store import Store
+    from consumer.settings import Settings
 
 __all__ = ["tail"]
 
@@ -135,8 +139,6 @@ def tail(
 
     Example: cadence-consumer tail --type 'run.ended.*' --json
     """
-    import asyncio
-
     if earliest and from_offset is not None:
         raise fail("--earliest and --from-offset are two beginnings; keep one", ExitCode.USAGE)
     after = 0 if earliest else from_offset - 1 if from_offset is not None else None
@@ -149,17 +151,13 @@ def tail(
     )
     tail_options = _TailOptions(after, count, follow, entry_filter.run)
 
-    async def print_all() -> None:
+    async def print_all(_: Settings, store: Store) -> None:
         terminal = None if json else console()
-        async with settings_and_store(config) as (_, store):
-            async for entry in _entries(store, tail_options, entry_filter.matches):
-                _print(entry, terminal)
+        async for entry in _entries(store, tail_options, entry_filter.matches):
+            _print(entry, terminal)
 
-    try:
-        asyncio.run(print_all())
-    except KeyboardInterrupt:
-        # The way to end it, not a failure.
-        return
+    with suppress(KeyboardInterrupt):  # the way to end it, not a failure
+        run_with_store(config, print_all)
 
 
 def _types(patterns: list[str]) -> frozenset[str] | None:

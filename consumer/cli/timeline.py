@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.exit_codes import fail
-from consumer.cli.options import Config, Json, record_id, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config, Json, record_id
 from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
     from consumer.ports.journal import JournalEntry
     from consumer.ports.store import Store
+    from consumer.settings import Settings
 
 __all__ = ["runs_of", "timeline"]
 
@@ -32,15 +34,12 @@ def timeline(
 
     Example: cadence-consumer timeline 0qBxx0000004C92EAE
     """
-    import asyncio
-
     wanted = record_id(record)
 
-    async def read() -> list[tuple[str, list[JournalEntry]]]:
-        async with settings_and_store(config) as (_, store):
-            return [(run, await store.read_run(run)) for run in await runs_of(store, wanted)]
+    async def read(_: Settings, store: Store) -> list[tuple[str, list[JournalEntry]]]:
+        return [(run, await store.read_run(run)) for run in await runs_of(store, wanted)]
 
-    runs = [(run, entries) for run, entries in asyncio.run(read()) if entries]
+    runs = [(run, entries) for run, entries in run_with_store(config, read) if entries]
     if not runs:
         raise fail(
             f"nothing is journaled about {wanted}: it is no run, step or target that has been seen, or retention removed it"

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.options import Config, Json, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.options import Config, Json
 from consumer.cli.render.output import console, make_table
 from consumer.cli.status import current_status, print_status
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import RenderableType
 
     from consumer.inspection.status import ServiceStatus
+    from consumer.ports.store import Store
+    from consumer.settings import Settings
 
 __all__ = ["top"]
 
@@ -31,40 +33,31 @@ def top(
 
     Example: cadence-consumer top --every 5
     """
-    import asyncio
-
-    live = sys.stdout.isatty() and not once and not json
-    try:
-        asyncio.run(_watch(config, every) if live else _once(config, json=json))
-    except KeyboardInterrupt:
-        # The way to end it, not a failure.
+    if not sys.stdout.isatty() or once or json:
+        print_status(run_with_store(config, current_status), json=json)
         return
+    with contextlib.suppress(KeyboardInterrupt):  # the way to end it, not a failure
+        run_with_store(config, lambda settings, store: _watch(settings, store, every))
 
 
-async def _once(config: Path | None, *, json: bool) -> None:
-    async with settings_and_store(config) as (settings, store):
-        print_status(await current_status(settings, store), json=json)
-
-
-async def _watch(config: Path | None, every: float) -> None:
+async def _watch(settings: Settings, store: Store, every: float) -> None:
     import asyncio
 
     from rich.live import Live
 
     from consumer.errors import StoreUnavailable
 
-    async with settings_and_store(config) as (settings, store):
-        previous = current = await current_status(settings, store)
-        with Live(_frame(current, None, ""), console=console(), auto_refresh=False, screen=True) as live:
-            while True:
-                await asyncio.sleep(every)
-                store_error = ""
-                try:
-                    previous, current = current, await current_status(settings, store)
-                except StoreUnavailable as error:
-                    # What was seen last stays, and says that it is old.
-                    store_error = str(error)
-                live.update(_frame(current, previous, store_error), refresh=True)
+    previous = current = await current_status(settings, store)
+    with Live(_frame(current, None, ""), console=console(), auto_refresh=False, screen=True) as live:
+        while True:
+            await asyncio.sleep(every)
+            store_error = ""
+            try:
+                previous, current = current, await current_status(settings, store)
+            except StoreUnavailable as error:
+                # What was seen last stays, and says that it is old.
+                store_error = str(error)
+            live.update(_frame(current, previous, store_error), refresh=True)
 
 
 def _frame(current: ServiceStatus, previous: ServiceStatus | None, store_error: str) -> RenderableType:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.exit_codes import fail
-from consumer.cli.options import Config, Json, settings_and_store
+from consumer.cli.command_frame import run_with_store
+from consumer.cli.error_reporting import fail
+from consumer.cli.options import Config, Json
 from consumer.cli.render.output import print_json, print_message, table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from consumer.delivery.loading import LoadedHandler
     from consumer.domain.lifecycle_events import LifecycleEvent
     from consumer.inspection.explain import EventExplanation, HandlerOutcome
+    from consumer.ports.store import Store
     from consumer.settings import Settings
 
 __all__ = ["why"]
@@ -37,9 +37,7 @@ def why(
 
     Example: cadence-consumer why 1234
     """
-    import asyncio
-
-    explanation = asyncio.run(_explain(config, event_id))
+    explanation = run_with_store(config, lambda settings, store: _explain(settings, store, event_id))
     if explanation is None:
         raise fail(
             f"there is no event {event_id}: the journal does not hold it (any more), and no handler has it as a dead letter"
@@ -58,12 +56,11 @@ def why(
     )
 
 
-async def _explain(config: Path | None, event_id: str) -> EventExplanation | None:
+async def _explain(settings: Settings, store: Store, event_id: str) -> EventExplanation | None:
     from consumer.clock import SystemClock
     from consumer.inspection.explain import explain
 
-    async with settings_and_store(config) as (settings, store):
-        return await explain(store, event_id, _loadable_handlers(settings), SystemClock().wall_ms())
+    return await explain(store, event_id, _loadable_handlers(settings), SystemClock().wall_ms())
 
 
 def _loadable_handlers(settings: Settings) -> list[LoadedHandler]:

@@ -16,7 +16,7 @@ from consumer.delivery.cursor import WINDOW
 from consumer.delivery.loading import LoadedHandler
 from consumer.delivery.subscription import DeliveryStore, Subscription
 from consumer.domain.lifecycle_events import LifecycleEvent
-from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable
+from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable, first_error
 from consumer.ports.journal import JournalEntry
 from consumer.ports.lease import Tenure
 from consumer.ports.observers import DeliveryEvents
@@ -106,7 +106,7 @@ class Dispatcher:
         except BaseExceptionGroup as group:
             known, rest = group.split((CommitRefused, StoreForeign))
             if known is not None and rest is None:
-                raise _first_error(known) from group
+                raise first_error(known) from group
             raise
         finally:
             self._running = False
@@ -205,10 +205,3 @@ class SharedHttp:
         self._closed = True
         if self._session is not None:
             await self._session.close()
-
-
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -18,9 +18,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from consumer.app import open_rest
 from consumer.sandbox import CometdOptions, OAuthOptions, SandboxOptions
 from consumer.settings import load_settings
+from consumer.wiring import open_rest
 from tests.support.processes.connection import POLL_MS, connected, table
 from tests.support.processes.service_process import ServiceProcess
 

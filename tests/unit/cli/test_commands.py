@@ -17,7 +17,7 @@ import pytest
 import typer.main
 
 from consumer.cli import app
-from consumer.cli.exit_codes import ExitCode, exit_code
+from consumer.cli.error_reporting import exit_code
 from consumer.errors import (
     AuthenticationFailed,
     CommitRefused,
@@ -26,6 +26,7 @@ from consumer.errors import (
     StoreForeign,
     StoreUnavailable,
 )
+from consumer.process import ExitCode
 
 GOOD = {
     "CADENCE_SALESFORCE__LOGIN_URL": "https://acme.my.salesforce.com",

@@ -160,7 +160,7 @@ async def test_an_org_that_cannot_be_reached_is_unavailable(tmp_path):
 
 
 async def test_whoever_never_answers_is_given_up_and_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("consumer.app._TIMEOUT_MS", 300)
+    monkeypatch.setattr("consumer.wiring._TIMEOUT_MS", 300)
     async with org() as sandbox:
         environment = settings_for(sandbox, tmp_path)
         await inject_fault(sandbox, kind="stall", times=2)

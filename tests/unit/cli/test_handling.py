@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from consumer.app import open_store
 from consumer.delivery.cursor import Cursor
 from consumer.ports.commit import Commit, JournalRecord
 from consumer.ports.delivery import HandlerDeadLetter, SavedCursor
 from consumer.settings import load_settings
 from consumer.stores.sqlite.sqlite_store import SqliteStore
+from consumer.wiring import open_store
 from tests.support.rigs.delivery import (
     Log,
     World,

@@ -1,4 +1,4 @@
-"""How commands fail: one line per problem on standard error, no traceback, and an exit code that scripts can tell apart.
+"""How commands report errors: one line per problem on standard error, no traceback, and an exit code that scripts can tell apart.
 
 A traceback means a defect of this program; what the user or the world did wrong is told in sentences.
 """
@@ -8,23 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 
 import typer
 
 from consumer.errors import AuthenticationFailed, CadenceError, SettingsError, StopService, StoreUnavailable
+from consumer.process import ExitCode
 
-__all__ = ["ExitCode", "errors_reported", "exit_code", "fail"]
-
-
-class ExitCode(IntEnum):
-    """As ``sysexits.h`` has them, where it has one."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    UNAVAILABLE = 69
-    NOT_PERMITTED = 77
+__all__ = ["errors_reported", "exit_code", "fail"]
 
 
 def exit_code(error: CadenceError) -> ExitCode:

@@ -1,0 +1,24 @@
+"""The org that the access token in use was issued by."""
+
+from __future__ import annotations
+
+from consumer.domain.lifecycle import OrgInfo
+from consumer.salesforce.auth import TokenCache
+
+__all__ = ["OrgOfToken"]
+
+
+class OrgOfToken:
+    """The org that sessions lead to; remembered while a token is being renewed."""
+
+    def __init__(self, tokens: TokenCache) -> None:
+        self._tokens = tokens
+        self._org: OrgInfo | None = None
+
+    def __call__(self) -> OrgInfo:
+        """The org; a session must have authenticated."""
+        token = self._tokens.current
+        if token is not None:
+            self._org = OrgInfo(token.org_id, token.instance_url)
+        assert self._org is not None, "nothing is committed before a session has authenticated"
+        return self._org
