@@ -191,7 +191,7 @@ class _Answered(RestClient):
         self._api_version = "66.0"
         self._left = [_Reply(status, body, 1)] * 2
 
-    async def _authorized(self, method: str, path: str, payload: Any, client: str) -> _Reply:
+    async def _request_authorized(self, method: str, path: str, payload: Any, client: str) -> _Reply:
         return self._left.pop() if self._left else _Reply(200, b'{"done":true,"records":[]}', 1)
 
 

@@ -170,7 +170,7 @@ def test_real_captures_decode_without_loss(monkeypatch):
         if header is None or "<" in path.read_text() or "isTransactionEnd" in header:
             continue  # platform events, and documentation with placeholders
         monkeypatch.setattr("consumer.domain.change_events.ENTITIES", {header["entityName"]: None})
-        monkeypatch.setattr("consumer.domain.change_events._KNOWN", {header["entityName"]: {}})
+        monkeypatch.setattr("consumer.domain.change_events._FIELD_RULES", {header["entityName"]: {}})
         found = decode({"data": event}, "/data/x", position_of(event))
         assert [one.record_id for one in found] == header["recordIds"]
         assert found[0].body == {name: one for name, one in payload.items() if name != "ChangeEventHeader"}
