@@ -25,10 +25,8 @@ import asyncio
 import threading
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Annotated, Any, Literal, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from consumer import BatchHandler, Context, Failed, LifecycleEvent, Reject, Retry
@@ -240,7 +238,7 @@ class Kafka(BatchHandler):
         try:
             self._producer.produce(
                 self._settings.topic,
-                _cloud_event(event, self._settings.source),
+                event.to_cloudevent(self._settings.source),
                 key=_key_of(event).encode(),
                 headers=[
                     ("content-type", b"application/cloudevents+json; charset=utf-8"),
@@ -316,18 +314,3 @@ def _classify(error: KafkaError) -> Exception:
 
 def _key_of(event: LifecycleEvent) -> str:
     return event.tracker_id or SYSTEM
-
-
-def _cloud_event(event: LifecycleEvent, source: str) -> bytes:
-    org = event.id.partition("/")[0]
-    attributes = {
-        "specversion": "1.0",
-        "id": event.id,
-        "source": f"/salesforce/{org}" if org.startswith("00D") else source,
-        "type": f"cadence.{event.type}",
-        "time": event.time.astimezone(UTC).isoformat(),
-        "datacontenttype": "application/json",
-    }
-    if event.tracker_id is not None:
-        attributes["subject"] = event.tracker_id
-    return orjson.dumps({**attributes, "data": orjson.Fragment(event.to_json())})

@@ -36,7 +36,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated
 
-import orjson
 from aiohttp import ClientError, ClientTimeout
 from pydantic import (
     AfterValidator,
@@ -138,7 +137,7 @@ class Webhook(Handler):
 
     async def handle(self, event: LifecycleEvent, ctx: Context) -> None:
         """Post the event and do what the answer says."""
-        body = _cloud_event(event, self._source)
+        body = event.to_cloudevent(self._source)
         headers = {
             **self._headers,
             "Content-Type": "application/cloudevents+json; charset=utf-8",
@@ -174,21 +173,6 @@ class Webhook(Handler):
 def _message_id(event_id: str) -> str:
     """Of an event, the same in every attempt: Standard Webhooks wants it short and without dots, and event ids are neither."""
     return f"msg_{hashlib.sha256(event_id.encode()).hexdigest()[:40]}"
-
-
-def _cloud_event(event: LifecycleEvent, source: str) -> bytes:
-    org = event.id.partition("/")[0]
-    attributes = {
-        "specversion": "1.0",
-        "id": event.id,
-        "source": f"/salesforce/{org}" if org.startswith("00D") else source,
-        "type": f"cadence.{event.type}",
-        "time": event.time.astimezone(UTC).isoformat(),
-        "datacontenttype": "application/json",
-    }
-    if event.tracker_id is not None:
-        attributes["subject"] = event.tracker_id
-    return orjson.dumps({**attributes, "data": orjson.Fragment(event.to_json())})
 
 
 def _raise_for_status(status: int, retry_after: str | None) -> None:

@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant("what was committed before the birth is ignored", "consumer/ingest/interpret.py",
            "commit_ms < channel.birth_ms - BIRTH_SLACK_MS", "False", PIPELINE),
     Mutant("polled_through within the retention means nothing was missed", "consumer/ingest/receive.py",
-           "missed = polled_ms is None or now_ms - polled_ms > RETENTION_MS", "missed = True", PIPELINE),
+           "missed = polled_ms is None or now_ms - polled_ms > BUS_RETENTION_MS", "missed = True", PIPELINE),
     # ---- identity
     Mutant("a duplicate is recognised by identity", "consumer/ingest/interpret.py",
            "change.identity in record.seen", "False", PIPELINE),

@@ -16,7 +16,14 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator, PlainSerializer, ValidationError
 
 from consumer.domain.picklists import Disposition, WritableAttribution
-from consumer.domain.record_ids import to_18
+from consumer.domain.record_ids import (
+    CADENCE_PREFIX,
+    OPPORTUNITY_PREFIX,
+    RUN_PREFIX,
+    STEP_PREFIX,
+    USER_PREFIX,
+    to_18,
+)
 
 __all__ = [
     "OPPORTUNITY_PREFIX",
@@ -35,8 +42,6 @@ __all__ = [
     "validation_message",
 ]
 
-RUN_PREFIX, STEP_PREFIX, CADENCE_PREFIX, USER_PREFIX = "0qB", "8HF", "77C", "005"
-OPPORTUNITY_PREFIX = "006"
 _OBJECT_BY_PREFIX = {
     RUN_PREFIX: "a run (ActionCadenceTracker)",
     STEP_PREFIX: "a step (ActionCadenceStepTracker)",

@@ -18,6 +18,7 @@ from consumer.cli.command_frame import run_with_rest
 from consumer.cli.error_reporting import fail
 from consumer.cli.id_lookup import IdKind, UnresolvedId, resolve
 from consumer.cli.render.output import print_json, print_message, table
+from consumer.domain.record_ids import RUN_PREFIX
 from consumer.process import ExitCode
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ async def _rows(
         if isinstance(found, UnresolvedId):
             rows.append(_refused_result(line, found))
         else:
-            field_name = name or ("actionCadenceTrackerId" if found.startswith("0qB") else "targetId")
+            field_name = name or ("actionCadenceTrackerId" if found.startswith(RUN_PREFIX) else "targetId")
             rows.append({**common, field_name: str(found)})
     return rows
 

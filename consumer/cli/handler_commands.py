@@ -71,7 +71,7 @@ def forget(
         await require_handler(settings, store, name)
         saved = await store.cursor(name)
         pending = (await store.pending_commands([name]))[name]
-        offset = "no place" if saved is None else f"its place at offset {Cursor.load(saved.data).offset}"
+        offset = "no place" if saved is None else f"its place at offset {Cursor.restore(name, saved).offset}"
         blocked_runs = len(await store.blocked_runs(name))
         print_message(
             f"{name}: {offset}, {blocked_runs} parked runs, {len(pending.commands)} orders, {pending.dead_letters} dead letters"

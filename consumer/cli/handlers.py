@@ -116,7 +116,7 @@ def _configured(
 ) -> dict[str, Any]:
     from consumer.delivery.cursor import Cursor
 
-    offset = Cursor.load(saved.data).offset if saved is not None else None
+    offset = Cursor.restore(name, saved).offset if saved is not None else None
     status = "not configured any more" if spec is None else "enabled" if spec.enabled else "disabled"
     return {
         "kind": "configured",

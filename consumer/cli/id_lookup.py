@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from consumer.domain.record_ids import RUN_PREFIX, STEP_PREFIX, parse_record_id
+from consumer.salesforce.soql import ACTIVE_RUNS, batches, quoted_list
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 __all__ = ["IdKind", "QueryClient", "UnresolvedId", "resolve"]
-
-RUN, STEP = "0qB", "8HF"
-IDS_PER_QUERY = 400
-"""Ids of one query: Salesforce takes 16,384 bytes of URL."""
 
 IdKind = Literal["target", "target or run", "run", "step"]
 
@@ -46,8 +45,6 @@ async def resolve(rest: QueryClient, texts: Iterable[str], wanted: IdKind) -> di
     Raises:
         CadenceError: Salesforce could not be asked.
     """
-    from consumer.domain.record_ids import parse_record_id
-
     found: dict[str, str | UnresolvedId] = {}
     for text in texts:
         try:
@@ -68,9 +65,9 @@ async def _resolve_ids(
     rest: QueryClient, ids: Iterable[str], wanted: IdKind
 ) -> Mapping[str, str | UnresolvedId]:
     """What ids of another kind stand for; ids of the wanted kind are left out."""
-    runs = [record_id for record_id in ids if record_id.startswith(RUN)]
-    steps = [record_id for record_id in ids if record_id.startswith(STEP)]
-    others = [record_id for record_id in ids if not record_id.startswith((RUN, STEP))]
+    runs = [record_id for record_id in ids if record_id.startswith(RUN_PREFIX)]
+    steps = [record_id for record_id in ids if record_id.startswith(STEP_PREFIX)]
+    others = [record_id for record_id in ids if not record_id.startswith((RUN_PREFIX, STEP_PREFIX))]
     if wanted == "target":
         return {
             **await _record_fields(rest, "ActionCadenceTracker", runs, "TargetId", "run", "target"),
@@ -91,9 +88,8 @@ async def _record_fields(
     values: dict[str, str | UnresolvedId] = {
         record_id: UnresolvedId(f"there is no {what} {record_id}, or you may not see it") for record_id in ids
     }
-    for start in range(0, len(ids), IDS_PER_QUERY):
-        chunk = ids[start : start + IDS_PER_QUERY]
-        rows = await rest.query(f"SELECT Id, {field} FROM {entity} WHERE Id IN ({_quoted_list(chunk)})")  # noqa: S608 - ids
+    for batch in batches(ids):
+        rows = await rest.query(f"SELECT Id, {field} FROM {entity} WHERE Id IN ({quoted_list(batch)})")  # noqa: S608 - ids
         for row in rows:
             values[row["Id"]] = row[field] or UnresolvedId(f"{what} {row['Id']} has no {wanted}")
     return values
@@ -104,11 +100,9 @@ async def _active_run_fields(
 ) -> dict[str, str | UnresolvedId]:
     """The active run of each target, or something of it."""
     active: dict[str, list[dict[str, Any]]] = {record_id: [] for record_id in targets}
-    for start in range(0, len(targets), IDS_PER_QUERY):
-        chunk = targets[start : start + IDS_PER_QUERY]
+    for batch in batches(targets):
         rows = await rest.query(
-            "SELECT Id, TargetId, CurrentStepId FROM ActionCadenceTracker WHERE IsTrackerActive = true "  # noqa: S608 - ids
-            f"AND TargetId IN ({_quoted_list(chunk)})"
+            f"SELECT Id, TargetId, CurrentStepId {ACTIVE_RUNS} AND TargetId IN ({quoted_list(batch)})"
         )
         for row in rows:
             active[row["TargetId"]].append(row)
@@ -122,7 +116,3 @@ def _single_run_field(target: str, rows: Sequence[Mapping[str, Any]], field: str
         runs = ", ".join(row["Id"] for row in rows)
         return UnresolvedId(f"{target} is in several cadences; say which run: {runs}")
     return rows[0][field] or UnresolvedId(f"run {rows[0]['Id']} of {target} has no current step")
-
-
-def _quoted_list(ids: Iterable[str]) -> str:
-    return ", ".join(f"'{record_id}'" for record_id in ids)

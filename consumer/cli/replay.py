@@ -170,7 +170,7 @@ class _Replay:
         through = (
             requested_range.through
             if saved is None
-            else min(requested_range.through, Cursor.load(saved.data).offset)
+            else min(requested_range.through, Cursor.restore(name, saved).offset)
         )
         if through < requested_range.through:
             print_message(f"{name} is at offset {through}: what follows comes anyway")
@@ -252,7 +252,7 @@ class _Replay:
                     self._report_progress(command, command.through, done=True)
                     continue
                 saved = await self._store.cursor(command.cursor)
-                offset = command.after if saved is None else Cursor.load(saved.data).offset
+                offset = command.after if saved is None else Cursor.restore(command.handler, saved).offset
                 tenth = (offset - command.after) * 10 // (command.through - command.after)
                 if reported.get(command.id) != tenth:
                     reported[command.id] = tenth

@@ -27,7 +27,9 @@ from itertools import pairwise
 
 import orjson
 
-from consumer.ports.delivery import SavedBlockedRun
+from consumer.domain.stored_json import load_object
+from consumer.errors import StoreForeign
+from consumer.ports.delivery import SavedBlockedRun, SavedCursor
 
 __all__ = ["MAX_BLOCKED_RUNS", "WINDOW", "Cursor"]
 
@@ -296,9 +298,7 @@ class Cursor:
         Raises:
             ValueError: it is not one, or of a newer format.
         """
-        value = orjson.loads(data)
-        if not isinstance(value, dict) or value.get("v") not in (1, FORMAT):
-            raise ValueError(f"not a place of format {FORMAT}, which is what this version reads")
+        value = load_object(data, FORMAT)
         try:
             offset, acknowledged = value["offset"], [(a, b) for a, b in value["settled"]]
         except (KeyError, TypeError) as error:
@@ -309,6 +309,27 @@ class Cursor:
         if any(a > b for a, b in acknowledged) or any(b >= a for (_, b), (a, _) in pairwise(acknowledged)):
             raise ValueError(f"a place of format {FORMAT} whose ranges do not ascend")
         return cls(offset, acknowledged, window, blocked_runs)
+
+    @classmethod
+    def restore(
+        cls,
+        handler: str,
+        saved: SavedCursor,
+        window: int = WINDOW,
+        blocked_runs: Iterable[SavedBlockedRun] = (),
+    ) -> Cursor:
+        """Decode what the store holds for ``handler``, with the rows kept beside it.
+
+        Raises:
+            StoreForeign: it is of a newer format, or none of ours.
+        """
+        try:
+            return cls.load(saved.data, window, blocked_runs)
+        except ValueError as error:
+            raise StoreForeign(
+                f"the place of handler {handler!r} cannot be read ({error}): "
+                "a newer version of this service wrote it; run that version"
+            ) from error
 
     def _announce(self, offset: int) -> None:
         if offset <= self._highest_announced:

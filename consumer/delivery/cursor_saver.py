@@ -14,7 +14,6 @@ from typing import TypeVar
 from consumer.clock import Clock
 from consumer.delivery.cursor import WINDOW, Cursor
 from consumer.delivery.store_retry import retry_until_available, wait_until_set
-from consumer.errors import StoreForeign
 from consumer.ports.delivery import (
     CursorStore,
     HandlerDeadLetter,
@@ -95,13 +94,7 @@ class CursorSaver:
             await self._save()
             return
         rows = await self._retry_until_available(lambda: self._store.blocked_runs(self._name))
-        try:
-            self.cursor = Cursor.load(saved.data, self._window, rows)
-        except ValueError as error:
-            raise StoreForeign(
-                f"the place of handler {self._handler!r} cannot be read ({error}): "
-                "a newer version of this service wrote it; run that version"
-            ) from error
+        self.cursor = Cursor.restore(self._handler, saved, self._window, rows)
         self._revision = saved.revision
         self.saved_offset = self.cursor.offset
 

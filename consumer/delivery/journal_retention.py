@@ -195,8 +195,8 @@ class Retention:
                 saved = await self._store.cursor(name)
                 lowest_needed_offset = default_offset
                 if saved is not None:
-                    lowest_needed_offset = Cursor.load(
-                        saved.data, blocked_runs=await self._store.blocked_runs(name)
+                    lowest_needed_offset = Cursor.restore(
+                        handler, saved, blocked_runs=await self._store.blocked_runs(name)
                     ).lowest_needed_offset
                 if lowest_needed_offset < floor.offset:
                     floor = _RetentionFloor(lowest_needed_offset, handler)

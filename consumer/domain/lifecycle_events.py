@@ -8,7 +8,7 @@ handlers look at a few fields of most events, and typing two whole records for e
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -30,7 +30,9 @@ from consumer.domain.objects import (
     ActionCadenceTracker,
     Record,
 )
+from consumer.domain.record_ids import ORG_PREFIX
 from consumer.domain.step_error_codes import ErrorKind
+from consumer.domain.stored_json import VERSION_KEY, load_object
 
 __all__ = ["ErrorDetail", "LifecycleEvent", "Origin", "Position", "Transaction"]
 
@@ -193,7 +195,7 @@ class LifecycleEvent(_Frozen):
         Raises:
             ValueError: it is not a lifecycle event, or of a newer format.
         """
-        return cls.model_validate(_load_object(data))
+        return cls.model_validate(_fields(data))
 
     @classmethod
     def from_journal(cls, data: bytes) -> LifecycleEvent:
@@ -204,7 +206,7 @@ class LifecycleEvent(_Frozen):
         Raises:
             ValueError: it is not a lifecycle event, or of a newer format.
         """
-        value = _load_object(data)
+        value = _fields(data)
         values = {**_DEFAULTS, **value}
         if len(values) > len(_DEFAULTS) or not ("id" in value and "type" in value and "time" in value):
             return cls.model_validate(value)
@@ -289,14 +291,35 @@ class LifecycleEvent(_Frozen):
                 value[name] = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return orjson.dumps({"v": FORMAT, **value})
 
+    def to_cloudevent(self, source: str) -> bytes:
+        """CloudEvent in structured mode (``application/cloudevents+json``, version 1.0), with the event as its ``data``.
 
-def _load_object(data: bytes) -> dict[str, Any]:
-    value = orjson.loads(data)
-    if isinstance(value, dict):
-        version = value.pop("v", FORMAT)
-        if isinstance(version, int) and version <= FORMAT:
-            return value
-    raise ValueError("not a lifecycle event of a format this version reads")
+        Its ``type`` is ``cadence.`` and the event's type, its ``subject`` the run, its ``source`` the org.
+
+        Args:
+            source: where the event does not name its org.
+        """
+        org = self.id.partition("/")[0]
+        attributes = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": f"/salesforce/{org}" if org.startswith(ORG_PREFIX) else source,
+            "type": f"cadence.{self.type}",
+            "time": self.time.astimezone(UTC).isoformat(),
+            "datacontenttype": "application/json",
+        }
+        if self.tracker_id is not None:
+            attributes["subject"] = self.tracker_id
+        return orjson.dumps({**attributes, "data": orjson.Fragment(self.to_json())})
+
+
+def _fields(data: bytes) -> dict[str, Any]:
+    try:
+        value = load_object(data, FORMAT, default=FORMAT)
+    except ValueError as error:
+        raise ValueError(f"not a lifecycle event of a format this version reads: {error}") from error
+    value.pop(VERSION_KEY, None)
+    return value
 
 
 def _record(entity: str | None, raw: Any) -> Record:

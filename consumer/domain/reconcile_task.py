@@ -25,7 +25,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from consumer.clock import iso
-from consumer.errors import StoreDamaged, StoreForeign
+from consumer.domain.stored_json import VERSION_KEY, decode_stored, load_object
 from consumer.safe_json import validate
 
 __all__ = [
@@ -171,16 +171,12 @@ class ReconcileTask:
             StoreForeign: it is of a format that a newer version wrote.
             StoreDamaged: it is no stored form.
         """
-        try:
-            value = orjson.loads(data)
-            version = value["v"]
-            if version > FORMAT:
-                raise StoreForeign(
-                    f"reconcile task {value['id']} is of a newer format: run the newer release"
-                )
-            task = validate(_adapter, data)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreDamaged("reconcile task", data) from error
+        return decode_stored("reconcile task", data, cls._from_json)
+
+    @classmethod
+    def _from_json(cls, data: bytes) -> ReconcileTask:
+        version = load_object(data, FORMAT, identity="id")[VERSION_KEY]
+        task = validate(_adapter, data)
         return replace(task, phase="named") if version == 1 and task.ids else task
 
 

@@ -8,7 +8,27 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["EMPTY_ID", "is_record_id", "is_wildcard", "parse_record_id", "to_18"]
+__all__ = [
+    "CADENCE_PREFIX",
+    "EMPTY_ID",
+    "OPPORTUNITY_PREFIX",
+    "ORG_PREFIX",
+    "RUN_PREFIX",
+    "STEP_PREFIX",
+    "USER_PREFIX",
+    "is_record_id",
+    "is_wildcard",
+    "parse_record_id",
+    "to_18",
+]
+
+# Key prefixes: the first three characters, which are of one object.
+RUN_PREFIX = "0qB"
+STEP_PREFIX = "8HF"
+CADENCE_PREFIX = "77C"
+USER_PREFIX = "005"
+OPPORTUNITY_PREFIX = "006"
+ORG_PREFIX = "00D"
 
 EMPTY_ID = "000000000000000AAA"
 """Stands in ``recordIds`` of an overflow event, which concerns no single record."""

@@ -23,7 +23,7 @@ from consumer.clock import to_ms
 from consumer.domain.change_events import Change, OrderKey
 from consumer.domain.objects import IMMUTABLE_FIELDS, RUN
 from consumer.domain.state_machines import NEW
-from consumer.errors import StoreDamaged, StoreForeign
+from consumer.domain.stored_json import decode_stored, load_object
 
 __all__ = ["IDENTITY_RETENTION_MS", "IMMUTABLE_FIELDS", "TRANSITIONAL", "RecordState"]
 
@@ -360,17 +360,11 @@ class RecordState:
             StoreForeign: it is of a format that a newer version wrote.
             StoreDamaged: it is no stored form.
         """
-        try:
-            return cls._from_json(orjson.loads(data))
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            raise StoreDamaged("state of a record", data) from error
+        return decode_stored("state of a record", data, cls._from_json)
 
     @classmethod
-    def _from_json(cls, value: dict[str, Any]) -> RecordState:
-        if value["v"] > FORMAT:
-            raise StoreForeign(
-                f"record {value['r']} is stored in format {value['v']}; this version reads up to {FORMAT}: run the newer release"
-            )
+    def _from_json(cls, data: bytes) -> RecordState:
+        value = load_object(data, FORMAT, identity="r")
         return cls(
             value["e"],
             value["r"],

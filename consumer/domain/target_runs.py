@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from consumer.errors import StoreDamaged, StoreForeign
+from consumer.domain.stored_json import decode_stored, load_object
 
 __all__ = ["TargetRuns", "is_target", "key_of"]
 
@@ -76,12 +76,9 @@ class TargetRuns:
             StoreForeign: it is of a format that a newer version wrote.
             StoreDamaged: it is no stored form.
         """
-        try:
-            value = orjson.loads(data)
-            if value["v"] > FORMAT:
-                raise StoreForeign(
-                    f"target {value['id']} is stored in format {value['v']}; run the newer release"
-                )
-            return cls(value["id"], tuple((run, iteration) for run, iteration in value["runs"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreDamaged("runs of a target", data) from error
+        return decode_stored("runs of a target", data, cls._from_json)
+
+    @classmethod
+    def _from_json(cls, data: bytes) -> TargetRuns:
+        value = load_object(data, FORMAT, identity="id")
+        return cls(value["id"], tuple((run, iteration) for run, iteration in value["runs"]))

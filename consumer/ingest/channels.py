@@ -18,10 +18,7 @@ from consumer.ingest.positions import ChannelPositions
 from consumer.ports.commit import ChannelState
 from consumer.ports.source import SessionOpened
 
-__all__ = ["RETENTION_MS", "Channels"]
-
-RETENTION_MS = 72 * 3600 * 1000
-"""Change events stay on the bus for three days (documented)."""
+__all__ = ["Channels"]
 
 _POLLED_THROUGH_EVERY_MS = 10 * 60 * 1000
 

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from consumer.clock import iso
+from consumer.domain.bus_retention import BUS_RETENTION_MS
 from consumer.errors import EndReason, Remedy, SessionFault
-from consumer.ingest.channels import ALL_RETAINED, RETENTION_MS
+from consumer.ingest.channels import ALL_RETAINED
 from consumer.ingest.reconcile.triggers import entities_of
 
 __all__ = ["OrgLimits", "QuotaGuard"]
@@ -68,7 +69,7 @@ class QuotaGuard:
         if _LIMIT_NAME not in limits:
             return
         _, remaining = limits[_LIMIT_NAME]
-        since = iso(now_ms - RETENTION_MS)
+        since = iso(now_ms - BUS_RETENTION_MS)
         changed_records = 0
         for entity in entities_of(full_replays):
             changed_records += await self._org_limits.count(

@@ -16,12 +16,13 @@ import orjson
 
 from consumer import event_types as v
 from consumer.clock import Clock, iso
+from consumer.domain.bus_retention import BUS_RETENTION_MS
 from consumer.domain.change_events import decode, position_of
 from consumer.domain.lifecycle import OrgInfo
 from consumer.domain.lifecycle_events import FORMAT
 from consumer.domain.reconcile_task import ReconcileTask
 from consumer.errors import BadEvent, StopService
-from consumer.ingest.channels import RETENTION_MS, Channels
+from consumer.ingest.channels import Channels
 from consumer.ingest.dead_letters import to_dead_letter
 from consumer.ingest.epochs import Epochs
 from consumer.ingest.interpret import Part
@@ -282,7 +283,7 @@ class Intake:
         """
         polled_ms = self.channels.polled_through(channel)
         now_ms = server_ms or self._server_ms or self._clock.wall_ms()
-        missed = polled_ms is None or now_ms - polled_ms > RETENTION_MS
+        missed = polled_ms is None or now_ms - polled_ms > BUS_RETENTION_MS
         policy = self._options.on_expired
         self._observer.position_refused(channel, position, policy if missed else "earliest", missed=missed)
         if missed and policy == "halt":

@@ -24,7 +24,6 @@ from consumer.domain.change_events import OrderKey
 from consumer.domain.lifecycle_events import LifecycleEvent, Origin
 from consumer.domain.record_ids import is_record_id
 from consumer.domain.record_state import RecordState
-from consumer.errors import StoreForeign
 from consumer.ingest.epochs import Epochs
 from consumer.ports.delivery import (
     HandlerDeadLetter,
@@ -325,12 +324,7 @@ def _cursor_outcome(
     entry: JournalEntry,
     pending_commands: PendingCommands,
 ) -> HandlerOutcome:
-    try:
-        cursor = Cursor.load(saved.data)
-    except ValueError as error:
-        raise StoreForeign(
-            f"the place of handler {name!r} cannot be read ({error}): run the newer release"
-        ) from error
+    cursor = Cursor.restore(name, saved)
     paused = "; it is paused" if any(command.kind == "pause" for command in pending_commands.commands) else ""
     row = next((item for item in rows if item.tracker_id == entry.tracker_id), None)
     if row is not None and entry.offset == row.first:

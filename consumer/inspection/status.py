@@ -17,13 +17,12 @@ import orjson
 
 from consumer.clock import to_ms
 from consumer.delivery.cursor import Cursor
+from consumer.domain.bus_retention import headroom_ms
 from consumer.domain.reconcile_task import ReconcileTask
-from consumer.errors import StoreForeign
 from consumer.ports.commit import ChannelState
 from consumer.ports.delivery import HandlerCommand, SavedCursor
 from consumer.ports.journal import JournalStore
 from consumer.ports.store import Store
-from consumer.telemetry.watchdogs import headroom_ms
 
 __all__ = [
     "ChannelStatus",
@@ -301,14 +300,7 @@ async def _handlers(
 
 
 def _offset(handler: str, saved: SavedCursor | None) -> int | None:
-    if saved is None:
-        return None
-    try:
-        return Cursor.load(saved.data).offset
-    except ValueError as error:
-        raise StoreForeign(
-            f"the place of handler {handler!r} cannot be read ({error}): run the newer release"
-        ) from error
+    return None if saved is None else Cursor.restore(handler, saved).offset
 
 
 def _describe_command(command: HandlerCommand) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer.clock import Clock
+from consumer.domain.bus_retention import BUS_RETENTION_MS, LOW_HEADROOM_MS, headroom_ms
 from consumer.durations import humanize_ms
 from consumer.errors import StoreEmpty, StoreForeign, StoreUnavailable
 from consumer.inspection.findings import (
@@ -18,11 +19,9 @@ from consumer.inspection.findings import (
 )
 from consumer.ports.commit import ChannelState
 from consumer.ports.store import Store
-from consumer.telemetry.watchdogs import RETENTION_MS, headroom_ms
 
 __all__ = ["StoreFacts", "check_store"]
 
-LOW_HEADROOM_MS = 24 * 3_600_000
 """Less than this is left: somebody should start the service today."""
 
 
@@ -108,7 +107,7 @@ def _check_headroom(channel: str, state: ChannelState | None, now_ms: int, repor
         return
     left_ms = headroom_ms(state, now_ms)
     # Of polls that were answered with nothing left over, too: in a quiet org the position itself does not move.
-    age = humanize_ms(max(RETENTION_MS - left_ms, 0))
+    age = humanize_ms(max(BUS_RETENTION_MS - left_ms, 0))
     if left_ms <= 0:
         report(
             failed(

@@ -12,7 +12,7 @@ later), or the action is repeatable (see :mod:`consumer.actions.inputs`). Everyt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -32,6 +32,7 @@ from consumer.domain.record_ids import to_18
 from consumer.errors import AuthenticationFailed
 from consumer.rate_limit import RateLimiter
 from consumer.salesforce.rest import RestClient, RestError, rest_error
+from consumer.salesforce.soql import ACTIVE_RUNS, batches, quoted, quoted_list
 
 __all__ = ["RestActionSender"]
 
@@ -39,8 +40,6 @@ MAX_ATTEMPTS = 3
 """Of a call that may be sent again."""
 BACKOFF = Backoff(500, 2_000, factor=4)
 """Between two attempts."""
-MAX_IDS_PER_QUERY = 400
-"""Ids of one query: Salesforce takes 16,384 bytes of URL."""
 MAX_NAMES_PER_QUERY = 15
 """Names of one query, which may be long."""
 
@@ -157,10 +156,10 @@ class RestActionSender:
                 targets.setdefault(cadence, {})[item.target_id] = None
         active: dict[tuple[str, str], str] = {}
         for cadence, target_ids in targets.items():
-            for batch in _batches(list(target_ids)):
+            for batch in batches(list(target_ids)):
                 rows = await self._rest.query(
-                    "SELECT Id, TargetId FROM ActionCadenceTracker WHERE IsTrackerActive = true "  # noqa: S608 - quoted
-                    f"AND ActionCadenceId = {_quoted(cadence)} AND TargetId IN ({_quoted_list(batch)})"
+                    f"SELECT Id, TargetId {ACTIVE_RUNS} "
+                    f"AND ActionCadenceId = {quoted(cadence)} AND TargetId IN ({quoted_list(batch)})"
                 )
                 active.update({(cadence, row["TargetId"]): row["Id"] for row in rows})
         return [
@@ -172,11 +171,11 @@ class RestActionSender:
         """Name or id as given, to the ids that it means."""
         distinct = dict.fromkeys(given)
         cadence_ids = {item: [to_18(item)] if is_cadence_id(item) else [] for item in distinct}
-        for batch in _batches(
+        for batch in batches(
             [item for item in distinct if not is_cadence_id(item)], size=MAX_NAMES_PER_QUERY
         ):
             rows = await self._rest.query(
-                f"SELECT Id, Name FROM ActionCadence WHERE Name IN ({_quoted_list(batch)})"  # noqa: S608 - quoted
+                f"SELECT Id, Name FROM ActionCadence WHERE Name IN ({quoted_list(batch)})"  # noqa: S608 - quoted
             )
             for row in rows:
                 for name in batch:
@@ -192,10 +191,8 @@ class RestActionSender:
             AuthenticationFailed: no token could be had.
             ValueError: it is not a record id.
         """
-        item = _quoted(to_18(tracker_id))
-        rows = await self._rest.query(
-            f"SELECT Id FROM ActionCadenceTracker WHERE IsTrackerActive = true AND Id = {item}"  # noqa: S608 - quoted
-        )
+        item = quoted(to_18(tracker_id))
+        rows = await self._rest.query(f"SELECT Id {ACTIVE_RUNS} AND Id = {item}")
         return bool(rows)
 
 
@@ -221,17 +218,3 @@ def _to_result(given: InputT, answer: ActionAnswer) -> ActionResult[InputT]:
         return ActionResult(given, ActionStatus.SUCCEEDED, output=output)
     errors = answer.errors or (ActionError(message=str(output.get("error") or "Salesforce gave no reason")),)
     return ActionResult(given, ActionStatus.FAILED, errors, output)
-
-
-def _batches(values: Sequence[str], size: int = MAX_IDS_PER_QUERY) -> Iterator[Sequence[str]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _quoted_list(values: Iterable[str]) -> str:
-    return ", ".join(_quoted(value) for value in values)

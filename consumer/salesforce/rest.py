@@ -21,6 +21,7 @@ from consumer.errors import CadenceError
 from consumer.safe_json import parse
 from consumer.salesforce.auth import TokenCache
 from consumer.salesforce.bayeux import http_date_ms
+from consumer.salesforce.soql import ACTIVE_RUNS
 
 __all__ = ["RecordPage", "RestClient", "RestError", "rest_error"]
 
@@ -116,7 +117,7 @@ class RestClient:
 
     async def active_runs(self) -> int:
         """How many runs of the org are active; one request."""
-        return await self.count("SELECT COUNT() FROM ActionCadenceTracker WHERE IsTrackerActive = true")
+        return await self.count(f"SELECT COUNT() {ACTIVE_RUNS}")
 
     async def limits(self) -> dict[str, tuple[int, int]]:
         """Allocation to what is allowed and what is left of it; one request.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Final, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
 
-from consumer.errors import StoreDamaged
+from consumer.domain.stored_json import decode_stored
 from consumer.ports.commit import ChannelState
 from consumer.ports.delivery import HandlerCommand, SavedBlockedRun
 from consumer.safe_json import validate
@@ -72,10 +73,7 @@ def decode_blocked_run(data: bytes) -> SavedBlockedRun:
 
 
 def _decoded(form: TypeAdapter[T], what: str, data: bytes) -> T:
-    try:
-        return validate(form, data)
-    except ValueError as error:
-        raise StoreDamaged(what, data) from error
+    return decode_stored(what, data, partial(validate, form))
 
 
 _channel = TypeAdapter(ChannelState)

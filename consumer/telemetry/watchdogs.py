@@ -21,18 +21,13 @@ from typing import Protocol, Self
 import structlog
 
 from consumer.clock import Clock
+from consumer.domain.bus_retention import HEADROOM_WARNINGS_MS, headroom_ms
 from consumer.durations import humanize_ms
 from consumer.errors import StoreError
 from consumer.ports.commit import ChannelState
 from consumer.telemetry.metrics import MetricName, Metrics
 
-__all__ = ["LoopWatch", "PositionReader", "RetentionWatch", "headroom_ms"]
-
-RETENTION_MS = 72 * 3_600_000
-"""Change events stay on the bus for three days (documented)."""
-
-_WARNING_LEVELS_MS = (24 * 3_600_000, 6 * 3_600_000, 3_600_000)
-"""At each of these the log says that time is running out."""
+__all__ = ["LoopWatch", "PositionReader", "RetentionWatch"]
 
 _REFRESH_EVERY_MS = 15_000
 _FIRST_REFRESH_EVERY_MS = 1_000
@@ -111,19 +106,6 @@ class PositionReader(Protocol):
         ...
 
 
-def headroom_ms(state: ChannelState, now_ms: int) -> int:
-    """How long it takes until changes that are not committed may be gone from the bus; negative when they may be gone already.
-
-    Counted from the newest of: the position moved, polls were answered with nothing left over, the channel was first subscribed.
-
-    Args:
-        state: of the channel.
-        now_ms: wall milliseconds.
-    """
-    safe_ms = max(state.position_ms or 0, state.polled_through_ms or 0, state.birth_ms)
-    return safe_ms + RETENTION_MS - now_ms
-
-
 class RetentionWatch:
     """Reads the stored positions now and then; the metrics compute their age whenever they are asked.
 
@@ -189,7 +171,7 @@ class RetentionWatch:
 
     def _warn_if_short(self, channel: str, left_ms: int) -> None:
         """Once for each mark that is passed, until the position moves again."""
-        level = sum(left_ms < threshold for threshold in (*_WARNING_LEVELS_MS, 0))
+        level = sum(left_ms < threshold for threshold in (*HEADROOM_WARNINGS_MS, 0))
         if level > self._warned_levels.get(channel, 0):
             action = "Salesforce keeps changes for 72 h: see /readyz for what holds the stream up."
             if left_ms <= 0:

@@ -125,3 +125,28 @@ WHOLE = orjson.loads(ENTRIES[0])
 def test_what_is_no_event_is_refused(data):
     with pytest.raises(ValueError, match=r"event|JSON|required|expected"):
         LifecycleEvent.from_journal(data)
+
+
+# ---------------------------------------------------------------- CloudEvents
+
+
+def test_a_cloudevent_names_org_run_and_type_and_carries_the_event():
+    event = LifecycleEvent.from_journal(ENTRIES[0])
+    document = orjson.loads(event.to_cloudevent("elsewhere"))
+    assert orjson.dumps(document.pop("data")) == event.to_json()
+    assert document == {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": f"/salesforce/{ORG.id}",
+        "type": f"cadence.{event.type}",
+        "time": event.time.isoformat(),
+        "datacontenttype": "application/json",
+        "subject": RUN_1,
+    }
+
+
+def test_a_cloudevent_of_no_org_and_no_run_has_the_given_source_and_no_subject():
+    event = LifecycleEvent.from_json(b'{"id":"x/y","type":"system.gap","time":"2026-01-05T12:00:00+02:00"}')
+    document = orjson.loads(event.to_cloudevent("/cadence"))
+    assert (document["source"], "subject" in document) == ("/cadence", False)
+    assert document["time"] == "2026-01-05T10:00:00+00:00"

@@ -3,8 +3,8 @@
 import pytest
 
 from consumer.clock import iso
+from consumer.domain.bus_retention import BUS_RETENTION_MS
 from consumer.errors import CadenceError, Remedy, SessionFault
-from consumer.ingest.channels import RETENTION_MS
 from consumer.ingest.quota_guard import EVENTS_PER_RECORD, QuotaGuard
 from tests.support.builders.changes import (
     COMMIT_MS,
@@ -48,7 +48,7 @@ async def test_resuming_by_position_or_from_the_tip_asks_nobody():
 async def test_what_was_changed_within_the_retention_is_counted_for_each_object_that_is_read_whole():
     org = Org()
     await admit(org, ActionCadenceTrackerChangeEvent="-2")
-    since = iso(COMMIT_MS - RETENTION_MS)
+    since = iso(COMMIT_MS - BUS_RETENTION_MS)
     assert org.asked == [f"SELECT COUNT() FROM {RUN} WHERE SystemModstamp >= {since}"]
     org.asked.clear()
     await QuotaGuard(org).admit({"/data/Cadences__chn": "-2"}, COMMIT_MS)

@@ -8,10 +8,11 @@ import structlog
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
+from consumer.domain.bus_retention import headroom_ms
 from consumer.errors import StoreUnavailable
 from consumer.ports.commit import ChannelState
 from consumer.telemetry.metrics import Metrics
-from consumer.telemetry.watchdogs import LoopWatch, RetentionWatch, headroom_ms
+from consumer.telemetry.watchdogs import LoopWatch, RetentionWatch
 
 A = "/data/ActionCadenceTrackerChangeEvent"
 B = "/data/ActionCadenceStepTrackerChangeEvent"
