@@ -59,11 +59,6 @@ class IntakeBuffer:
         """Bytes of the answers that nobody has taken yet."""
         return self._bytes
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        return self._closed
-
     async def put(self, item: Inbound) -> None:
         """Append ``item``; an answer waits until it fits.
 

@@ -11,7 +11,7 @@ over a rolling 24 hours and keeps events for 72. A refused position asks the rep
 service. An inbox that stays full ends the session too: without a poll Salesforce forgets the client after 40 s anyway, and coming back
 by position is safe.
 
-Nothing gives up silently: every end is told to the observer with the time of the next attempt, and stands in :attr:`Supervisor.status`.
+Nothing gives up silently: the observer is notified of every end, with the wait until the next attempt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
 from typing import Protocol
 
@@ -35,7 +34,7 @@ from consumer.ports.source import (
     Source,
 )
 
-__all__ = ["ResumePlan", "Supervisor", "SupervisorOptions", "SupervisorState", "SupervisorStatus"]
+__all__ = ["ResumePlan", "Supervisor", "SupervisorOptions"]
 
 _PERMISSION = "permission_denied"
 _NO_TOKEN = "authentication_failed"  # noqa: S105 - a label
@@ -68,44 +67,6 @@ class ResumePlan(Protocol):
             StopService: the replay policy is to stop.
         """
         ...
-
-
-class SupervisorState(StrEnum):
-    """What the supervisor is doing."""
-
-    DRAINING = "draining"
-    """Waiting until everything handed over is processed."""
-    OPENING = "opening"
-    POLLING = "polling"
-    CLOSING = "closing"
-    WAITING = "waiting"
-    """Backing off until ``SupervisorStatus.next_attempt_ms``."""
-    STOPPED = "stopped"
-
-
-@dataclass(slots=True)
-class SupervisorStatus:
-    """For readiness and for people. Times are monotonic milliseconds.
-
-    Attributes:
-        state: what it is doing.
-        session: number of the current or last session; 0 before the first.
-        channels: acknowledged in the current session; empty while there is none.
-        opened_ms: when the current session had every channel acknowledged.
-        last_answer_ms: when the last answer came, of any session.
-        last_reason: why the last session ended.
-        next_attempt_ms: when the next session is tried, while waiting.
-        failures: ends in a row without a healthy session between them.
-    """
-
-    state: SupervisorState = SupervisorState.DRAINING
-    session: int = 0
-    channels: frozenset[str] = frozenset()
-    opened_ms: int | None = None
-    last_answer_ms: int | None = None
-    last_reason: EndReason | None = None
-    next_attempt_ms: int | None = None
-    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +125,6 @@ class Supervisor:
         random: Random,
         options: SupervisorOptions | None = None,
     ) -> None:
-        self.status = SupervisorStatus()
         self._source = source
         self._plan = plan
         self._buffer = buffer
@@ -174,6 +134,12 @@ class Supervisor:
         self._options = options or SupervisorOptions()
         self._held_poll_timeout = PollTimeout(lateness_ms)
         self._refusals = 0
+        self._session_number = 0
+        """Of the current or last session; 0 before the first."""
+        self._opened_ms: int | None = None
+        """Monotonic milliseconds at which the current session had every channel acknowledged."""
+        self._failures = 0
+        """Ends in a row without a healthy session between them."""
         self._started_ms: int | None = None
 
     async def run(self) -> None:
@@ -183,40 +149,28 @@ class Supervisor:
             StopService: only a person can change what is wrong.
             BufferClosed: the inbox was closed.
         """
-        status = self.status
-        try:
-            while True:
-                status.state = SupervisorState.DRAINING
-                await self._buffer.wait_drained()
-                try:
-                    resume = await self._plan.resume()
-                except SessionFault as refusal:
-                    await self._handle_end(refusal)
-                    continue
-                await self._wait_min_interval()
-                fault = await self._session(resume)
-                await self._buffer.put(
-                    SessionEnded(status.session, fault.reason.code, self._clock.monotonic_ms())
-                )
-                await self._handle_end(fault)
-        finally:
-            status.state = SupervisorState.STOPPED
-            status.channels = frozenset()
-            status.next_attempt_ms = None
+        while True:
+            await self._buffer.wait_drained()
+            try:
+                resume = await self._plan.resume()
+            except SessionFault as refusal:
+                await self._handle_end(refusal)
+                continue
+            await self._wait_min_interval()
+            fault = await self._session(resume)
+            ended = SessionEnded(self._session_number, fault.reason.code, self._clock.monotonic_ms())
+            await self._buffer.put(ended)
+            await self._handle_end(fault)
 
     async def _session(self, resume: Mapping[str, str]) -> SessionFault:
         """One session from its opening to its end, which is the result."""
-        status = self.status
-        status.session += 1
-        status.state = SupervisorState.OPENING
+        self._session_number += 1
         self._started_ms = self._clock.monotonic_ms()
-        self._events.session_opening(status.session)
-        session = self._source.session(status.session, self._poll_timeout)
+        self._events.session_opening(self._session_number)
+        session = self._source.session(self._session_number, self._poll_timeout)
         try:
             opened = await session.open(resume)
-            status.state = SupervisorState.POLLING
-            status.channels = frozenset(opened.resumed)
-            status.opened_ms = opened.received_ms
+            self._opened_ms = opened.received_ms
             self._refusals = 0
             self._events.session_opened(opened)
             await self._buffer.put(opened)
@@ -226,13 +180,10 @@ class Supervisor:
         except AuthenticationFailed as failure:
             return _no_token(failure)
         finally:
-            status.state = SupervisorState.CLOSING
-            status.channels = frozenset()
             await session.aclose()
 
     async def _forward_answers(self, session: Session) -> SessionFault:
         async for answer in session.answers():
-            self.status.last_answer_ms = answer.received_ms
             self._held_poll_timeout.answered(answer.received_ms, bool(answer.messages))
             self._events.polled(answer)
             try:
@@ -246,12 +197,11 @@ class Supervisor:
 
     async def _handle_end(self, fault: SessionFault) -> None:
         """What the end of a session asks for: do it, tell it, wait as long as it wants."""
-        reason, status = fault.reason, self.status
-        status.last_reason = reason
+        reason = fault.reason
         self._count_failure(reason)
         body = fault.body
         if reason.remedy is Remedy.STOP:
-            self._events.session_ended(status.session, reason, None, body)
+            self._events.session_ended(self._session_number, reason, None, body)
             what = f"Salesforce refuses: {reason.detail}."
             raise StopService(reason.code, what, reason.action, permission=reason.code == _PERMISSION)
         if body is not None:
@@ -260,27 +210,23 @@ class Supervisor:
             try:
                 await self._plan.refused(reason.channel, reason.position, reason.detail, reason.server_ms)
             except StopService:
-                self._events.session_ended(status.session, reason, None, body)
+                self._events.session_ended(self._session_number, reason, None, body)
                 raise
         failure = fault.__cause__ if isinstance(fault.__cause__, AuthenticationFailed) else None
         wait_ms = self._wait_ms(reason, failure)
-        status.opened_ms = None
-        status.next_attempt_ms = self._clock.monotonic_ms() + wait_ms
-        status.state = SupervisorState.WAITING
+        self._opened_ms = None
         if failure is not None:
             self._events.authentication_failed(failure, wait_ms)
-        self._events.session_ended(status.session, reason, wait_ms, body)
+        self._events.session_ended(self._session_number, reason, wait_ms, body)
         await asyncio.sleep(wait_ms / 1000)
-        status.next_attempt_ms = None
 
     def _count_failure(self, reason: EndReason) -> None:
-        status = self.status
         now = self._clock.monotonic_ms()
-        if status.opened_ms is not None and now - status.opened_ms >= self._options.healthy_ms:
-            status.failures = 0
+        if self._opened_ms is not None and now - self._opened_ms >= self._options.healthy_ms:
+            self._failures = 0
         if reason.code != _FULL:
             # A full inbox is our own slowness; its back-off is the wait until it is drained.
-            status.failures += 1
+            self._failures += 1
         if reason.remedy is Remedy.REAUTHENTICATE:
             self._refusals += 1
 
@@ -295,7 +241,7 @@ class Supervisor:
         if reason.remedy is Remedy.REAUTHENTICATE and self._refusals > 1:
             # The first refusal is a token that has had its time; a second in a row is not cured by asking faster.
             return self._options.locked.delay_ms(self._refusals - 1, jitter)
-        return self._options.failed.delay_ms(self.status.failures, jitter)
+        return self._options.failed.delay_ms(self._failures, jitter)
 
     async def _wait_min_interval(self) -> None:
         if self._started_ms is None:

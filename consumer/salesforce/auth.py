@@ -15,7 +15,6 @@ with every secret of the request struck out.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -47,7 +46,6 @@ _JWT_LIFETIME_S = 180
 
 _CANCEL_GRACE_S = 5
 
-_EPOCH_MS = re.compile(r"[0-9]{1,15}")
 _PERMANENT_ERRORS = frozenset(
     {
         "invalid_grant",
@@ -75,14 +73,12 @@ class AccessToken:
         instance_url: base URL of the org's API, without a slash at the end.
         org_id: 18 characters.
         user_id: 18 characters.
-        issued_at_ms: when Salesforce issued it, milliseconds since the epoch.
     """
 
     value: SecretStr
     instance_url: str
     org_id: str
     user_id: str
-    issued_at_ms: int
 
     @property
     def authorization(self) -> str:
@@ -200,9 +196,7 @@ class JwtBearer:
             detail = f"the private key cannot sign ({type(error).__name__}): give an RSA key in PEM form, without passphrase"
             raise AuthenticationFailed("bad_settings", detail, permanent=True) from None
         form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
-        return _parse_token(
-            await endpoint.token(self.login_url, form, [SecretStr(assertion)]), endpoint.clock
-        )
+        return _parse_token(await endpoint.token(self.login_url, form, [SecretStr(assertion)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +220,7 @@ class ClientCredentials:
             "client_id": self.client_id,
             "client_secret": self.client_secret.get_secret_value(),
         }
-        return _parse_token(await endpoint.token(self.login_url, form, [self.client_secret]), endpoint.clock)
+        return _parse_token(await endpoint.token(self.login_url, form, [self.client_secret]))
 
 
 class RefreshToken:
@@ -299,7 +293,7 @@ class RefreshToken:
                 self._unsaved = True
                 await self._on_rotated(self._refresh_token)
                 self._unsaved = False
-        return _parse_token(answer, endpoint.clock)
+        return _parse_token(answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +324,7 @@ class Password:
             "password": self.password.get_secret_value(),
         }
         secrets = [self.client_secret, self.password]
-        return _parse_token(await endpoint.token(self.login_url, form, secrets), endpoint.clock)
+        return _parse_token(await endpoint.token(self.login_url, form, secrets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +349,6 @@ class StaticAccessToken:
             instance_url=self.instance_url.rstrip("/"),
             org_id=_required_id(user.get("organization_id"), "organization_id"),
             user_id=_required_id(user.get("user_id"), "user_id"),
-            issued_at_ms=endpoint.clock.wall_ms(),
         )
 
 
@@ -415,7 +408,7 @@ class TokenCache:
             self._current = None
 
 
-def _parse_token(answer: Mapping[str, Any], clock: Clock) -> AccessToken:
+def _parse_token(answer: Mapping[str, Any]) -> AccessToken:
     value, instance = answer.get("access_token"), answer.get("instance_url")
     if not isinstance(value, str) or not value or not isinstance(instance, str) or not _host(instance):
         raise AuthenticationFailed(
@@ -423,13 +416,11 @@ def _parse_token(answer: Mapping[str, Any], clock: Clock) -> AccessToken:
         )
     # The identity URL ends in /id/<org>/<user>.
     identity = str(answer.get("id", "")).rstrip("/").split("/")
-    issued = str(answer.get("issued_at", ""))
     return AccessToken(
         value=SecretStr(value),
         instance_url=instance.rstrip("/"),
         org_id=_required_id(identity[-2] if len(identity) > 1 else None, "id"),
         user_id=_required_id(identity[-1], "id"),
-        issued_at_ms=int(issued) if _EPOCH_MS.fullmatch(issued) else clock.wall_ms(),
     )
 
 

@@ -7,25 +7,49 @@ events on the bus. Everything is JSON; a request that makes no sense is answered
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
 
 from consumer.sandbox.broken_responses import RequestHandler, json_response
-from consumer.sandbox.bus import EVERY_CHANNEL
+from consumer.sandbox.bus import EVERY_CHANNEL, EventBus, Ledger
 from consumer.sandbox.errors import SandboxError
-from consumer.sandbox.faults import FaultOptions
+from consumer.sandbox.faults import FaultOptions, Faults
+from consumer.sandbox.oauth import Credentials
+from consumer.sandbox.org import Org
 from consumer.sandbox.schema import ENTITIES, rest_value
+from consumer.sandbox.world import World
 
-if TYPE_CHECKING:
-    from consumer.sandbox.server import Sandbox
+
+class ControlledOrg(Protocol):
+    """The parts of a simulated org that the control API looks into and acts on."""
+
+    ledger: Ledger
+    org: Org
+    faults: Faults
+    world: World
+    bus: EventBus
+    credentials: Credentials
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Counters, clients, positions and population, as JSON-ready values."""
+        ...
+
+    def settle(self) -> None:
+        """Publish at once everything that is held back."""
+        ...
 
 
 class Control:
     """The handlers of one sandbox's control API."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: ControlledOrg) -> None:
         self._sandbox = sandbox
 
     def add_routes(self, router: web.UrlDispatcher) -> None:

@@ -9,9 +9,8 @@ the org's records, so another resource is another method and a route.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -21,12 +20,11 @@ from consumer.sandbox.broken_responses import RequestHandler, json_response
 from consumer.sandbox.ids import to_18
 from consumer.sandbox.org import Org
 from consumer.sandbox.schema import ENTITIES, rest_value
-from consumer.sandbox.soql import Query, QueryRefused, id_order, parse
+from consumer.sandbox.soql import QueryRefused, parse
 
 _VERSIONS: Final = tuple(f"{major}.0" for major in range(45, 68))
 _MAX_IDS: Final = 2_000
 _MAX_URL_BYTES: Final = 16_384
-_AFTER_ANY_ID: Final = "\uffff"
 _MAX_LOCATORS: Final = 64
 _NOT_FOUND: Final = "The requested resource does not exist"
 
@@ -60,7 +58,6 @@ class Rest:
         self._daily_requests = daily_requests
         self._answer_ms = answer_ms
         self._locators: OrderedDict[str, tuple[str, tuple[str, ...], list[dict[str, Any]]]] = OrderedDict()
-        self._ids: dict[str, tuple[tuple[int, str | None] | None, list[tuple[str, str]]]] = {}
         self.requests = 0
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -146,22 +143,6 @@ class Rest:
         # A later page shows the record as it was when the query ran.
         snapshot = rows if len(rows) <= self._page_size(request) else [dict(row) for row in rows]
         return self._page(request, query.entity, query.fields, snapshot, 0, None)
-
-    def _candidates(self, query: Query) -> Iterable[dict[str, Any]]:
-        """The records that a query has to look at; in the order of their ids, from where it begins, when that is what it asks for."""
-        records = self._org.records[query.entity]
-        if not query.is_by_id:
-            return records.values()
-        # Records are only ever added at the end or taken from it again, so this tells whether the index still holds.
-        state = (len(records), next(reversed(records), None))
-        known, index = self._ids.get(query.entity, (None, []))
-        if known != state:
-            index = sorted((id_order(record_id), record_id) for record_id in records)
-            self._ids[query.entity] = (state, index)
-        first = (
-            0 if query.id_after is None else bisect_right(index, (id_order(query.id_after), _AFTER_ANY_ID))
-        )
-        return (records[index[at][1]] for at in range(first, len(index)))
 
     async def query_more(self, request: web.Request) -> web.StreamResponse:
         """GET `/query/<locator>-<offset>`: the next page."""

@@ -16,7 +16,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, Final
 
 from consumer.sandbox.ids import to_18
@@ -69,43 +68,25 @@ class Query:
     order: tuple[tuple[str, bool, bool], ...]
     limit: int | None
     offset: int
-    id_after: str | None = None
-    """Every match has an id greater than this, in the order of `id_order`: what a reader of everything, page by page, asks for."""
 
-    @property
-    def is_by_id(self) -> bool:
-        """Whether the matches come in ascending order of `Id`."""
-        return self.order == (("Id", False, True),)
-
-    def run(self, records: Iterable[Record], now: int, *, in_id_order: bool = False) -> list[Record]:
+    def run(self, records: Iterable[Record], now: int) -> list[Record]:
         """The matching records in order.
 
         Args:
             records: among which.
             now: org time in epoch ms, which calculated fields need.
-            in_id_order: whether they come in ascending `id_order`, so that a page needs no look at what follows it.
         """
 
         def read(record: Record, name: str) -> Any:
             return read_value(self.entity, record, name, now)
 
-        matches = (each for each in records if self.condition is None or self.condition(each, read))
-        if in_id_order and self.is_by_id:
-            return list(
-                islice(matches, self.offset, None if self.limit is None else self.offset + self.limit)
-            )
-        rows = list(matches)
+        rows = [each for each in records if self.condition is None or self.condition(each, read)]
         for name, descending, nulls_first in reversed(self.order):
             # With reverse sorting the null flag is reversed too, so it is chosen to come out right.
             present = nulls_first != descending
             rows.sort(key=lambda row, n=name, p=present: _sort_key(read(row, n), p), reverse=descending)  # type: ignore[misc]
         end = None if self.limit is None else self.offset + self.limit
         return rows[self.offset : end]
-
-
-def id_order(record_id: str) -> str:
-    """What ids are compared by."""
-    return record_id.casefold()
 
 
 def _sort_key(value: Any, nulls_low: bool) -> tuple[bool, Any]:
@@ -136,7 +117,6 @@ class _Parser:
             position = match.end()
         self._position = 0
         self._entity = ""
-        self._id_after: str | None = None
 
     def query(self) -> Query:
         self._expect("SELECT")
@@ -154,7 +134,7 @@ class _Parser:
         offset = int(self._next_token("number").text) if self._accept("OFFSET") else 0
         if self._position < len(self._tokens):
             raise QueryRefused("MALFORMED_QUERY", f"unexpected token: '{self._tokens[self._position].text}'")
-        return Query(found, names, condition, order, limit, offset, self._id_after)
+        return Query(found, names, condition, order, limit, offset)
 
     def _selection(self) -> list[str]:
         first = self._next_token("word")
@@ -169,9 +149,7 @@ class _Parser:
     def _disjunction(self) -> Condition:
         condition = self._conjunction()
         while self._accept("OR"):
-            self._id_after = None
             condition = _or(condition, self._conjunction())
-            self._id_after = None
         return condition
 
     def _conjunction(self) -> Condition:
@@ -182,13 +160,10 @@ class _Parser:
 
     def _term(self) -> Condition:
         if self._accept("NOT"):
-            condition = _not(self._term())
-            self._id_after = None
-            return condition
+            return _not(self._term())
         if self._accept_sign("("):
             condition = self._disjunction()
             self._expect_close()
-            self._id_after = None
             return condition
         name = self._field(self._next_token("word").text)
         if self._accept("NOT"):
@@ -204,8 +179,6 @@ class _Parser:
             return _in_list(name, [value])
         if sign in {"!=", "<>"}:
             return _not(_in_list(name, [value]))
-        if name == "Id" and sign == ">":
-            self._id_after = str(value)
         if sign not in _COMPARISONS:
             raise QueryRefused("MALFORMED_QUERY", f"unexpected token: '{sign}'")
         return _comparison(name, _COMPARISONS[sign], value)

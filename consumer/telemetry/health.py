@@ -188,10 +188,6 @@ class Health:
         previous = self._facts.authentication
         self._facts.authentication = _Failure(previous.since_ms if previous else now_ms, code, detail)
 
-    def authentication_worked(self) -> None:
-        """An access token was got."""
-        self._facts.authentication = None
-
     # -------------------------------------------------------- facts: store
 
     def received(self, now_ms: int) -> None:

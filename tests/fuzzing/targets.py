@@ -225,7 +225,7 @@ def token(data: bytes) -> None:
     if not isinstance(told_token, dict):
         return
     with suppress(AuthenticationFailed):
-        _parse_token(told_token, SystemClock())
+        _parse_token(told_token)
     with suppress(AuthenticationFailed):
         at_once(StaticAccessToken(SecretStr("x"), "https://example.com").obtain(_Endpoint(told_token)))  # type: ignore[arg-type]
 

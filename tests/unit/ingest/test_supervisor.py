@@ -11,7 +11,7 @@ import pytest
 from consumer.clock import SystemClock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
 from consumer.ingest.buffer import IntakeBuffer
-from consumer.ingest.supervisor import Supervisor, SupervisorOptions, SupervisorState
+from consumer.ingest.supervisor import Supervisor, SupervisorOptions
 from consumer.ports.source import Answer, SessionEnded, SessionOpened
 
 pytestmark = pytest.mark.looptime
@@ -295,7 +295,6 @@ async def test_a_plan_that_halts_ends_the_service():
     run = await running.lasting(30)
     assert isinstance(run.exception(), StopService)
     assert running.observed.ends == [(1, "replay_invalid", None)]
-    assert running.supervisor.status.state is SupervisorState.STOPPED
 
 
 @pytest.mark.parametrize(("code", "permission"), [("permission_denied", True), ("channel_missing", False)])
@@ -333,7 +332,7 @@ async def test_the_plan_is_asked_only_when_everything_is_processed():
     run = asyncio.create_task(running.supervisor.run())
     await asyncio.sleep(100)
     assert running.plan.asked == 1
-    assert running.supervisor.status.state is SupervisorState.DRAINING
+    assert running.observed.opening == [1]
     for _ in range(3):
         assert await running.buffer.get(0) is not None
     await asyncio.sleep(100)
@@ -359,7 +358,6 @@ async def test_a_full_inbox_ends_the_session_after_ten_seconds_and_resumes_once_
     take = asyncio.create_task(running.take())
     await asyncio.sleep(1)
     assert running.plan.asked == 2
-    assert running.supervisor.status.failures == 0
     assert [len(item.messages) for item in running.taken if isinstance(item, Answer)] == [10]
     for task in (run, take):
         task.cancel()
@@ -372,31 +370,7 @@ async def test_polls_are_short_while_changes_are_held_back():
     assert running.source.poll_timeouts == [None, 1_000, 600, None]
 
 
-# ---------------------------------------------------------------- status, stop, evidence
-
-
-async def test_the_status_tells_what_is_going_on():
-    running = Running(Plays(answers=[(1, 1)], lasts=10), options=SupervisorOptions(first_ms=4_000))
-    run, take = asyncio.create_task(running.supervisor.run()), asyncio.create_task(running.take())
-    status = running.supervisor.status
-    await asyncio.sleep(5)
-    assert (status.state, status.session, status.channels) == (
-        SupervisorState.POLLING,
-        1,
-        frozenset({CHANNEL}),
-    )
-    assert (status.opened_ms, status.last_answer_ms, status.last_reason) == (0, 1_000, None)
-    await asyncio.sleep(7)
-    assert (status.state, status.channels, status.failures) == (SupervisorState.WAITING, frozenset(), 1)
-    assert status.next_attempt_ms == 15_000
-    assert status.last_reason is not None
-    assert status.last_reason.code == "unknown_client"
-    await asyncio.sleep(4)
-    assert (status.state, status.session, status.next_attempt_ms) == (SupervisorState.POLLING, 2, None)
-    for task in (run, take):
-        task.cancel()
-    await asyncio.wait({run, take})
-    assert status.state is SupervisorState.STOPPED
+# ---------------------------------------------------------------- stop, evidence
 
 
 @pytest.mark.parametrize("when", [0.5, 2.0, 12.0])
