@@ -229,3 +229,32 @@ def test_a_handler_is_tried_with_events_of_the_journal_and_nothing_is_sent_or_mo
     assert [json.loads(line)["offset"] for line in result.stdout.splitlines()] == [3]
     assert look(lambda store: store.cursor("notify")).revision == 1
     assert len(letter_ids(look, "notify")) == 3
+
+
+# ---------------------------------------------------------------- a newer release
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("handlers", "list"),
+        ("handlers", "forget", "notify"),
+        ("replay", "--handler", "notify", "--from-offset", "1", "--dry-run"),
+        ("status",),
+    ],
+)
+def test_a_cursor_of_a_newer_release_is_reported_in_one_line(tmp_path, call, command):
+    async def write():
+        store = SqliteStore(tmp_path / "own.db")
+        await store.open()
+        tenure = await store.acquire("pod-1/17", 1)
+        newer = SavedCursor(2, b'{"v":9,"offset":5,"settled":[]}')
+        await store.save_cursor(tenure, "notify", newer, [])
+        await store.release(tenure)
+        await store.aclose()
+
+    asyncio.run(write())
+    result = call(*command)
+    assert result.exit_code == 1
+    assert "the place of handler 'notify' cannot be read (it is of format 9" in result.stderr
+    assert result.stderr.count("\n") == 1
