@@ -83,10 +83,6 @@ class Sink:
                     )
             together.add(event.id)
 
-    def is_over(self, kind: str, event_id: str) -> bool:
-        """Whether the handler has done it, or the service has given it up."""
-        return event_id in self.done[kind] or event_id in self.given_up[kind]
-
 
 def wants(kind: str, type_: str) -> bool:
     """Whether a handler gets events of this type."""

@@ -74,3 +74,8 @@ def test_with_the_same_jitter_a_further_failure_never_shortens_the_wait_by_more_
     backoff, failures, jitter
 ):
     assert backoff.delay_ms(failures + 1, jitter) >= backoff.delay_ms(failures, jitter) - 1
+
+
+def test_a_wait_without_jitter_is_the_longest():
+    backoff = Backoff(1_000, 10_000, shortest=0.5)
+    assert backoff.delay_ms(1) == backoff.delay_ms(1, 0.0) == 1_000
