@@ -1,1 +1,4 @@
-"""The built-in handlers, each written against ``consumer`` alone, so that each is also an example to copy."""
+"""Built-in handlers.
+
+Each handler imports only the public API of ``consumer``, so each is also an example to copy.
+"""

@@ -1,9 +1,9 @@
-"""Lifecycle events as lines of JSON in a file, which is turned over when it is full.
+"""Lifecycle events as JSON lines in a file that is rotated when full.
 
-A batch is on the disk (flushed and synced) before it counts as delivered, so no event is lost. Events can be repeated: after a crash
-between writing and the saving of the handler's place, and after a write that took longer than the handler's timeout. Readers tell by
-``id``. A crash in the middle of a write leaves a torn last line; it is ended when the file is opened again, so that no event is glued to
-it, and readers skip the one line that is not JSON.
+A batch is flushed and synced to disk before it is acknowledged, so no event is lost. Events can repeat: after a crash between the write
+and the save of the handler's cursor, and after a write that took longer than the handler's timeout. Readers deduplicate by ``id``. A crash
+in the middle of a write leaves a torn last line. The handler terminates that line when it next opens the file, so that no event is
+appended to it; readers skip the one line that is not JSON.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ __all__ = ["Jsonl"]
 
 
 class Jsonl(BatchHandler):
-    """Appends one JSON line per event to a file."""
+    """Append one JSON line per event to a file."""
 
     class Settings(BaseModel):
-        """Where to, and how much is kept."""
+        """Path of the file, its size limit and the number of rotated files."""
 
         model_config = ConfigDict(extra="forbid")
 
-        path: Path = Field(description="The file; its directory is made if need be.")
+        path: Path = Field(description="Path of the file; its directory is created if it does not exist.")
         max_bytes: ByteSize = Field(
             default=ByteSize(100_000_000),
             gt=0,
-            description="Size at which a new file is begun, such as `100 MB`; a batch is never divided.",
+            description="Size at which the file is rotated, such as `100 MB`; a batch is never split.",
         )
         keep: int = Field(
-            default=5, ge=0, description="How many full files are kept, as `path.1` (the newest), `path.2` …"
+            default=5, ge=0, description="Number of rotated files to keep: `path.1` (the newest), `path.2` …"
         )
 
     on = ("*",)
 
     def __init__(self) -> None:
         self._fd: int | None = None
-        # A write that timed out goes on in its thread; the next must wait for it.
+        # A write that timed out continues in its thread; the next one must wait for it.
         self._lock = Lock()
 
     async def open(self, settings: Settings, ctx: Context) -> None:
-        """Open the file and end a torn last line."""
+        """Open the file and terminate a torn last line."""
         self._settings = settings
         if await asyncio.to_thread(self._open):
-            ctx.log.warning("the last line was torn by a crash and has been ended", path=str(settings.path))
+            ctx.log.warning("terminated a last line torn by a crash", path=str(settings.path))
 
     async def handle_batch(self, events: Sequence[LifecycleEvent], ctx: Context) -> None:
         """Append the events and sync the file."""
@@ -62,7 +62,7 @@ class Jsonl(BatchHandler):
         await asyncio.to_thread(self._close)
 
     def _open(self) -> bool:
-        """Open the file if it is not; whether its last line was torn."""
+        """Open the file if it is closed; return True if its last line was torn."""
         with self._lock:
             return self._open_locked()
 
@@ -87,7 +87,7 @@ class Jsonl(BatchHandler):
         lines = b"".join(event.to_json() + b"\n" for event in events)
         with self._lock:
             if self._fd is not None and not self._is_current(self._fd):
-                self._close_locked()  # somebody removed or renamed the file: begin it anew under its name
+                self._close_locked()  # another process removed or renamed the file: start a new one
             self._open_locked()
             assert self._fd is not None
             size = os.fstat(self._fd).st_size
@@ -108,12 +108,12 @@ class Jsonl(BatchHandler):
             return False
 
     def _undo(self, size: int) -> None:
-        """After a write that failed half-way (disk full): back to whole lines, as far as that is possible."""
+        """Truncate the file after a partial write (disk full), as far as possible."""
         assert self._fd is not None
         try:
             os.ftruncate(self._fd, size)
         finally:
-            self._close_locked()  # opening ends a torn line, should there be one
+            self._close_locked()  # opening it again terminates a line that is still torn
 
     def _rotate(self) -> None:
         self._close_locked()
@@ -143,7 +143,7 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make names durable: syncing a file does not sync the directory that names it."""
+    """Sync the directory; a file's fsync does not make its new name durable."""
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -1,13 +1,14 @@
-"""Lifecycle events in a Kafka topic, keyed by run, so that the consumers of a group share the runs and each sees its runs in order.
+"""Lifecycle events in a Kafka topic, keyed by run.
 
-The value is a CloudEvent in structured mode (``application/cloudevents+json``), the key the run (``system`` for events of no run); the
-headers ``content-type``, ``ce_id`` and ``ce_type`` let consumers choose without reading values. Keys are spread over partitions as Java
-clients do it.
+A consumer group shares the runs, and each consumer reads the events of its runs in order. The value is a CloudEvent in structured mode
+(``application/cloudevents+json``), the key is the run (``system`` for events of no run); the headers ``content-type``, ``ce_id`` and
+``ce_type`` let consumers filter without parsing values. Keys are mapped to partitions as by Java clients.
 
-A batch counts as delivered when every broker that must has confirmed each of its events. An event of a run is sent when the one before it
-is confirmed, so a failure, of whatever kind, never lets a later one pass. What was sent and is not confirmed in time stays with the
-producer (idempotent, without a limit of its own): the next attempt waits for it instead of sending it again. After a crash, events
-whose confirmation was not saved are sent again: at least once, in order, the repeats too; consumers tell by ``ce_id``.
+A batch is acknowledged when all in-sync replicas have confirmed each of its events (``acks=all``). An event is sent once the preceding
+event of its run is confirmed, so no failure lets a later event overtake an earlier one. An event that is sent but not confirmed in time
+remains with the producer (idempotent, without a timeout of its own): the next attempt waits for it instead of sending it again. After a
+crash, events whose acknowledgement was not saved are sent again: at least once, and in order even with the repeats; consumers
+deduplicate by ``ce_id``.
 
 Needs the extra: ``pip install 'cadence-consumer[kafka]'``.
 
@@ -41,10 +42,10 @@ __all__ = ["Kafka"]
 FIXED_OPTIONS = {
     "enable.idempotence": True,
     "acks": "all",
-    # The service counts attempts and time; a producer that gives up by itself would let later events pass.
+    # The service limits attempts and time; a producer that gave up on its own would let later events overtake.
     "message.timeout.ms": 0,
-    # One request at a time to each broker: an idempotent producer takes a later confirmation for that of an earlier request too, which
-    # is right only where brokers check sequence numbers, and not everything that speaks Kafka's protocol does.
+    # One request at a time to each broker: an idempotent producer takes the confirmation of a request as one of all earlier requests too,
+    # which holds only where brokers check sequence numbers; not every server that speaks Kafka's protocol does.
     "max.in.flight": 1,
     "partitioner": "murmur2_random",
     "linger.ms": 0,
@@ -54,59 +55,62 @@ OPEN_S = 10.0
 CLOSE_S = 4.0
 POLL_S = 0.1
 MAX_IN_FLIGHT = 10_000
-"""Events under way that are remembered, at most; one that is forgotten is sent again by its next attempt."""
+"""Limit of tracked in-flight events; events beyond it are sent again on retry."""
 PERMANENT_ERRORS = frozenset({
     KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD,
 })  # fmt: skip
-"""What Kafka says to an event that it will not take tomorrow either."""
+"""Error codes of an event that Kafka will never accept."""
 
-TRANSPORT_ERROR: int = KafkaError._TRANSPORT  # noqa: SLF001 - the names of the client's own errors begin so
+TRANSPORT_ERROR: int = KafkaError._TRANSPORT  # noqa: SLF001 - client-side errors all begin with an underscore
 
 DeliveryResult = Exception | None
 Confirmation = asyncio.Future[DeliveryResult]
 
 
 class Kafka(BatchHandler):
-    """Publishes each event, keyed by its run."""
+    """Publish each event, keyed by its run."""
 
     class Settings(BaseModel):
-        """Which topic, and how the brokers are reached."""
+        """Topic, brokers and credentials."""
 
         model_config = ConfigDict(extra="forbid")
 
         servers: str = Field(
             min_length=1,
-            description="Brokers to begin with, separated by commas, such as `kafka-1:9092,kafka-2:9092`.",
+            description="Bootstrap servers, separated by commas, such as `kafka-1:9092,kafka-2:9092`.",
         )
         topic: str = Field(
             default="cadence-events",
             pattern=r"^[A-Za-z0-9._-]{1,249}$",
-            description="The topic; default cadence-events. More partitions later move runs to other partitions.",
+            description="Name of the topic; default cadence-events. Adding partitions later moves runs to other partitions.",
         )
         security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
-            default="plaintext", description="How brokers are spoken to; default plaintext."
+            default="plaintext", description="Security protocol of the brokers; default plaintext."
         )
         mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-            default="SCRAM-SHA-512", description="How the user is authenticated; default SCRAM-SHA-512."
+            default="SCRAM-SHA-512", description="SASL mechanism; default SCRAM-SHA-512."
         )
-        username: str | None = Field(default=None, description="With sasl_ssl or sasl_plaintext.")
-        password: SecretStr | None = Field(default=None, description="Of the user; never logged.")
-        ca_file: str | None = Field(default=None, description="Certificates to trust; default the system's.")
+        username: str | None = Field(default=None, description="User for `sasl_ssl` or `sasl_plaintext`.")
+        password: SecretStr | None = Field(default=None, description="Password of the user; never logged.")
+        ca_file: str | None = Field(
+            default=None, description="File with the CA certificates to trust; default the system's."
+        )
         compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-            default="lz4", description="Of what is sent; default lz4."
+            default="lz4", description="Compression of messages; default lz4."
         )
         timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
             default=15.0,
-            description="Seconds until a batch must be confirmed; default 15. Less than `handlers.<name>.timeout`, which cuts in else.",
+            description="Seconds to wait until a batch is confirmed; default 15. Must be less than `handlers.<name>.timeout`, which would "
+            "cut it off.",
         )
         source: str = Field(
             default="/cadence-consumer",
             min_length=1,
-            description="The CloudEvents `source` where an event does not tell its org.",
+            description="CloudEvents `source` of events whose id does not name an org.",
         )
         options: dict[str, SecretStr] = Field(
             default_factory=dict,
-            description="Further options of librdkafka, such as `client.rack`; not those that order and safety rest on.",
+            description="Additional librdkafka options, such as `client.rack`; those that ordering and durability depend on are refused.",
         )
 
         @field_validator("options")
@@ -121,28 +125,30 @@ class Kafka(BatchHandler):
             }
             if reserved := sorted(options.keys() & (FIXED_OPTIONS.keys() | aliases)):
                 raise ValueError(
-                    f"{', '.join(reserved)} cannot be set here: order and safety rest on it, or a setting of its own says it"
+                    f"remove {', '.join(reserved)}: ordering and durability depend on these options, or a setting of this handler sets them"
                 )
             return options
 
         @model_validator(mode="after")
         def _check_credentials(self) -> Self:
             if (self.username is None) != (self.password is None):
-                raise ValueError("username and password belong together: give both or none")
+                raise ValueError("set both username and password, or neither")
             if (self.username is not None) != self.security.startswith("sasl"):
-                raise ValueError("a user is for security sasl_ssl or sasl_plaintext, and those need one")
+                raise ValueError(
+                    "username needs security sasl_ssl or sasl_plaintext, and these need a username; set both or neither"
+                )
             return self
 
     on = ("*",)
 
     def __init__(self) -> None:
         self._fatal = False
-        """Whether the producer cannot go on, and another one is needed."""
+        """Set when the producer cannot continue and must be replaced."""
         self._has_rejections = False
-        """Whether something was not taken since the topic was looked at."""
+        """Set when an event has failed since the topic was last checked."""
 
     async def open(self, settings: Settings, ctx: Context) -> None:
-        """Connect, and see whether the topic is there."""
+        """Connect, and check that the topic exists."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._in_flight: OrderedDict[str, Confirmation] = OrderedDict()
@@ -156,14 +162,14 @@ class Kafka(BatchHandler):
             raise
 
     async def handle_batch(self, events: Sequence[LifecycleEvent], ctx: Context) -> None:
-        """Publish the events, those of one run one after the other, and wait until each is confirmed."""
+        """Publish the events, in order within a run, and wait until all are confirmed."""
         self._log = ctx.log
         async with self._restart_lock:
             if self._fatal:
                 await self.close()
                 self._start_producer()
             if self._has_rejections:
-                # A topic that was refused once is refused by the producer itself until it looks again.
+                # A producer that has seen the topic refused keeps refusing it until it fetches the metadata again.
                 await asyncio.to_thread(self._check_topic)
                 self._has_rejections = False
         lanes: defaultdict[str, deque[LifecycleEvent]] = defaultdict(deque)
@@ -176,17 +182,17 @@ class Kafka(BatchHandler):
             await asyncio.wait(first.values(), timeout=max(0.0, deadline - self._loop.time()))
             for key, confirmation in first.items():
                 event = lanes[key].popleft()
-                why = self._take_result(event.id, confirmation)
-                if why is not None:
-                    failed[event.id] = why
-                    failed |= {each.id: Retry(reason=f"waits for {event.id}") for each in lanes[key]}
-                if why is not None or not lanes[key]:
+                error = self._take_result(event.id, confirmation)
+                if error is not None:
+                    failed[event.id] = error
+                    failed |= {behind.id: Retry(reason=f"waits for {event.id}") for behind in lanes[key]}
+                if error is not None or not lanes[key]:
                     del lanes[key]
         if failed:
             raise Failed(failed)
 
     async def close(self) -> None:
-        """Disconnect; what is not confirmed by then is the next attempt's."""
+        """Disconnect; events not confirmed by then are left to their next attempt."""
         self._closing.set()
         await asyncio.to_thread(self._stop_producer, self._producer, self._polling)
         self._in_flight.clear()
@@ -206,9 +212,11 @@ class Kafka(BatchHandler):
 
     def _check_topic(self) -> None:
         topic = self._settings.topic
-        found = self._producer.list_topics(topic, timeout=OPEN_S).topics[topic]
-        if found.error is not None:
-            raise RuntimeError(f"topic {topic}: {found.error.str()}; create it, or allow it to be made")
+        metadata = self._producer.list_topics(topic, timeout=OPEN_S).topics[topic]
+        if metadata.error is not None:
+            raise RuntimeError(
+                f"topic {topic}: {metadata.error.str()}; create it, or let the brokers create topics automatically"
+            )
 
     @staticmethod
     def _stop_producer(producer: Producer, polling: threading.Thread) -> None:
@@ -217,20 +225,21 @@ class Kafka(BatchHandler):
         producer.flush(CLOSE_S)
 
     def _on_error(self, error: KafkaError) -> None:
-        """Called in the polling thread: a broker is gone, all are, or the producer cannot go on."""
+        """Log an error of the client, and note a fatal one; called in the polling thread."""
         self._fatal = self._fatal or error.fatal()
-        # One broker's connection comes and goes, and that all are gone is told apart; the rest is told until something is confirmed again.
+        # Connections to single brokers come and go, and the loss of all has a code of its own. Any other error is logged once, until
+        # an event is confirmed again.
         if error.code() != TRANSPORT_ERROR and error.name() not in self._logged_errors:
             self._logged_errors.add(error.name())
-            self._log.warning("kafka", error=error.name(), why=error.str())
+            self._log.warning("kafka client error", error=error.name(), reason=error.str())
 
     # ------------------------------------------------------------ one event
 
     def _send(self, event: LifecycleEvent) -> Confirmation:
-        """Its confirmation; sends it unless it is under way or was confirmed meanwhile."""
-        known = self._in_flight.get(event.id)
-        if known is not None and not (known.done() and known.result() is not None):
-            return known
+        """Send the event, unless in flight or already confirmed; return its confirmation."""
+        pending = self._in_flight.get(event.id)
+        if pending is not None and not (pending.done() and pending.result() is not None):
+            return pending
         confirmation = self._in_flight[event.id] = self._loop.create_future()
         self._in_flight.move_to_end(event.id)
         while len(self._in_flight) > MAX_IN_FLIGHT:
@@ -254,26 +263,26 @@ class Kafka(BatchHandler):
         return confirmation
 
     def _on_delivery_report(self, confirmation: Confirmation, error: KafkaError | None) -> None:
-        """Called in the polling thread."""
+        """Resolve the confirmation; called in the polling thread."""
         if error is not None and error.fatal():
             self._fatal = True
         result = None if error is None else _classify(error)
         try:
             self._loop.call_soon_threadsafe(_resolve, confirmation, result)
         except RuntimeError:
-            return  # the loop is closed: nobody waits any more
+            return  # the loop is closed, so nothing waits for the confirmation
 
     def _take_result(self, event_id: str, confirmation: Confirmation) -> DeliveryResult:
         if not confirmation.done():
             return Retry(reason=f"not confirmed within {self._settings.timeout:g} s")
         if self._in_flight.get(event_id) is confirmation:
             del self._in_flight[event_id]
-        why = confirmation.result()
-        if why is None:
+        error = confirmation.result()
+        if error is None:
             self._logged_errors.clear()
         else:
             self._has_rejections = True
-        return why
+        return error
 
 
 def _options(settings: Kafka.Settings) -> dict[str, Any]:
@@ -306,10 +315,9 @@ def _resolve(confirmation: Confirmation, result: DeliveryResult) -> None:
 
 
 def _classify(error: KafkaError) -> Exception:
-    why = f"{error.name()}: {error.str()}"
-    return (
-        Reject(f"Kafka will never take it: {why}") if error.code() in PERMANENT_ERRORS else Retry(reason=why)
-    )
+    text = f"{error.name()}: {error.str()}"
+    permanent = error.code() in PERMANENT_ERRORS
+    return Reject(f"Kafka will never accept this event: {text}") if permanent else Retry(reason=text)
 
 
 def _key_of(event: LifecycleEvent) -> str:

@@ -1,4 +1,7 @@
-"""One log line per lifecycle event: what a new installation shows, and the smallest handler there is."""
+"""Log line for every lifecycle event.
+
+The smallest possible handler, and the default of a new installation.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ __all__ = ["log"]
 
 @handler(on=["*"])
 async def log(event: LifecycleEvent, ctx: Context) -> None:
-    """Log the event's type, run, cadence, target and step; what is unknown is left out."""
-    facts = {
+    """Log the event's type, run, cadence, target and step, as far as known."""
+    fields = {
         "run": event.tracker_id,
         "cadence": event.cadence_name or event.cadence_id,
         "target": event.target_id,
@@ -18,4 +21,4 @@ async def log(event: LifecycleEvent, ctx: Context) -> None:
         "reason": event.reason,
         "late": event.late or None,
     }
-    ctx.log.info(event.type, **{name: value for name, value in facts.items() if value is not None})
+    ctx.log.info(event.type, **{name: value for name, value in fields.items() if value is not None})

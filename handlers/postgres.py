@@ -1,14 +1,14 @@
-"""Lifecycle events and current records in PostgreSQL, every event's effect exactly once.
+"""Lifecycle events and current records in PostgreSQL, each event applied once.
 
-Two tables in a schema of their own: ``events`` has a row per event, ``records`` the current state of every run and step. A batch is one
-transaction: its events are inserted, those whose id stands there already are left out, and only the new ones touch ``records``. The id
-is the deterministic one of the event, so a crash on either side, a lost answer or a replay has no effect twice; the transaction that
-holds the effect also holds what makes it unrepeatable. It takes no memory that runs out: ids stay as long as the rows.
+The handler owns two tables in its own schema: ``events`` has one row per event, ``records`` the current state of every run and step. A
+batch is one transaction: events whose id is already stored are skipped, and only new ones update ``records``. Ids are deterministic and
+committed together with the effect, so a crash on either side, a lost answer or a replay applies no event twice. There is no time limit
+on this: ids are kept as long as the rows.
 
-``records`` shows what is newest. An event that is late, or older than what a record shows already (a dead letter that was tried again),
-adds only fields that nothing has written yet. Deleted records stay, marked ``deleted``.
+``records`` holds the newest known values. An event that is late, or older than the stored record (a redriven dead letter), only adds
+fields that have no value yet. Deleted records remain, marked ``deleted``.
 
-Tables are made, and later migrated, when the handler opens; the version stands in ``meta``. Needs the extra: ``pip install
+The handler creates and migrates its tables when it opens; ``meta`` holds their version. Needs the extra: ``pip install
 'cadence-consumer[postgres]'``.
 
 ::
@@ -37,7 +37,7 @@ __all__ = ["Postgres"]
 
 TIMEOUT_S = 20.0
 MIGRATION_LOCK_ID = 0x_CADE_0001
-"""Of the advisory lock under which tables are made: replicas may open at once."""
+"""Id of the advisory lock that serialises migrations by several replicas."""
 
 MIGRATIONS = (
     """
@@ -68,34 +68,34 @@ MIGRATIONS = (
     CREATE INDEX records_tracker_id ON {schema}.records (tracker_id);
     """,
 )
-"""What makes version n+1 of version n."""
+"""Statements that migrate from version n to n + 1, at index n."""
 
 INSERT = """
     INSERT INTO {schema}.events (id, type, time, tracker_id, record_id, event)
     SELECT id, type, time, tracker_id, record_id, event::jsonb
     FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
-        WITH ORDINALITY AS given (id, type, time, tracker_id, record_id, event, place)
-    ORDER BY place
+        WITH ORDINALITY AS batch (id, type, time, tracker_id, record_id, event, ordinal)
+    ORDER BY ordinal
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 """
 
-# $10: the event is late. Rows are compared member by member: commit time, then commit number, which restarts when an org is migrated.
+# $10: the event is late. The row comparison puts the commit time first, because commit numbers restart when Salesforce migrates an org.
 UPSERT = """
-    INSERT INTO {schema}.records AS known
+    INSERT INTO {schema}.records AS existing
         (record_id, entity, tracker_id, fields, deleted, time, commit_number, sequence_number, event_id)
     VALUES ($1, $2, $3, $4::text::jsonb, $5, $6, $7, $8, $9)
     ON CONFLICT (record_id) DO UPDATE SET
         (tracker_id, fields, deleted, time, commit_number, sequence_number, event_id) = (
-            SELECT coalesce(known.tracker_id, excluded.tracker_id),
-                CASE WHEN older THEN excluded.fields || known.fields ELSE known.fields || excluded.fields END,
-                CASE WHEN older THEN known.deleted ELSE excluded.deleted END,
-                CASE WHEN older THEN known.time ELSE excluded.time END,
-                CASE WHEN older THEN known.commit_number ELSE excluded.commit_number END,
-                CASE WHEN older THEN known.sequence_number ELSE excluded.sequence_number END,
-                CASE WHEN older THEN known.event_id ELSE excluded.event_id END
+            SELECT coalesce(existing.tracker_id, excluded.tracker_id),
+                CASE WHEN older THEN excluded.fields || existing.fields ELSE existing.fields || excluded.fields END,
+                CASE WHEN older THEN existing.deleted ELSE excluded.deleted END,
+                CASE WHEN older THEN existing.time ELSE excluded.time END,
+                CASE WHEN older THEN existing.commit_number ELSE excluded.commit_number END,
+                CASE WHEN older THEN existing.sequence_number ELSE excluded.sequence_number END,
+                CASE WHEN older THEN existing.event_id ELSE excluded.event_id END
             FROM (SELECT $10::boolean OR (excluded.time, excluded.commit_number, excluded.sequence_number)
-                < (known.time, known.commit_number, known.sequence_number)) AS compared (older)
+                < (existing.time, existing.commit_number, existing.sequence_number)) AS compared (older)
         )
 """
 
@@ -107,30 +107,30 @@ def _check_address(dsn: SecretStr) -> SecretStr:
 
 
 class Postgres(BatchHandler):
-    """Writes each event and what it makes of its record, once."""
+    """Insert each event and update its record, once."""
 
     class Settings(BaseModel):
-        """Which database, and where in it."""
+        """Database and schema."""
 
         model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
         dsn: Annotated[SecretStr, AfterValidator(_check_address)] = Field(
-            description="The database, as postgresql://user:password@host:port/name?sslmode=require."
+            description="URL of the database, such as `postgresql://user:password@host:port/name?sslmode=require`."
         )
         db_schema: str = Field(
             default="cadence",
             alias="schema",
             pattern=r"^[a-z_][a-z0-9_]{0,62}$",
-            description="The schema that holds the tables; made if need be.",
+            description="Schema that holds the tables; created if it does not exist.",
         )
 
     on = ("*",)
 
     async def open(self, settings: Settings, ctx: Context) -> None:
-        """Connect; make or migrate the tables.
+        """Connect, and create or migrate the tables.
 
         Raises:
-            RuntimeError: the tables are of a newer version.
+            RuntimeError: a newer release has migrated the tables.
         """
         schema = settings.db_schema
         self._insert, self._upsert = INSERT.format(schema=schema), UPSERT.format(schema=schema)
@@ -155,29 +155,30 @@ class Postgres(BatchHandler):
                 new = await self._write(connection, events)
         except asyncpg.DataError as error:
             if len(events) > 1:
-                raise  # one by one, it shows which
-            raise Reject(f"PostgreSQL cannot hold this event: {error}") from error
+                raise  # the service then delivers the events one by one, which isolates the bad one
+            raise Reject(f"PostgreSQL cannot store this event: {error}") from error
         if new < len(events):
-            ctx.log.info("already in the table", events=len(events) - new)
+            ctx.log.info("skipped events already in the table", events=len(events) - new)
 
     async def close(self) -> None:
         """Disconnect."""
         await self._pool.close()
 
     async def _write(self, connection: Any, events: Sequence[LifecycleEvent]) -> int:
-        """Insert, and let those that were not there touch their records; how many were not."""
-        columns = zip(
-            *((e.id, e.type, e.time, e.tracker_id, e.record_id, e.to_json().decode()) for e in events),
-            strict=True,
-        )
+        """Insert the events and update the records of the new ones; return their number."""
+        columns = zip(*(_event_row(event) for event in events), strict=True)
         new = {row["id"] for row in await connection.fetch(self._insert, *map(list, columns))}
-        rows = [_row(event) for event in events if event.id in new and event.record_id is not None]
+        rows = [_record_row(event) for event in events if event.id in new and event.record_id is not None]
         if rows:
             await connection.executemany(self._upsert, rows)
         return len(new)
 
 
-def _row(event: LifecycleEvent) -> tuple[Any, ...]:
+def _event_row(event: LifecycleEvent) -> tuple[Any, ...]:
+    return event.id, event.type, event.time, event.tracker_id, event.record_id, event.to_json().decode()
+
+
+def _record_row(event: LifecycleEvent) -> tuple[Any, ...]:
     record_fields = (
         event.after.model_dump(mode="json", by_alias=True, exclude_unset=True) if event.after else {}
     )
@@ -198,7 +199,7 @@ def _row(event: LifecycleEvent) -> tuple[Any, ...]:
 
 async def _migrate(connection: Any, schema: str, ctx: Context) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK_ID)
-    # IF NOT EXISTS asks for the right to create even where there is nothing to create.
+    # CREATE SCHEMA IF NOT EXISTS requires the privilege to create even if the schema exists.
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
         await connection.execute(f"CREATE SCHEMA {schema}")
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.meta") is None:
@@ -207,10 +208,10 @@ async def _migrate(connection: Any, schema: str, ctx: Context) -> None:
     version = await connection.fetchval(f"SELECT version FROM {schema}.meta")  # noqa: S608 - a checked name
     if version > len(MIGRATIONS):
         raise RuntimeError(
-            f"the tables in schema {schema} are of version {version}, and this release knows {len(MIGRATIONS)}; "
-            "run the newer release, or name another settings.schema"
+            f"the tables in schema {schema} have version {version}, and this release supports up to {len(MIGRATIONS)}; "
+            "run the newer release, or set settings.schema to another schema"
         )
     for number in range(version, len(MIGRATIONS)):
         await connection.execute(MIGRATIONS[number].format(schema=schema))
         await connection.execute(f"UPDATE {schema}.meta SET version = $1", number + 1)  # noqa: S608 - a checked name
-        ctx.log.info("tables made", schema=schema, version=number + 1)
+        ctx.log.info("migrated tables", schema=schema, version=number + 1)

@@ -1,13 +1,13 @@
-"""Lifecycle events in a Redis stream, each of them once.
+"""Lifecycle events in a Redis stream, each event once.
 
-An entry has the fields ``id``, ``type``, ``key`` (the run, empty for system events) and ``event`` (the event's JSON). The stream is cut
-to about ``maxlen`` entries. With ``partitions`` there are several streams, ``name:0``, ``name:1`` …; all events of one run are in the
-same, in order, so that one reader per stream keeps the order.
+An entry has the fields ``id``, ``type``, ``key`` (the run, empty for system events) and ``event`` (the event's JSON). The stream is
+trimmed to about ``maxlen`` entries. With ``partitions`` there are several streams, ``name:0``, ``name:1`` …; all events of one run are in
+the same stream, in order, so that one reader per stream keeps the order.
 
-A handler gets events at least once; the stream shows them once. The ids of the entries added in the last ``remember_hours`` stand in a
-sorted set beside each stream (``{name}:ids``), and one script looks an id up, appends the entry and notes the id, all or nothing. What
-comes again within that time - after a crash, a lost answer, a replay - is found there and not appended. A stream that somebody empties
-does not get old events back by a replay unless the set is deleted too.
+Events are delivered to the handler at least once and appear in the stream once. A sorted set beside each stream (``{name}:ids``) holds
+the ids of the entries added in the last ``remember_hours``; one script looks up the id, appends the entry and stores the id, all or
+nothing. An event that is delivered again within that time - after a crash, a lost answer, a replay - is not appended again. To fill an
+emptied stream by a replay, delete the sorted set too.
 
 ::
 
@@ -37,13 +37,13 @@ SCHEMES = ("redis://", "rediss://", "unix://")
 SOCKET_TIMEOUT_S = 10.0
 HOUR_MS = 3_600_000
 
-# KEYS: the stream, the ids. ARGV: maxlen, milliseconds to remember, then id, type, key, event of each.
-# What can fail is looked at before the first write: a script that fails half-way does not roll back.
+# KEYS: the stream, the ids. ARGV: maxlen, milliseconds to remember, then id, type, key and JSON of each event.
+# Types are checked before the first write, because a script that fails half-way does not roll back.
 APPEND = """#!lua
-for at, kind in ipairs({'stream', 'zset'}) do
-  local found = redis.call('TYPE', KEYS[at]).ok
-  if found ~= 'none' and found ~= kind then
-    return redis.error_reply('WRONGTYPE ' .. KEYS[at] .. ' is a ' .. found .. ' and not a ' .. kind)
+for at, expected in ipairs({'stream', 'zset'}) do
+  local actual = redis.call('TYPE', KEYS[at]).ok
+  if actual ~= 'none' and actual ~= expected then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[at] .. ' is a ' .. actual .. ' and not a ' .. expected)
   end
 end
 local time = redis.call('TIME')
@@ -63,20 +63,21 @@ return added
 
 def _check_address(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(SCHEMES):
-        raise ValueError(f"must begin with {', '.join(SCHEMES)}")
+        raise ValueError(f"must begin with {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}")
     return url
 
 
 class RedisStream(BatchHandler):
-    """Appends each event to a Redis stream once."""
+    """Append each event to a Redis stream once."""
 
     class Settings(BaseModel):
-        """Which stream, how long, and for how long repeats are known."""
+        """Redis, name and length of the stream, and how long ids are remembered."""
 
         model_config = ConfigDict(extra="forbid")
 
         url: Annotated[SecretStr, AfterValidator(_check_address)] = Field(
-            description="The Redis, such as `rediss://user:password@cache:6379/1`; may be another than `store.url`. Redis 7 or Valkey."
+            description="URL of the Redis server, such as `rediss://user:password@cache:6379/1`; need not be that of `store.url`. "
+            "Redis 7 or Valkey."
         )
         stream: str = Field(
             default="cadence-events", min_length=1, description="Name of the stream; default cadence-events."
@@ -85,16 +86,16 @@ class RedisStream(BatchHandler):
             default=1,
             ge=1,
             le=1_000,
-            description="How many streams; a run's events are all in one of them. Changing it moves runs to other streams.",
+            description="Number of streams; all events of a run are in the same one. Changing it moves runs to other streams.",
         )
         maxlen: int = Field(
             default=1_000_000,
             ge=1,
-            description="About how many entries each stream keeps, the newest; default a million.",
+            description="Approximate number of entries that each stream keeps; the oldest are removed. Default one million.",
         )
         remember_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
             default=168.0,
-            description="For how long an event that comes again is recognised; default 168, a week. Costs about 200 bytes per event.",
+            description="Hours for which a repeated event is recognised; default 168, a week. Costs about 200 bytes per event.",
         )
 
     on = ("*",)
@@ -104,7 +105,7 @@ class RedisStream(BatchHandler):
         del ctx
         self._settings = settings
         self._remember_ms = int(settings.remember_hours * HOUR_MS)
-        # The service repeats what failed, later and visibly; the client must not do it unseen.
+        # The service retries failed deliveries, with backoff and visibly; the client must not retry on its own.
         self._redis: Redis = Redis.from_url(
             settings.url.get_secret_value(),
             socket_timeout=SOCKET_TIMEOUT_S,
@@ -119,7 +120,7 @@ class RedisStream(BatchHandler):
             raise
 
     async def handle_batch(self, events: Sequence[LifecycleEvent], ctx: Context) -> None:
-        """Append those that the streams have not seen."""
+        """Append the events that are not yet in their streams."""
         by_stream: defaultdict[str, list[LifecycleEvent]] = defaultdict(list)
         for event in events:
             by_stream[self._stream_of(event.tracker_id)].append(event)
@@ -129,7 +130,9 @@ class RedisStream(BatchHandler):
                 arguments += (event.id, event.type, event.tracker_id or "", event.to_json())
             added = await self._append(keys=[stream, _ids_key(stream)], args=arguments)
             if added < len(stream_events):
-                ctx.log.info("already in the stream", stream=stream, events=len(stream_events) - added)
+                ctx.log.info(
+                    "skipped events already in the stream", stream=stream, events=len(stream_events) - added
+                )
 
     async def close(self) -> None:
         """Disconnect."""
@@ -138,11 +141,11 @@ class RedisStream(BatchHandler):
     def _stream_of(self, tracker_id: str | None) -> str:
         if self._settings.partitions == 1:
             return self._settings.stream
-        # Not hash(): it differs between processes.
+        # hash() would differ between processes.
         number = zlib.crc32((tracker_id or "").encode()) % self._settings.partitions
         return f"{self._settings.stream}:{number}"
 
 
 def _ids_key(stream: str) -> str:
-    """In the stream's slot of a Redis Cluster, whose slot is that of what stands in braces."""
+    """Key of the ids, in the stream's Redis Cluster slot (that of the text in braces)."""
     return f"{stream}:ids" if "{" in stream else f"{{{stream}}}:ids"

@@ -1,23 +1,23 @@
-"""Takes a target out of its cadence when a mail to it bounced: an example of closing the loop safely.
+"""Remove a target from its cadence when an e-mail to it bounced.
 
-A bounced address makes every further mail of the cadence a bounce too, and bounces cost the sender's reputation. So when a step fails
-because the mail came back, this handler removes that run, with a disposition that says why.
+Every further e-mail of the cadence to that address would bounce too, and bounces damage the sender's reputation. When a step fails because
+its e-mail bounced, this handler removes the run and records a disposition. It is an example of a handler that safely acts on Salesforce.
 
 ::
 
     [handlers.remove_bounced]
     use = "remove_bounced"
-    max_age = "24h"                     # nobody wants last month's bounces acted upon after a long downtime
+    max_age = "24h"                     # do not act on old bounces after a long downtime
     settings.disposition = "Bad Data"
 
-What makes it safe, and worth copying:
+Why it is safe, and worth copying:
 
-* It acts on the run (``tracker_id``), not on the target, who may be in other cadences by another address.
-* It looks before it acts. An event can be delivered twice, and it can be old; whether the run is still going is asked of Salesforce.
-* It reads the result. An action that failed is a value, not an exception; to ignore it would be to believe that it was done.
-* It does not answer its own echo. The removal comes back as events, signed with this handler's name, and is left out for it
-  (``ignore_own_changes``); handlers that want to know of the removal get it.
-* It does nothing in a replay, where everything it would do has been done: ``ctx.actions`` refuses.
+* It acts on the run (``tracker_id``), not on the target, which may be in other cadences under another address.
+* It checks before it acts. An event can be old or be delivered twice, so the handler asks Salesforce whether the run is still active.
+* It checks the result. A failed action is returned as a value, not raised; a handler that ignores the value assumes success.
+* It does not react to its own changes. The removal comes back as events that carry this handler's name; ``ignore_own_changes`` filters
+  them out for this handler, and every other handler receives them.
+* It does nothing in a replay, where its actions have already been performed: ``ctx.actions`` refuses.
 """
 
 from __future__ import annotations
@@ -32,47 +32,47 @@ __all__ = ["RemoveBounced"]
 
 
 class RemoveBounced(Handler):
-    """Removes runs whose mail bounced."""
+    """Remove runs whose e-mail bounced."""
 
     class Settings(BaseModel):
-        """Which failures count, and what is recorded."""
+        """Error codes to act on, and the disposition to record."""
 
         model_config = ConfigDict(extra="forbid")
 
         codes: frozenset[str] = Field(
             default=frozenset({"TARGET_EMAIL_BOUNCED"}),
             min_length=1,
-            description="Error codes of a step that mean that the address is of no use.",
+            description="Error codes of a failed step that mean that the address is unusable.",
         )
         disposition: Literal["Bad Data", "Disqualified", "No Response"] = Field(
-            default="Bad Data", description="How the run came out, as recorded on it."
+            default="Bad Data", description="Completion disposition recorded on the run."
         )
 
-    # Only failures of steps are of interest; whatever else happens is never even decoded for this handler.
+    # Events of other types are not even decoded for this handler.
     on = ("step.failed",)
 
     async def open(self, settings: Settings, ctx: Context) -> None:
-        """Keep the settings; there is nothing to connect to, since ``ctx.actions`` brings its own connection."""
+        """Keep the settings; ``ctx.actions`` has its own connection."""
         del ctx
         self._settings = settings
 
     async def handle(self, event: LifecycleEvent, ctx: Context) -> None:
-        """Remove the run of a step that failed with one of the codes, if it is still going."""
-        # Templates, quotas, mailboxes: failures that say nothing about the address are somebody else's business.
+        """Remove the run of a step that failed with one of the codes, if it is active."""
+        # Failures of templates, quotas or mailboxes say nothing about the address.
         if event.error is None or event.error.code not in self._settings.codes:
             return
-        # A step's events are ordered by its run, so the run is known; mypy wants to be told.
+        # Always set, since a step's events are ordered by its run; the check is for mypy.
         if event.tracker_id is None:
             return
-        # Events are delivered at least once: the run may have been removed by us a moment ago, or by a person.
+        # Delivery is at least once: this handler, or a user, may already have removed the run.
         if not await ctx.actions.is_active(event.tracker_id):
-            ctx.log.info("bounced, and the run is over already", run=event.tracker_id)
+            ctx.log.info("e-mail bounced; the run has already ended", run=event.tracker_id)
             return
-        # One input, one result. Making the input checks it, so a mistake in it shows here and not at Salesforce.
+        # One input, one result. The input validates itself, so a mistake raises here and not in Salesforce's answer.
         removal = RemoveTarget(tracker_id=event.tracker_id, completion_disposition=self._settings.disposition)
         [result] = await ctx.actions.remove([removal])
-        # Salesforce said no: perhaps somebody is editing the run. Another attempt looks again first; when all have failed, the event
-        # becomes a dead letter that names this reason. A call that broke raises by itself and is repeated in the same way.
+        # Salesforce refused, perhaps because a user is editing the run. The next attempt checks the run again; after the last one the
+        # event becomes a dead letter with this reason. A call that fails altogether raises by itself and is retried in the same way.
         if not result.succeeded:
             raise Retry(reason=f"the run could not be removed: {result.why}")
-        ctx.log.info("bounced, and the run was removed", run=event.tracker_id, target=event.target_id)
+        ctx.log.info("e-mail bounced; removed the run", run=event.tracker_id, target=event.target_id)

@@ -182,11 +182,11 @@ async def test_a_server_that_is_not_there_is_told_when_it_opens(feed, new_run, m
     ("settings", "told"),
     [
         ({"servers": ""}, "settings.servers"),
-        ({"options": {"acks": "0"}}, "acks cannot be set here"),
-        ({"options": {"message.timeout.ms": "5"}}, "message.timeout.ms cannot be set here"),
-        ({"username": "u", "password": "p"}, "a user is for security sasl_ssl or sasl_plaintext"),
-        ({"security": "sasl_ssl"}, "those need one"),
-        ({"username": "u", "security": "sasl_ssl"}, "username and password belong together"),
+        ({"options": {"acks": "0"}}, "remove acks: ordering and durability"),
+        ({"options": {"message.timeout.ms": "5"}}, "remove message.timeout.ms: ordering and durability"),
+        ({"username": "u", "password": "p"}, "username needs security sasl_ssl or sasl_plaintext"),
+        ({"security": "sasl_ssl"}, "these need a username"),
+        ({"username": "u", "security": "sasl_ssl"}, "set both username and password, or neither"),
         ({"topic": "a b"}, "settings.topic"),
     ],
 )

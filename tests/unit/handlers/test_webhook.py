@@ -181,7 +181,7 @@ async def test_nothing_listens_and_the_reason_does_not_tell_the_address(feed, ne
         max_attempts=1,
     )
     report = await kit.deliver(new_run().enrol().events[:1])
-    assert "could not be reached" in report.dead_letters[0][1]
+    assert "cannot be reached" in report.dead_letters[0][1]
     assert "token" not in report.dead_letters[0][1]
 
 
