@@ -1,13 +1,13 @@
-"""A simulated Salesforce org: OAuth, CometD, REST, a world of cadences, and trouble on demand.
+"""A simulated Salesforce org: OAuth, CometD, REST, cadences, and faults on demand.
 
     async with Sandbox(SandboxOptions(seed=7)) as sandbox:
         run = sandbox.world.enrol("Outbound Prospecting")
         sandbox.world.complete_step(run)
-        sandbox.weather.cause("drop_session")
+        sandbox.faults.inject("drop_session")
         sandbox.ledger.messages(channel="/data/ChangeEvents")
 
-It serves real sockets to any client and knows nothing of the service that consumes it; an import contract
-keeps it so, for a simulator that shares code with what it tests proves nothing.
+It serves any client over real sockets and imports nothing of the service that consumes it, which an import contract
+enforces: a simulator that shares code with the code under test proves nothing.
 """
 
 from consumer.sandbox.actions import ActionOptions

@@ -1,9 +1,9 @@
-"""The Sales Engagement actions: what a consumer does to the world, which comes back as change events.
+"""Sales Engagement actions: changes by the consumer that return as change events.
 
-POST `/services/data/vXX.X/actions/standard/<name>` takes `{"inputs": […]}`; every input is performed by itself, in a transaction of its
-own, by the token's user and with the caller's `Sforce-Call-Options` in `changeOrigin`. The answer has one element per input, in the
-documented shapes. The documentation names one error text ("The object needs to be a valid cadence entity."); the others are made up in
-its manner, and so is what stands in `ActionOptions`. E-mail steps alone have templates here.
+POST `/services/data/vXX.X/actions/standard/<name>` takes `{"inputs": […]}`; every input is performed in a transaction of its own, by
+the token's user and with the caller's `Sforce-Call-Options` in `changeOrigin`. The answer has one element per input, in the documented
+shapes. The documentation has one error text ("The object needs to be a valid cadence entity."); the others are invented in its style,
+and so is the behaviour in `ActionOptions`. Only e-mail steps have templates here.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ Output = dict[str, Any] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionOptions:
-    """Readings of what the documentation leaves open.
+    """Behaviour that the documentation leaves open.
 
     Attributes:
-        failure_status: HTTP status of an answer in which an input failed.
-        most_inputs: of one call; more are refused as a whole.
+        failure_status: HTTP status of an answer with a failed input.
+        most_inputs: limit of inputs per call; a call with more is refused as a whole.
         several_cadences: whether a target may be in more than one cadence at a time (an org setting since 57.0).
     """
 
@@ -65,7 +65,7 @@ class ActionOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Action:
-    """One action: the first version that has it, its inputs (required ones first), and what performs it."""
+    """An action: its first API version, its inputs, and its implementation."""
 
     since: float
     required: tuple[str, ...]
@@ -74,13 +74,13 @@ class _Action:
 
 
 class _Failed(Exception):
-    """An input fails; the text is Salesforce's, or in its manner."""
+    """An input failed; the text is Salesforce's or in its style."""
 
 
 class ActionsEndpoint:
-    """Performs actions on a world, as the user whom `user_of` finds in an `Authorization` header.
+    """Perform actions on a world.
 
-    `calls` counts POSTs by action, `inputs` what they carried.
+    `user_of` maps an `Authorization` header to the user's id. `calls` counts POSTs by action, `inputs` their inputs.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class ActionsEndpoint:
     def add_routes(
         self, router: web.UrlDispatcher, authorized: Callable[[RequestHandler], RequestHandler]
     ) -> None:
-        """Mount the actions, each behind `opened`, which checks the token."""
+        """Mount the actions, each behind `authorized`, which checks the token."""
         base = "/services/data/v{version:[0-9]+[.][0-9]}/actions/standard"
         router.add_get(base, authorized(self.list_actions))
         router.add_get(f"{base}/{{action}}", authorized(self.describe_action))
         router.add_post(f"{base}/{{action}}", authorized(self.perform_action))
 
     async def list_actions(self, request: web.Request) -> web.StreamResponse:
-        """GET: the actions that this version offers."""
+        """GET: the actions of this API version."""
         version = request.match_info["version"]
         actions = [
             {"name": name, "type": name.upper(), "url": f"{request.path.rstrip('/')}/{name}"}
@@ -142,13 +142,13 @@ class ActionsEndpoint:
         """GET: the inputs of one action."""
         name, action = self._action(request)
         inputs = [
-            {"name": each, "required": each in action.required}
-            for each in (*action.required, *action.optional)
+            {"name": field, "required": field in action.required}
+            for field in (*action.required, *action.optional)
         ]
         return json_response(orjson.dumps({"name": name, "standard": True, "inputs": inputs}))
 
     async def perform_action(self, request: web.Request) -> web.StreamResponse:
-        """POST: perform every input, one by one."""
+        """POST: perform the inputs one by one."""
         name, action = self._action(request)
         try:
             rows = orjson.loads(await request.read())["inputs"]
@@ -279,7 +279,7 @@ class ActionsEndpoint:
             self._templates[step_id] = self._org.ids.next("EmailTemplate")
         return {"output": {"SplitPercentage": 100.0, "TemplateId": self._templates[step_id]}}
 
-    # ------------------------------------------------------------ what inputs name
+    # ------------------------------------------------------------ records that inputs name
 
     def _active(self, target: str) -> list[str]:
         return [
@@ -317,19 +317,19 @@ class ActionsEndpoint:
 
 
 def _check_names(action: _Action, row: Row) -> None:
-    for each in action.required:
-        if not row.get(each):
-            raise _Failed(f"Missing required input parameter: {each}")
-    for each in row:
-        if each not in action.required and each not in action.optional:
-            raise _Failed(f"Invalid input parameter: {each}")
+    for name in action.required:
+        if not row.get(name):
+            raise _Failed(f"Missing required input parameter: {name}")
+    for name in row:
+        if name not in action.required and name not in action.optional:
+            raise _Failed(f"Invalid input parameter: {name}")
 
 
 def _id(row: Row, name: str) -> str | None:
-    given = row.get(name)
-    if given is None:
+    value = row.get(name)
+    if value is None:
         return None
-    record_id = to_18(given) if isinstance(given, str) else None
+    record_id = to_18(value) if isinstance(value, str) else None
     if record_id is None:
         raise _Failed(f"Invalid ID value for input parameter: {name}")
     return record_id
@@ -343,15 +343,15 @@ def _target(row: Row) -> str:
 
 
 def _step(cadence: Cadence, name_or_id: str) -> Step:
-    wanted = to_18(name_or_id) or name_or_id
+    key = to_18(name_or_id) or name_or_id
     for step in cadence.steps:
-        if wanted in {step.id, step.plan.title}:
+        if key in {step.id, step.plan.title}:
             return step
     raise _Failed("The start step isn't a step of the cadence.")
 
 
 def _outcome(row: Row) -> dict[str, str]:
-    """The tracker's fields that removal and modification set."""
+    """Read the tracker's fields that removal and modification set."""
     disposition, kind = row.get("completionDisposition"), row.get("relatedToAttributionType")
     related = _id(row, "relatedToId")
     if disposition is not None and disposition not in _DISPOSITIONS:
@@ -379,7 +379,7 @@ def _instant(text: object) -> int:
 
 
 def _origin(request: web.Request) -> str:
-    """`changeOrigin` as documented: the API, its version and the client where the caller names one."""
+    """Build `changeOrigin` as documented: the API, its version, and the client if any."""
     origin = f"com/salesforce/api/rest/{request.match_info['version']}"
     for option in request.headers.get("Sforce-Call-Options", "").split(","):
         name, _, value = option.strip().partition("=")

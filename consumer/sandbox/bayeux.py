@@ -1,9 +1,8 @@
-"""The words of the Bayeux dialogue: every reply Salesforce is known to give, as a function.
+"""Bayeux replies: one function for every reply that Salesforce is known to give.
 
-Texts and shapes are Salesforce's own, spaces and braces included, because clients match on them: the
-handshake reply has no advice, only the first connect after it has, an unknown client's reply names no
-client, and a refused handshake hides its cause in `ext.sfdc.failureReason`. Nothing here knows sockets,
-sessions or time.
+Texts and shapes are Salesforce's own, spaces and braces included, because clients match on them. The handshake reply
+has no advice, only the first connect after it does; the reply to an unknown client has no client id; a refused
+handshake has its cause in `ext.sfdc.failureReason`. The functions are pure: no sockets, sessions or time.
 """
 
 from __future__ import annotations
@@ -32,7 +31,10 @@ VERSION_UNSUPPORTED: Final = (
 
 
 def invalid_replay(replay_id: object) -> str:
-    """The refusal of a replay id that the bus does not hold: literal braces, two spaces after the first sentence."""
+    """Error text for a replay id that is not on the bus.
+
+    Braces and the two spaces after the first sentence are literal.
+    """
     return (
         f"400::The replayId {{{replay_id}}} you provided was invalid.  "
         "Please provide a valid ID, -2 to replay all events, or -1 to replay only new events."
@@ -40,22 +42,22 @@ def invalid_replay(replay_id: object) -> str:
 
 
 def no_such_channel(channel: str) -> str:
-    """The refusal of a channel that does not exist."""
+    """Error text for a channel that does not exist."""
     return f"400::The channel you requested to subscribe to doesn't exist {{{channel}}}"
 
 
 def no_cookie(client_id: str, cookie: str) -> str:
-    """The refusal of a client that came back without its cookies."""
+    """Error text for a client that sent no cookies."""
     return f"400::Client {client_id} has established a session, but no {cookie} cookie present"
 
 
 def invalid_connection_type(connection_type: object) -> str:
-    """The refusal of anything but long-polling."""
+    """Error text for any connection type but long-polling."""
     return f"400::Invalid connection type {{{connection_type}}}"
 
 
 def handshake_ok(message: Message, client_id: str) -> Message:
-    """A successful handshake: replay and payload format offered, no advice."""
+    """Accept a handshake: replay and payload format offered, no advice."""
     return _with_id(
         message,
         {
@@ -70,7 +72,7 @@ def handshake_ok(message: Message, client_id: str) -> Message:
 
 
 def handshake_refused(message: Message, reason: str) -> Message:
-    """A refused handshake; the cause is the failure reason, not the error."""
+    """Refuse a handshake; the cause is the failure reason, not the error."""
     return _with_id(
         message,
         {
@@ -83,7 +85,7 @@ def handshake_refused(message: Message, reason: str) -> Message:
 
 
 def connect_ok(message: Message, *, first: bool, timeout_ms: int) -> Message:
-    """An answered poll; only the first after a handshake carries advice (durations in ms)."""
+    """Answer a poll; the first after a handshake carries advice (durations in ms)."""
     reply: Message = {"clientId": message["clientId"]}
     if first:
         reply["advice"] = {"interval": 0, "timeout": timeout_ms, "reconnect": "retry"}
@@ -92,7 +94,7 @@ def connect_ok(message: Message, *, first: bool, timeout_ms: int) -> Message:
 
 
 def subscribe_ok(message: Message) -> Message:
-    """An accepted subscribe or unsubscribe."""
+    """Accept a subscribe or unsubscribe."""
     return _with_id(
         message,
         {"clientId": message["clientId"], "channel": message["channel"]},
@@ -101,19 +103,19 @@ def subscribe_ok(message: Message) -> Message:
 
 
 def disconnect_ok(message: Message) -> Message:
-    """An accepted disconnect."""
+    """Accept a disconnect."""
     return _with_id(
         message, {"channel": "/meta/disconnect", "clientId": message["clientId"]}, {"successful": True}
     )
 
 
 def server_disconnect() -> Message:
-    """The server ends the session of its own accord (since API version 64.0)."""
+    """End the session from the server's side (since API version 64.0)."""
     return {"channel": "/meta/disconnect", "successful": True}
 
 
 def unknown_client(message: Message, error: str = UNKNOWN_CLIENT) -> Message:
-    """The session is gone: handshake again. The reply names no client."""
+    """Tell a client without a session to handshake again; the reply has no client id."""
     return _with_id(
         message,
         {"advice": {"interval": 0, "reconnect": "handshake"}, "channel": message.get("channel")},
@@ -128,7 +130,10 @@ def refused(
     failure_reason: str | None = None,
     advice: dict[str, Any] | None = None,
 ) -> Message:
-    """Any other refusal: names client and subscription, gives advice only when told to."""
+    """Refuse a message for any other reason.
+
+    Names its client id and subscription, and gives `advice` if any.
+    """
     reply: Message = {}
     if failure_reason is not None:
         reply["ext"] = {"sfdc": {"failureReason": failure_reason}, "replay": True, "payload.format": True}
@@ -144,12 +149,12 @@ def refused(
 
 
 def unauthenticated(message: Message, reason: str) -> Message:
-    """The token is not, or no longer, valid: no reconnecting with it."""
+    """Refuse a token that is not, or no longer, valid, and forbid to reconnect."""
     if message.get("channel") == "/meta/handshake":
         return handshake_refused(message, reason)
     return refused(message, reason, advice={"reconnect": "none", "interval": 0})
 
 
 def _with_id(message: Message, before: Message, after: Message) -> Message:
-    """Echo the request's id where Salesforce puts it; a message without one gets none back."""
+    """Insert the request's id, if it has one, where Salesforce puts it."""
     return {**before, **({"id": message["id"]} if "id" in message else {}), **after}

@@ -1,7 +1,7 @@
-"""How an HTTP answer breaks on its way: half a body, a reset socket, a status from some proxy.
+"""HTTP responses that break in transit: half a body, a reset, a proxy's error.
 
-These are faults below Bayeux, so they are kept apart from it: the dialogue decides *that* an answer
-breaks, this room knows how that looks on a socket.
+These faults lie below Bayeux and are kept apart from it: the protocol decides *that* a response breaks, this module
+does it to the socket.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _HTML: Final = (
 
 
 def json_response(body: bytes, *, status: int = 200) -> web.Response:
-    """A whole JSON answer."""
+    """Make a complete JSON response."""
     return web.Response(body=body, status=status, headers={"Content-Type": JSON})
 
 
 async def cut_response(request: web.Request, body: bytes) -> web.StreamResponse:
-    """Announce the whole body, send half of it, close the socket."""
+    """Announce the whole body, send half of it and close the socket."""
     response = web.StreamResponse(headers={"Content-Type": JSON, "Content-Length": str(len(body))})
     await response.prepare(request)
     await response.write(body[: max(1, len(body) // 2)])
@@ -38,14 +38,14 @@ async def cut_response(request: web.Request, body: bytes) -> web.StreamResponse:
 
 
 def reset_socket(request: web.Request) -> web.Response:
-    """Reset the connection without an answer; the returned response goes nowhere."""
+    """Reset the connection without an answer; the returned response is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
 
 
 def status_response(fault: Fault) -> web.Response:
-    """An answer from something in front of Salesforce: a status, and HTML unless a body is given."""
+    """Make a proxy's response: a status, and HTML unless the fault has a body."""
     status = int(fault.details.get("status", 503))
     body = fault.details.get("body", _HTML.format(status=status))
     content_type = fault.details.get("content_type", "text/html; charset=UTF-8")
@@ -54,7 +54,7 @@ def status_response(fault: Fault) -> web.Response:
 
 
 def scope_of(path: str) -> str:
-    """Which part of Salesforce a path belongs to: cometd, oauth or rest."""
+    """Name the part of Salesforce that a path belongs to: cometd, oauth or rest."""
     if path.startswith("/cometd"):
         return "cometd"
     return "oauth" if path.startswith("/services/oauth2") else "rest"
@@ -64,7 +64,7 @@ RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def http_fault_middleware(faults: Faults) -> Middleware:
-    """Middleware that answers a request with an ordered HTTP status before anything else sees it."""
+    """Make middleware that answers requests with injected HTTP statuses."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: RequestHandler) -> web.StreamResponse:

@@ -1,14 +1,12 @@
 """The event bus: publication order, replay ids, retention, and the ledger.
 
-An event gets its place on the bus when it is *published*, and its replay id says that place: ids
-increase but leave gaps. Delivery follows the bus, so a client that resumes after a replay id gets
-everything that was published later, however late that was compared with the commit. That is why
-reordering is modelled here and not at delivery: a held event is simply published after younger ones,
-and no resume can lose it.
+An event gets its position on the bus when it is *published*, and its replay id names that position: ids increase, with
+gaps. Delivery follows the bus, so a client that resumes after a replay id receives everything published later, however
+long after its commit. That is why reordering is simulated here and not at delivery: a held event is published after
+younger ones, and no resume can lose it.
 
-The bus forgets events after the retention time (72 hours of org time, as Salesforce documents for
-change events): their ids become invalid. The ledger is the same sequence without forgetting; tests
-compare against it.
+The bus drops events after the retention time (72 hours of org time, as Salesforce documents for change events), which
+makes their ids invalid. The ledger is the same sequence without retention; tests compare against it.
 """
 
 from __future__ import annotations
@@ -26,24 +24,32 @@ from consumer.sandbox.change_events import ChangeEvent
 from consumer.sandbox.clock import MillisecondClock
 from consumer.sandbox.schema import STEP_TRACKER, TRACKER
 
-# An injected event may be too broken to belong to an entity; it then travels on every channel.
+# An injected event may be too broken to have an entity; it is then delivered on every channel.
 EVERY_CHANNEL: Final = "*"
 
 ALL_CHANGES: Final = "/data/ChangeEvents"
 
-# 22 base64url characters: a fingerprint of the field set, one per entity.
+# Fingerprint of each entity's fields: 22 base64url characters.
 _SCHEMA_IDS: Final = {TRACKER: "nGk2xVw0QzO5sT8aYcJr1A", STEP_TRACKER: "h4LpQe7uRmC9dKf3WbXz0g"}
 _OTHER_SCHEMA: Final = "JPyUm_b7b4SSjXobT5DOPg"
 
 
 def entity_channel(entity: str) -> str:
-    """The single-entity channel of a standard object."""
+    """Name the single-entity channel of a standard object."""
     return f"/data/{entity}ChangeEvent"
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedEvent:
-    """An event with its place: `position` counts from 0, `at` is org time in epoch ms, `data` its JSON on the wire."""
+    """An event on the bus.
+
+    Attributes:
+        position: on the bus, from 0.
+        replay_id: on the wire.
+        entity: name of the object, or `EVERY_CHANNEL`.
+        at: time of publication, org time in epoch ms.
+        data: JSON on the wire.
+    """
 
     position: int
     replay_id: int
@@ -52,18 +58,18 @@ class PublishedEvent:
     data: bytes
 
     def message(self, channel: str) -> bytes:
-        """The Bayeux message that carries this event on `channel`."""
+        """Build the Bayeux message with this event on `channel`."""
         return b'{"data":%b,"channel":"%b"}' % (self.data, channel.encode())
 
     def decoded(self, channel: str | None = None) -> dict[str, Any]:
-        """The message as an object; without a channel, on that of its entity."""
+        """Decode the message; the default channel is that of its entity."""
         default_channel = ALL_CHANGES if self.entity == EVERY_CHANNEL else entity_channel(self.entity)
         message: dict[str, Any] = orjson.loads(self.message(channel or default_channel))
         return message
 
 
 class ChannelCatalogue:
-    """Which entities each channel carries; a channel nobody configured does not exist."""
+    """Entities of each channel; a channel that is not configured does not exist."""
 
     def __init__(self, *, selected: tuple[str, ...], custom: dict[str, tuple[str, ...]]) -> None:
         self._entities = {ALL_CHANGES: frozenset(selected)}
@@ -71,12 +77,12 @@ class ChannelCatalogue:
         self._entities |= {name: frozenset(entities) for name, entities in custom.items()}
 
     def entities(self, channel: str) -> frozenset[str] | None:
-        """The entities on `channel`, or None when there is no such channel."""
+        """Return the entities on `channel`, or None if there is no such channel."""
         return self._entities.get(channel)
 
 
 class EventBus:
-    """Publishes events in order and keeps them for `retention_ms` of org time."""
+    """Publish events in order, and retain them for `retention_ms` of org time."""
 
     def __init__(self, *, clock: MillisecondClock, seed: int, retention_ms: int = 72 * 3_600_000) -> None:
         self.log: list[PublishedEvent] = []
@@ -93,7 +99,7 @@ class EventBus:
         self._newest_order = (0, 0)
 
     def publish(self, event: ChangeEvent) -> None:
-        """Give the event its place now."""
+        """Publish the event now."""
         commit_order = (event.commit_number, event.sequence_number)
         if commit_order < self._newest_order:
             self.counters["late"] += 1
@@ -102,7 +108,7 @@ class EventBus:
         self._append(event.entity, _data(event))
 
     def hold(self, event: ChangeEvent, due_ms: int) -> None:
-        """Publish the event when `release` is told a time of at least `due_ms`."""
+        """Publish the event at the first `release` with a time of at least `due_ms`."""
         self._hold_count += 1
         heapq.heappush(self._held, (due_ms, self._hold_count, event))
 
@@ -112,25 +118,25 @@ class EventBus:
             self.publish(heapq.heappop(self._held)[2])
 
     def release_all(self) -> None:
-        """Publish every held event now, in the order in which they were due."""
+        """Publish every held event now, in the order of their due times."""
         while self._held:
             self.publish(heapq.heappop(self._held)[2])
 
     @property
     def next_due(self) -> int | None:
-        """When the next held event is due (in the caller's ms), or None when nothing is held."""
+        """Due time of the next held event (on the caller's clock, in ms), or None."""
         return self._held[0][0] if self._held else None
 
     @property
     def held(self) -> int:
-        """How many events are waiting to be published."""
+        """Number of events that wait to be published."""
         return len(self._held)
 
     def inject(self, data: Any, *, entity: str = EVERY_CHANNEL) -> int:
-        """Publish a message whose `data` is any JSON value; returns its replay id.
+        """Publish a message whose `data` is any JSON value; return its replay id.
 
-        An object without `event` gets `{"event": {"replayId": …}}` as real events have it; anything else goes out
-        as it is. `entity` decides the channels.
+        An object without `event` gets `{"event": {"replayId": …}}` as real events have; any other value is published
+        unchanged. `entity` decides the channels.
         """
         if isinstance(data, bytes):
             data = orjson.loads(data)
@@ -154,7 +160,7 @@ class EventBus:
 
     @property
     def floor(self) -> int:
-        """The position of the oldest event that is still stored."""
+        """Position of the oldest retained event."""
         oldest = self._clock() - self._retention_ms
         while self._floor < len(self.log) and self.log[self._floor].at < oldest:
             self._floor += 1
@@ -162,11 +168,14 @@ class EventBus:
 
     @property
     def tip(self) -> int:
-        """The position that the next event will get."""
+        """Position of the next event."""
         return len(self.log)
 
     def resume_after(self, replay_id: int) -> int | None:
-        """The position after a stored replay id (-1: the tip, -2: all that is stored), or None when it is invalid."""
+        """Return the position after a replay id, or None if the id is invalid.
+
+        As in Salesforce, -1 is the tip and -2 the oldest retained event.
+        """
         if replay_id == -1:
             return self.tip
         if replay_id == -2:
@@ -177,7 +186,7 @@ class EventBus:
         return position + 1
 
     def expire(self, through: int | None = None) -> int:
-        """Forget events up to and including replay id `through` (default: all); returns how many."""
+        """Drop events through replay id `through` (default: all); return their number."""
         before = self.floor
         if through is None:
             self._floor = self.tip
@@ -188,7 +197,7 @@ class EventBus:
 
 
 class Ledger:
-    """Everything ever published, in bus order, exactly as on the wire."""
+    """Every event ever published, in bus order, exactly as on the wire."""
 
     def __init__(self, bus: EventBus, channels: ChannelCatalogue) -> None:
         self._bus = bus
@@ -201,7 +210,7 @@ class Ledger:
         return iter(self._bus.log)
 
     def entries(self, *, channel: str | None = None, after: int | None = None) -> list[PublishedEvent]:
-        """The events on `channel` (default: all events) published after replay id `after` (default: from the start)."""
+        """List events of `channel` (default: all) after replay id `after` (default: all)."""
         entities = None if channel is None else self._channels.entities(channel) or frozenset()
         return [
             entry
@@ -211,16 +220,16 @@ class Ledger:
         ]
 
     def messages(self, *, channel: str | None = None, after: int | None = None) -> list[dict[str, Any]]:
-        """The same as decoded Bayeux messages; without a channel, each on the channel of its entity."""
+        """List `entries` as decoded messages; the default channel is that of each entity."""
         return [entry.decoded(channel) for entry in self.entries(channel=channel, after=after)]
 
     def replay_ids(self, *, channel: str | None = None, after: int | None = None) -> list[int]:
-        """The replay ids of `entries`."""
+        """List the replay ids of `entries`."""
         return [entry.replay_id for entry in self.entries(channel=channel, after=after)]
 
 
 def _data(event: ChangeEvent) -> bytes:
-    """The event's JSON up to the digits of its replay id, which `_append` supplies."""
+    """Encode the event up to the digits of its replay id, which `_append` adds."""
     schema = _SCHEMA_IDS.get(event.entity, _OTHER_SCHEMA)
     return b'{"schema":"%b","payload":%b,"event":{"replayId":' % (
         schema.encode(),

@@ -1,8 +1,8 @@
-"""The cadences of the simulated org: their steps, their waits, and which leads on to which.
+"""Cadences of the simulated org: their steps, waits and successors.
 
-Cadence structure is set-up, not history: it is installed into the org's records (so that names can be
-looked up over REST) and read by whoever moves targets through it. The built-in catalogue has one cadence
-of each temper: automatic, manual, waiting, chained.
+Cadences are set-up and publish no events: the catalogue installs them into the org's records, so that REST finds
+their names, and `Runs` reads them to move targets on. The built-in catalogue covers automatic, manual, waiting and
+chained cadences.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DAY: Final = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """One step to be: Salesforce's step type, title, and `wait_ms` of a Wait step."""
+    """Definition of a step: step type, title, and `wait_ms` of a Wait step."""
 
     type: str
     title: str
@@ -29,7 +29,10 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class CadencePlan:
-    """A cadence to be; `leads_to` names the cadence that a final DaisyChain step continues with."""
+    """Definition of a cadence.
+
+    `leads_to` names the cadence that a final DaisyChain step continues with.
+    """
 
     name: str
     steps: tuple[StepPlan, ...]
@@ -97,7 +100,7 @@ BUILT_IN: Final = (
 
 
 class Catalogue:
-    """Installs cadence plans into an org and finds cadences by name or id, steps by id."""
+    """Install cadence plans into an org, and find cadences by name or id, steps by id."""
 
     def __init__(self, org: Org, plans: Iterable[CadencePlan] = BUILT_IN) -> None:
         self._cadences: dict[str, Cadence] = {}
@@ -118,18 +121,18 @@ class Catalogue:
 
     @property
     def cadences(self) -> Sequence[Cadence]:
-        """All cadences in the order in which they were installed."""
+        """All cadences, in order of installation."""
         return tuple(self._cadences.values())
 
     def cadence(self, name_or_id: str) -> Cadence:
-        """A cadence; raises KeyError when there is none of this name or id."""
+        """Find a cadence; raises KeyError if none has this name or id."""
         return self._cadences[self._names.get(name_or_id, name_or_id)]
 
     def step(self, step_id: str) -> Step:
-        """A step by id; raises KeyError."""
+        """Find a step by id; raises KeyError."""
         return self._steps[step_id]
 
     def after(self, step: Step) -> Step | None:
-        """The step that follows, or None after the last one."""
+        """Return the next step of the cadence, or None after the last one."""
         steps = self._cadences[step.cadence_id].steps
         return steps[step.position + 1] if step.position + 1 < len(steps) else None

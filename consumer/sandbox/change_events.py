@@ -1,9 +1,9 @@
-"""The shape of a change event: header, body, and what never travels.
+"""Change events: header, body, and the fields that are never published.
 
-Salesforce publishes one event per record per transaction. A CREATE or UNDELETE carries every non-empty
-field, an UPDATE only what changed plus `LastModifiedDate` (cleared fields as an explicit null), a DELETE
-and all gap events nothing but the header. `changedFields` holds plain field names and is filled for
-updates alone. The header has exactly ten keys, in the order that every modern public capture shows.
+Salesforce publishes one event per record per transaction. A CREATE or UNDELETE carries every non-empty field, an
+UPDATE only the changed ones plus `LastModifiedDate` (cleared fields as an explicit null), a DELETE and all gap events
+only the header. `changedFields` holds plain field names and is filled for updates only. The header has exactly ten
+keys, in the order seen in every recent public capture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from consumer.sandbox.schema import ENTITIES, event_value
 
 @dataclass(frozen=True, slots=True)
 class ChangeEvent:
-    """One event on its way to the bus: its place in commit order and its payload."""
+    """A committed event before publication: its commit order and payload."""
 
     entity: str
     commit_number: int
@@ -27,7 +27,10 @@ class ChangeEvent:
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """What all events of one transaction share; `timestamp` is epoch ms, always a whole second."""
+    """Header values shared by all events of a transaction.
+
+    `timestamp` is epoch ms, always a whole second.
+    """
 
     number: int
     key: str
@@ -38,7 +41,10 @@ class CommitInfo:
 
 @dataclass(frozen=True, slots=True)
 class RecordChange:
-    """What one transaction did to one record: change type, and the body fields in order (UPDATE: the changed ones)."""
+    """The net change of one record in a transaction.
+
+    `body` holds its fields in order: all that are not empty, or those that an UPDATE changed.
+    """
 
     entity: str
     record_id: str
@@ -47,7 +53,7 @@ class RecordChange:
 
 
 def full_body(entity: str, record: dict[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
-    """The body of a CREATE or UNDELETE: all non-empty fields that may travel, dates formatted."""
+    """Build the body of a CREATE or UNDELETE: all non-empty published fields."""
     return {
         name: event_value(entity, name, record[name])
         for name, field in ENTITIES[entity].fields.items()
@@ -58,7 +64,7 @@ def full_body(entity: str, record: dict[str, Any], hidden: frozenset[str]) -> di
 def changed_body(
     entity: str, record: dict[str, Any], changed: Iterable[str], hidden: frozenset[str]
 ) -> dict[str, Any]:
-    """The body of an UPDATE: `LastModifiedDate` first, then the changed fields that may travel."""
+    """Build the body of an UPDATE: `LastModifiedDate`, then changed published fields."""
     fields = ENTITIES[entity].fields
     body = {"LastModifiedDate": event_value(entity, "LastModifiedDate", record["LastModifiedDate"])}
     for name in changed:
@@ -68,10 +74,13 @@ def changed_body(
 
 
 def merge(changes: list[RecordChange]) -> list[tuple[RecordChange, list[str]]]:
-    """Group records of one object that underwent the same change, each group at its first record's place."""
+    """Group records of an object with the same change.
+
+    Each group has the position of its first record.
+    """
     groups: dict[tuple[object, ...], tuple[RecordChange, list[str]]] = {}
     for change in changes:
-        # Creations carry their own ids and dates and are never merged in practice.
+        # Creations differ in ids and dates, so Salesforce never merges them in practice.
         own_id = change.record_id if change.change_type in {"CREATE", "UNDELETE"} else None
         key = (change.entity, change.change_type, own_id, tuple(change.body.items()))
         if key in groups:
@@ -84,7 +93,7 @@ def merge(changes: list[RecordChange]) -> list[tuple[RecordChange, list[str]]]:
 def change_event(
     commit: CommitInfo, sequence_number: int, change: RecordChange, record_ids: list[str]
 ) -> ChangeEvent:
-    """One event, header last, as the documented samples have it."""
+    """Build an event, with the header last as in the documented samples."""
     header = {
         "commitNumber": commit.number,
         "commitUser": commit.user,
@@ -103,7 +112,10 @@ def change_event(
 
 
 def as_gap(event: ChangeEvent) -> ChangeEvent:
-    """The same change as a gap event: header only, `GAP_` change type, no origin, as documented for gaps."""
+    """Convert an event to a gap event.
+
+    As documented: header only, `GAP_` change type, no origin.
+    """
     header = dict(event.payload["ChangeEventHeader"])
     if header["changeType"].startswith("GAP_"):
         return event
@@ -114,7 +126,7 @@ def as_gap(event: ChangeEvent) -> ChangeEvent:
 
 
 def as_overflow(event: ChangeEvent, empty_id: str) -> ChangeEvent:
-    """The overflow event that stands for all of this entity's changes of the transaction."""
+    """Build the overflow event that replaces an entity's changes in a transaction."""
     header = dict(event.payload["ChangeEventHeader"])
     header.update(changeType="GAP_OVERFLOW", changedFields=[], recordIds=[empty_id])
     return ChangeEvent(

@@ -1,8 +1,8 @@
-"""Who may speak: the token, the session, and the cookies that tie a client to this server.
+"""Checks of each message: the token, the session, and the client's cookies.
 
-Every message passes here before the dialogue hears it, and in this order, because that is the order in which
-the errors mask each other: an invalid token hides an unknown client, an unknown client hides a lost cookie.
-A handshake needs the token alone and leaves with a session and its cookies.
+The checks run in this order, because that is the order in which Salesforce's errors mask each other: an invalid token
+hides an unknown client, an unknown client hides a missing cookie. A handshake needs only the token and creates a
+session and its cookies.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from consumer.sandbox.sessions import StreamingSession, StreamingSessions
 BROWSER_COOKIE: Final = "BAYEUX_BROWSER"
 ROUTE_COOKIE: Final = "sfdc-stream"
 
-# Says who a request's Authorization header stands for, or None when its token is not valid.
+# Maps an Authorization header to its user's id, or to None if the token is not valid.
 Authenticate = Callable[[str], str | None]
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """One HTTP request: what came with it and which cookies its answer sets."""
+    """An HTTP request: its credentials and cookies, and the cookies to set."""
 
     authorization: str | None
     cookies: dict[str, str]
@@ -37,7 +37,7 @@ class RequestContext:
 
 
 class ClientChecks:
-    """Lets messages in or says why not."""
+    """Accept or refuse messages."""
 
     def __init__(self, sessions: StreamingSessions, *, faults: Faults, authenticate: Authenticate) -> None:
         self._sessions = sessions
@@ -45,11 +45,11 @@ class ClientChecks:
         self._authenticate = authenticate
 
     def has_valid_token(self, context: RequestContext) -> bool:
-        """Whether the request's token is (still) valid."""
+        """Return True while the request's token is valid."""
         return self._authenticate(context.authorization or "") is not None
 
     def unauthenticated(self, message: Message, context: RequestContext) -> Message | None:
-        """The reply to a message whose token is missing or not valid, else None."""
+        """Return the refusal of a message whose token is missing or not valid, else None."""
         if context.authorization is None:
             return bayeux.unauthenticated(message, bayeux.AUTHENTICATION_REQUIRED)
         if self._authenticate(context.authorization) is None:
@@ -57,7 +57,7 @@ class ClientChecks:
         return None
 
     def handshake(self, message: Message, context: RequestContext) -> Message:
-        """A new session and its cookies, or a refusal."""
+        """Create a session and its cookies, or refuse."""
         fault = self._faults.injected("refuse_handshake")
         if fault is not None:
             self._faults.count_fault("refuse_handshake")
@@ -77,12 +77,15 @@ class ClientChecks:
         return bayeux.handshake_ok(message, session.client_id)
 
     def _route_cookie(self, route: str) -> str:
-        """As captured, less `Secure` and `SameSite=None`, with which no client would send it over plain HTTP."""
+        """Format the cookie as captured, but usable over plain HTTP.
+
+        `Secure` and `SameSite=None` are left out.
+        """
         expires = formatdate(time.time() + self._sessions.route_lifetime, usegmt=True)
         return f"{ROUTE_COOKIE}={route}; path=/; Expires={expires}"
 
     def session(self, message: Message, context: RequestContext) -> StreamingSession | Message:
-        """The message's session, or the reply that refuses it."""
+        """Return the message's session, or the reply that refuses it."""
         client_id = message.get("clientId")
         if client_id is None and message.get("channel") == "/meta/subscribe":
             return bayeux.refused(message, bayeux.NO_HANDSHAKE)
@@ -105,6 +108,6 @@ class ClientChecks:
     def unknown(
         self, message: Message, context: RequestContext, error: str = bayeux.UNKNOWN_CLIENT
     ) -> Message:
-        """The client is not known (any more); the answer also routes it anew, as observed."""
+        """Refuse a client without a session, and set a new routing cookie, as observed."""
         context.set_cookies.append(self._route_cookie(self._sessions.route(context.now)))
         return bayeux.unknown_client(message, error)

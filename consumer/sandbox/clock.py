@@ -1,10 +1,9 @@
-"""Org time: the clock that stamps commits, retention and the `Date` header.
+"""Org time: the clock behind commit times, retention and the `Date` header.
 
-A demo wants a week of cadence life in a minute, a test wants a clock that stands still until told.
-Both are the same thing: a function that returns epoch milliseconds. `OrgClock` runs such a function
-faster or from another day; `ManualClock` is one that only moves when asked. Session time-outs, token
-lifetimes and injected delays are not org time: they are promises to the client on the wire and follow
-the event loop's clock.
+A demo needs a week of cadences in a minute, a test a clock that it moves itself. Both are functions that return epoch
+milliseconds: `OrgClock` runs such a function faster or from another start, `ManualClock` moves only by `advance`.
+Session time-outs, token lifetimes and injected delays do not use org time: the client measures them on the wire, so
+they follow the event loop's clock.
 """
 
 from __future__ import annotations
@@ -16,12 +15,15 @@ MillisecondClock = Callable[[], int]
 
 
 def wall_clock() -> int:
-    """Real time in epoch milliseconds."""
+    """Return real time in epoch milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 class OrgClock:
-    """Org time in epoch ms: starts at `start` (default: the source's now) and runs `speed` times as fast."""
+    """Org time in epoch ms from `start` on, `speed` times as fast as `source`.
+
+    `start` defaults to the time of `source`.
+    """
 
     def __init__(
         self, source: MillisecondClock = wall_clock, *, speed: float = 1.0, start: int | None = None
@@ -32,18 +34,18 @@ class OrgClock:
         self._start = self._origin if start is None else start
 
     def __call__(self) -> int:
-        """Org time now, epoch ms."""
+        """Return org time in epoch ms."""
         return self._start + int((self._source() - self._origin) * self._speed)
 
 
 class ManualClock:
-    """Org time that stands still until `advance` moves it; a story told with it is reproducible."""
+    """Org time that moves only by `advance`, which makes a scenario reproducible."""
 
     def __init__(self, now: int = 1_767_261_600_000) -> None:
         self._now = now
 
     def __call__(self) -> int:
-        """Org time now, epoch ms."""
+        """Return org time in epoch ms."""
         return self._now
 
     def advance(self, ms: int) -> None:

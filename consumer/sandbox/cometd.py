@@ -1,9 +1,8 @@
 """The streaming endpoint: Bayeux over long polling at `/cometd/<version>`.
 
-A POST carries one message or an array of them; each gets its reply, and a lone `/meta/connect` is held
-until events come or the poll's time is up. The token is checked on every request, then the session, then
-its cookies, in that order, because that is the order in which their errors mask each other. Events are
-joined as bytes that were serialised when they were published, so a backlog costs a copy and no more.
+A POST carries one message or an array of them; each gets a reply, and a lone `/meta/connect` is held until there are
+events or the poll times out. `ClientChecks` checks token, session and cookies of every message. Events are serialised
+when they are published and joined as bytes, so a backlog costs only a copy.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from consumer.sandbox.sessions import ChannelSubscription, StreamingSession, Str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CometdOptions:
-    """Limits of the streaming endpoint; the defaults are those that Salesforce documents.
+    """Limits of the streaming endpoint; defaults as documented or observed.
 
     Attributes:
-        poll_timeout_ms: how long a poll is held (documented: 110 s).
-        session_lifetime_ms: how long a client may stay away between polls (documented: 40 s).
-        route_lifetime_ms: how long the routing cookie lasts, and with it the session (observed: about 3 h).
-        max_events_per_poll: most events in one answer (not documented).
-        max_bytes_per_poll: about the most bytes in one answer (clients buffer at least 10 MB).
-        max_request_bytes: largest request body (documented: 32,768).
+        poll_timeout_ms: time for which a poll is held (documented: 110 s).
+        session_lifetime_ms: longest time between polls (documented: 40 s).
+        route_lifetime_ms: lifetime of the routing cookie, and with it of the session (observed: about 3 h).
+        max_events_per_poll: limit of events per answer (not documented).
+        max_bytes_per_poll: approximate limit of bytes per answer (clients buffer at least 10 MB).
+        max_request_bytes: size limit of a request body (documented: 32,768).
     """
 
     poll_timeout_ms: int = 110_000
@@ -47,7 +46,7 @@ class CometdOptions:
 
 
 class Cometd:
-    """Serves every streaming client of the org."""
+    """Serve the streaming clients of the org."""
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class Cometd:
         bus.on_publish = self.sessions.wake_all
 
     def close(self) -> None:
-        """Answer every open poll at once and hold no more."""
+        """Answer every open poll at once, and hold no further ones."""
         self._closed.set()
         self.sessions.wake_all()
 
@@ -93,8 +92,8 @@ class Cometd:
         version_error = wrong_version(request.match_info.get("version", ""))
         if version_error is not None:
             replies = [
-                {"channel": each.get("channel"), "error": version_error, "successful": False}
-                for each in messages
+                {"channel": message.get("channel"), "error": version_error, "successful": False}
+                for message in messages
             ]
             return json_response(orjson.dumps(replies), status=400)
         context = RequestContext(
@@ -156,20 +155,20 @@ class Cometd:
         names = subscription_names(message)
         if not names:
             return bayeux.refused(message, bayeux.NO_CHANNEL_NAME)
-        found: list[ChannelSubscription] = []
+        subscriptions: dict[str, ChannelSubscription] = {}
         for channel in names:
             subscription = self._subscription(channel, message)
             if isinstance(subscription, dict):
                 return subscription
-            found.append(subscription)
-        session.subscriptions.update({each.channel: each for each in found})
+            subscriptions[channel] = subscription
+        session.subscriptions.update(subscriptions)
         session.wake.set()
         return bayeux.subscribe_ok(message)
 
     def _subscription(self, channel: str, message: Message) -> ChannelSubscription | Message:
-        """What the client asked for on one channel, or the reply that refuses it."""
+        """Create the subscription to one channel, or the reply that refuses it."""
         fault = self._faults.injected(
-            "refuse_subscribe", matching=lambda each: each.details.get("channel") in {None, channel}
+            "refuse_subscribe", matching=lambda fault: fault.details.get("channel") in {None, channel}
         )
         if fault is not None:
             self._faults.count_fault("refuse_subscribe")
@@ -179,21 +178,21 @@ class Cometd:
         entities = self._channels.entities(channel)
         if entities is None:
             return bayeux.refused(message, bayeux.no_such_channel(channel))
-        wanted = replay_id(message, channel)
-        cursor = self._bus.resume_after(wanted) if isinstance(wanted, int) else None
+        requested = replay_id(message, channel)
+        cursor = self._bus.resume_after(requested) if isinstance(requested, int) else None
         if cursor is None:
-            return bayeux.refused(message, bayeux.invalid_replay(wanted))
+            return bayeux.refused(message, bayeux.invalid_replay(requested))
         return ChannelSubscription(channel, entities, cursor)
 
     async def _poll(
         self, session: StreamingSession, message: Message, context: RequestContext, *, may_wait: bool
     ) -> list[bytes]:
-        """Hold the poll until there is something to say, then say it."""
+        """Hold the poll until there is an answer, then give it."""
         session.polls += 1
         poll_number = session.polls
         first = not session.connected
         session.connected = True
-        session.wake.set()  # an older poll of the same client yields to this one
+        session.wake.set()  # ends an older poll of the same client
         session.polling += 1
         try:
             hold = may_wait and not first
@@ -211,16 +210,16 @@ class Cometd:
             session.last_seen = asyncio.get_running_loop().time()
 
     def _timeout(self, message: Message) -> float:
-        """Seconds to hold a poll: the client's own advice, at most the configured time."""
+        """Compute the seconds to hold a poll: the client's advice, at most the limit."""
         advice = message.get("advice")
-        wanted = advice.get("timeout") if isinstance(advice, dict) else None
+        requested = advice.get("timeout") if isinstance(advice, dict) else None
         limit = self.options.poll_timeout_ms
-        return (min(wanted, limit) if isinstance(wanted, int) and wanted >= 0 else limit) / 1000
+        return (min(requested, limit) if isinstance(requested, int) and requested >= 0 else limit) / 1000
 
     async def _hold(
         self, session: StreamingSession, poll_number: int, context: RequestContext, seconds: float
     ) -> Fault | None:
-        """Wait for events, trouble, the end of the session or the end of the poll's time."""
+        """Wait for events, a fault, the end of the session or the poll's time-out."""
         loop = asyncio.get_running_loop()
         drawn_fault = self._faults.draw_for_poll()
         deadline = loop.time() + seconds
@@ -254,7 +253,7 @@ class Cometd:
         first: bool,
         fault: Fault | None,
     ) -> list[bytes]:
-        """Answer a poll in the present weather: events first, the acknowledgement last."""
+        """Answer a poll, with its fault if any: events first, the acknowledgement last."""
         match fault.kind if fault is not None else None:
             case "drop_session":
                 self.sessions.forget(session)
@@ -286,7 +285,10 @@ class Cometd:
         return [*parts, orjson.dumps(acknowledgement)]
 
     async def _hold_response(self, fault: Fault) -> None:
-        """Keep the client waiting: as long as ordered, a stall otherwise until it gives up or the sandbox closes."""
+        """Delay the answer by the fault's `ms`.
+
+        Without `ms`, a stall lasts until the client gives up or the sandbox closes, and a delay is drawn.
+        """
         self._faults.count_fault(fault.kind)
         milliseconds = fault.details.get("ms")
         if milliseconds is None and fault.kind == "delay":
@@ -300,7 +302,7 @@ class Cometd:
     def _ended_session_reply(
         self, session: StreamingSession, message: Message, context: RequestContext
     ) -> Message:
-        """What an open poll hears when its session ended meanwhile."""
+        """Answer an open poll whose session has ended."""
         if session.disconnected:
             reply = bayeux.connect_ok(message, first=False, timeout_ms=0)
             return {**reply, "advice": {"reconnect": "none", "interval": 0}}
@@ -308,7 +310,7 @@ class Cometd:
 
 
 def _refused_reply(message: Message, fault: Fault, default: str) -> Message:
-    """A refusal worded by whoever ordered it."""
+    """Refuse a message with the error, failure reason and advice of an injected fault."""
     return bayeux.refused(
         message,
         str(fault.details.get("error", default)),

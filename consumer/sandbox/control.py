@@ -1,8 +1,8 @@
-"""The control API under `/sandbox/…`: look behind the scenes, make weather, tell stories.
+"""The control API under `/sandbox/`: inspect the org, inject faults, drive runs.
 
-It is no part of Salesforce. Tests in other processes and people with curl use it to ask for the ledger and
-the records, to order trouble, to advance the world or call one of its story methods, and to put broken
-events on the bus. Everything is JSON; a request that makes no sense is answered 400 with a sentence.
+Salesforce has no such API. Tests in other processes and users with curl read the ledger and the records with it, inject
+faults, advance the world or call one of its methods, and publish broken events. Everything is JSON; an invalid request
+is answered 400 with an error message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from consumer.sandbox.world import World
 
 
 class ControlledOrg(Protocol):
-    """The parts of a simulated org that the control API looks into and acts on."""
+    """Parts of a simulated org that the control API reads and changes."""
 
     ledger: Ledger
     org: Org
@@ -34,20 +34,20 @@ class ControlledOrg(Protocol):
 
     @property
     def url(self) -> str:
-        """The base URL."""
+        """Base URL of the org."""
         ...
 
     def status(self) -> dict[str, Any]:
-        """Counters, clients, positions and population, as JSON-ready values."""
+        """Report counters, clients, positions and the number of open runs."""
         ...
 
     def settle(self) -> None:
-        """Publish at once everything that is held back."""
+        """Publish every held event at once."""
         ...
 
 
 class Control:
-    """The handlers of one sandbox's control API."""
+    """Request handlers of a sandbox's control API."""
 
     def __init__(self, sandbox: ControlledOrg) -> None:
         self._sandbox = sandbox
@@ -63,7 +63,7 @@ class Control:
         router.add_post("/sandbox/inject", _with_error_answers(self.inject))
 
     async def ledger(self, request: web.Request) -> web.Response:
-        """GET: `entries` after replay id `after` on `channel`, at most `limit`, in bus order."""
+        """GET: events on `channel` after replay id `after`, at most `limit`, in bus order."""
         query = request.query
         after = int(query["after"]) if "after" in query else None
         entries = self._sandbox.ledger.entries(channel=query.get("channel"), after=after)
@@ -80,8 +80,8 @@ class Control:
         return _answer({"entries": rows, "total": len(entries)})
 
     async def records(self, request: web.Request) -> web.Response:
-        """GET: all records by object, deleted ones too, as REST shows them; `object` narrows it to one."""
-        wanted = request.query.get("object")
+        """GET: all records, of `object` or by object, with deleted ones, in REST's format."""
+        requested = request.query.get("object")
         now = self._sandbox.org.clock()
         return _answer(
             {
@@ -90,23 +90,26 @@ class Control:
                     for record in records.values()
                 ]
                 for entity, records in self._sandbox.org.records.items()
-                if wanted in {None, entity}
+                if requested in {None, entity}
             }
         )
 
     async def status(self, _request: web.Request) -> web.Response:
-        """GET: counters, clients, positions and the world's population."""
+        """GET: counters, clients, positions and the number of open runs."""
         return _answer(self._sandbox.status())
 
     async def credentials(self, _request: web.Request) -> web.Response:
-        """GET: everything a client needs to log in."""
+        """GET: the credentials of every flow."""
         credentials = self._sandbox.credentials
         names = ("organization_id", "user_id", "username", "password", "client_id", "client_secret")
         body = {name: getattr(credentials, name) for name in (*names, "refresh_token", "private_key")}
         return _answer({**body, "login_url": self._sandbox.url})
 
     async def fault(self, request: web.Request) -> web.Response:
-        """POST: `{"kind": …, "times": n, …details}`, `{"chances": {…}}` or `{"calm": true}`."""
+        """POST `{"kind": …, "times": n, …}`, `{"chances": {…}}` or `{"calm": true}`.
+
+        Further members beside `kind` are details of the fault, see `Faults.inject`.
+        """
         body = await _object(request)
         faults = self._sandbox.faults
         if body.pop("calm", False):
@@ -118,7 +121,10 @@ class Control:
         return _answer({"counters": dict(faults.counters)})
 
     async def world(self, request: web.Request) -> web.Response:
-        """POST: `{"advance": n}`, `{"call": name, "args": […], "kwargs": {…}}` or `{"settle": true}`."""
+        """POST an instruction to the world; returns the result of a call.
+
+        `{"advance": n}`, `{"call": name, "args": […], "kwargs": {…}}` or `{"settle": true}`.
+        """
         body = await _object(request)
         result: Any = None
         if "advance" in body:
@@ -130,7 +136,7 @@ class Control:
         return _answer({"result": result, "events": len(self._sandbox.ledger)})
 
     async def inject(self, request: web.Request) -> web.Response:
-        """POST: `{"data": any JSON, "entity": optional}` goes on the bus as it is; the answer names its replay id."""
+        """POST `{"data": any JSON, "entity": optional}`: publish; returns the replay id."""
         body = await _object(request)
         replay_id = self._sandbox.bus.inject(body["data"], entity=body.get("entity", EVERY_CHANNEL))
         return _answer({"replayId": replay_id})
@@ -148,7 +154,7 @@ async def _object(request: web.Request) -> dict[str, Any]:
 
 
 def _with_error_answers(handler: RequestHandler) -> RequestHandler:
-    """A handler whose refusals are answered 400 with their sentence."""
+    """Wrap a handler to answer its errors with 400 and their message."""
 
     async def answer_errors(request: web.Request) -> web.StreamResponse:
         try:

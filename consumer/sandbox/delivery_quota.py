@@ -1,7 +1,7 @@
-"""The daily allocation of deliveries: every event that goes out counts, once for each subscriber it goes to.
+"""Daily allocation of deliveries: each event counts once for each subscriber.
 
-DocumentedField: the window is the last 24 hours, rolling; whoever would exceed it is told
-`403::Organization total events daily limit exceeded`, also on a connection that stands, and events wait on the bus.
+Documented: the window is the last 24 hours, rolling; a client beyond the limit is refused with
+`403::Organization total events daily limit exceeded`, also on an open connection, and events wait on the bus.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DAY_MS: Final = 24 * 3_600_000
 
 
 class DeliveryQuota:
-    """How many events went out to subscribers within the last 24 hours of org time."""
+    """Number of events delivered to subscribers in the last 24 hours of org time."""
 
     def __init__(self, clock: MillisecondClock, limit: int) -> None:
         self.limit = limit
@@ -24,14 +24,14 @@ class DeliveryQuota:
         self._total = 0
 
     def count(self, events: int) -> None:
-        """So many go out now."""
+        """Count `events` deliveries now."""
         if events:
             self._batches.append((self._clock(), events))
             self._total += events
 
     @property
     def remaining(self) -> int:
-        """How many more may."""
+        """Number of deliveries left."""
         since = self._clock() - DAY_MS
         while self._batches and self._batches[0][0] <= since:
             self._total -= self._batches.popleft()[1]

@@ -1,9 +1,9 @@
-"""What Sales Engagement does to its trackers: one method per thing that can happen to a run.
+"""Sales Engagement: one method for each thing that can happen to a run.
 
-Each method is one transaction (two where an option says that a transitional state surfaces) that changes
-the run's tracker and its open step tracker the way the documented state machines suggest. A method
-refuses what the run's state does not allow with `IllegalTransition`, and returns the id that a story needs
-next. All ids are eighteen characters, all times epoch milliseconds of org time.
+Each method is one transaction (two where an option makes a transitional state visible) that changes the run's tracker
+and its open step tracker as the documented state machines suggest. If the run's state does not allow it, the method
+raises `IllegalTransition`. It returns the id that a scenario needs next. All ids have eighteen characters, all times
+are epoch milliseconds of org time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from consumer.sandbox.schema import STEP_TRACKER, TRACKER
 
 
 class Engagement(Runs):
-    """Moves targets through cadences."""
+    """Move targets through cadences."""
 
     # ------------------------------------------------------------ beginning
 
@@ -34,7 +34,10 @@ class Engagement(Runs):
         related_to: str | None = None,
         start: str | None = None,
     ) -> str:
-        """Add a target to a cadence (name or id), at the step `start` (id); returns the run: the id of its new tracker."""
+        """Enrol a target in a cadence (name or id), at the step `start` (id).
+
+        Returns the run, the id of its new tracker.
+        """
         first = None if start is None else self.catalogue.step(start)
         with self._transaction_by() as transaction:
             return self._start(
@@ -42,19 +45,22 @@ class Engagement(Runs):
             )
 
     def enrol_many(self, count: int, cadence: str | None = None, owner: str | None = None) -> list[str]:
-        """Add `count` targets in one transaction, as a bulk assignment does; returns the runs."""
-        chosen = self._cadence(cadence)
+        """Enrol `count` targets in one transaction, like a bulk action; returns the runs."""
+        resolved = self._cadence(cadence)
         with self._transaction_by() as transaction:
-            return [self._start(transaction, chosen, None, owner) for _ in range(count)]
+            return [self._start(transaction, resolved, None, owner) for _ in range(count)]
 
     # ------------------------------------------------------------ steps
 
     def open_step(self, run: str) -> str:
-        """The rep opens the current step: `InProgress`; returns the step tracker."""
+        """Open the current step, as a sales rep: `InProgress`; returns the step tracker."""
         return self._change_step(run, "open the step of", {"Active"}, State="InProgress")
 
     def schedule_email(self, run: str, at: int | None = None) -> str:
-        """The e-mail of the current step is to go out `at` a time (default: in an hour); returns the step tracker."""
+        """Schedule the current step's e-mail; returns the step tracker.
+
+        Default: in an hour.
+        """
         start = self._whole_second_after(HOUR) if at is None else at
         states = {"Active", "InProgress"}
         return self._change_step(
@@ -62,24 +68,30 @@ class Engagement(Runs):
         )
 
     def queue_email(self, run: str) -> str:
-        """The scheduled e-mail is queued for sending; returns the step tracker."""
+        """Queue the scheduled e-mail for sending; returns the step tracker."""
         return self._change_step(run, "queue the e-mail of", {"Scheduled"}, State="Queued")
 
     def change_due(self, run: str, due: int | None = None) -> str:
-        """Move the due time of the current step (default: two days from now); returns the step tracker."""
+        """Move the current step's due time; returns the step tracker.
+
+        Default: two days from now.
+        """
         moved = self._whole_second_after(2 * DAY) if due is None else due
         return self._change_step(run, "move the due time of", OPEN_STEP, DueDateTime=moved)
 
     def change_start(self, run: str, at: int | None = None) -> str:
-        """Move the scheduled start of the current step (default: in two hours); returns the step tracker."""
+        """Move the current step's scheduled start; returns the step tracker.
+
+        Default: in two hours.
+        """
         moved = self._whole_second_after(2 * HOUR) if at is None else at
         return self._change_step(run, "move the start of", OPEN_STEP, ScheduledStartDateTime=moved)
 
     def complete_step(self, run: str, *, manual: bool | None = None, by: str | None = None) -> str | None:
-        """Complete the current step and go on; returns the next step tracker, or None when the run ended with it.
+        """Complete the current step; returns the next step tracker, None after the last.
 
-        `manual` says how (default: by the step's type). A DaisyChain step that comes next ends this run and starts
-        another, see `chain`.
+        `manual` chooses the completion reason (default: by the step's type). If a DaisyChain step is next, this run
+        ends and another starts, see `chain`.
         """
         step = self._current(run, "complete the step of", {"Running"}, WORKABLE_STEP)
         if manual is None:
@@ -87,12 +99,15 @@ class Engagement(Runs):
         return self._advance_past(run, step, "ManuallyCompleted" if manual else "AutomaticallyCompleted", by)
 
     def skip_step(self, run: str, *, by: str | None = None) -> str | None:
-        """Skip the current step (`Completed` with reason `ManuallySkipped`) and go on, as `complete_step`."""
+        """Skip the current step (`Completed`, `ManuallySkipped`), else as `complete_step`."""
         step = self._current(run, "skip the step of", {"Running"}, WORKABLE_STEP)
         return self._advance_past(run, step, "ManuallySkipped", by)
 
     def repeat_step(self, run: str) -> str:
-        """Go to the same step once more: a new step tracker, `GoToStepIterationCount` one higher; returns it."""
+        """Repeat the current step; returns its new step tracker.
+
+        `GoToStepIterationCount` of the new tracker is one higher.
+        """
         step = self._current(run, "repeat the step of", {"Running"}, WORKABLE_STEP)
         with self._transaction_by() as transaction:
             self._close_step(transaction, step, "Completed", "AutomaticallyCompleted")
@@ -108,7 +123,7 @@ class Engagement(Runs):
     # ------------------------------------------------------------ interruptions
 
     def pause(self, *runs: str, resume_at: int | None = None) -> list[str]:
-        """Pause runs in one transaction, until `resume_at` if given; returns their step trackers."""
+        """Pause runs in one transaction, until `resume_at` if set; returns step trackers."""
         steps = [self._current(run, "pause", {"Running"}, OPEN_STEP) for run in runs]
         self._surface_processing(runs)
         with self._transaction_by() as transaction:
@@ -131,7 +146,7 @@ class Engagement(Runs):
         return [step["Id"] for step in steps]
 
     def fail(self, run: str, code: str = "RETRY_LATER", message: str | None = None) -> str:
-        """The current step fails with one of Salesforce's error codes; returns the step tracker."""
+        """Fail the current step with a Salesforce error code; returns the step tracker."""
         step = self._current(run, "fail", {"Running"}, WORKABLE_STEP)
         text = message or f"The step couldn't be completed: {code}"
         with self._transaction_by() as transaction:
@@ -140,7 +155,7 @@ class Engagement(Runs):
         return str(step["Id"])
 
     def retry(self, run: str) -> str:
-        """Try the failed step again; returns the step tracker."""
+        """Retry the failed step; returns the step tracker."""
         step = self._current(run, "retry", {"Error"}, {"Error"})
         with self._transaction_by() as transaction:
             state = initial_step_state(step["StepType"])
@@ -151,9 +166,9 @@ class Engagement(Runs):
     # ------------------------------------------------------------ attributes
 
     def reassign(self, *runs: str, owner: str | None = None) -> str:
-        """Give runs to another user in one transaction; returns the new owner."""
+        """Reassign runs to another user in one transaction; returns the new owner."""
         first = self._run(runs[0], "reassign", OPEN_RUN)
-        new_owner = owner or self._random.choice([each for each in self.users if each != first["OwnerId"]])
+        new_owner = owner or self._random.choice([user for user in self.users if user != first["OwnerId"]])
         with self._transaction_by() as transaction:
             for run in runs:
                 self._run(run, "reassign", OPEN_RUN)
@@ -168,41 +183,50 @@ class Engagement(Runs):
         return related
 
     def modify(self, run: str, **values: str) -> str:
-        """Set attributes of a run in one transaction, before or after its end; returns the run."""
+        """Set attributes of a run, before or after its end; returns the run."""
         with self._transaction_by() as transaction:
             transaction.update(TRACKER, run, **values)
         return run
 
     def set_disposition(self, run: str, disposition: str = "Customer Engaged") -> str:
-        """Record how the run came out, before or after its end; returns the disposition."""
+        """Set a run's completion disposition, before or after its end; returns it."""
         with self._transaction_by() as transaction:
             transaction.update(TRACKER, run, CompletionDisposition=disposition)
         return disposition
 
     # ------------------------------------------------------------ endings
 
-    def remove(self, run: str, disposition: str | None = None, *, by: str | None = None, **more: str) -> str:
-        """A person removes the target: `Complete`, `ManuallyRemoved`, and `more` fields; returns the run."""
-        values = more if disposition is None else {**more, "CompletionDisposition": disposition}
+    def remove(
+        self, run: str, disposition: str | None = None, *, by: str | None = None, **values: str
+    ) -> str:
+        """Remove the target, as a user: `Complete`, `ManuallyRemoved`; returns the run.
+
+        `values` are further fields of the tracker to set.
+        """
+        if disposition is not None:
+            values["CompletionDisposition"] = disposition
         return self._end(run, "remove", "ManuallyRemoved", by=by, **values)
 
     def exit(self, run: str, rule: str | None = None) -> str:
-        """An exit rule takes the target out: `AutomaticallyExited`; returns the run."""
+        """Remove the target by an exit rule: `AutomaticallyExited`; returns the run."""
         return self._end(run, "exit", "AutomaticallyExited", ExitGlobalRuleId=rule or self._exit_rule())
 
     def convert(self, run: str) -> str:
-        """The lead is converted: `LeadConverted`; returns the run."""
+        """End the run because its lead is converted: `LeadConverted`; returns the run."""
         return self._end(run, "convert", "LeadConverted")
 
     def chain(self, run: str, cadence: str | None = None) -> str:
-        """Go on in another cadence (default: where this one leads): `DaisyChained`, and a new run, which is returned."""
+        """End the run as `DaisyChained`, start one in another cadence; returns the latter.
+
+        The default cadence is the one that the present cadence leads to.
+        """
         step = self._current(run, "chain", {"Running"}, WORKABLE_STEP)
         with self._transaction_by() as transaction:
             self._close_step(transaction, step, "Completed", "AutomaticallyCompleted")
             return self._chain(transaction, run, step["Id"], cadence)
 
     def delete(self, run: str) -> str:
-        """Delete the tracker and, with it, its step trackers; returns the run."""
+        """Delete the tracker together with its step trackers; returns the run."""
         with self._transaction_by() as transaction:
             transaction.delete(TRACKER, run)
             for step in self._steps_of(run, deleted=False):
@@ -211,7 +235,7 @@ class Engagement(Runs):
         return run
 
     def undelete(self, run: str) -> str:
-        """Bring a deleted run back with its steps; returns the run."""
+        """Undelete a run together with its steps; returns the run."""
         with self._transaction_by() as transaction:
             transaction.undelete(TRACKER, run)
             for step in self._steps_of(run, deleted=True):
@@ -221,7 +245,7 @@ class Engagement(Runs):
         return run
 
     def finish(self, run: str) -> str:
-        """Bring a run to its natural end from wherever it is; returns the run."""
+        """Complete a run from whatever state it is in; returns the run."""
         while (state := self.org.get(TRACKER, run)["State"]) != "Complete":
             if state == "Paused":
                 self.resume(run)

@@ -1,9 +1,10 @@
-"""What can go wrong in the sandbox itself, as opposed to what it pretends goes wrong.
+"""Errors of the sandbox itself, as opposed to the faults that it simulates.
 
 SandboxError
-├── IllegalTransition   a story asks a run for something its state does not allow
+├── IllegalTransition   the state of a run does not allow what a scenario asks for
 ├── UnknownRecord       no such record in the org, or it is deleted
-├── UnknownFault      a kind of trouble that the weather does not know
+├── UnknownCall         the world has no method of this name
+├── UnknownFault        no fault of this kind
 └── PortUnavailable     the port cannot be bound
 """
 
@@ -17,7 +18,7 @@ class SandboxError(Exception):
 
 
 class IllegalTransition(SandboxError):
-    """A run or step is not in a state in which `action` is possible."""
+    """A run or step is in a state that does not allow `action`."""
 
     def __init__(self, *, action: str, record_id: str, state: str | None, allowed: Iterable[str]) -> None:
         self.action = action
@@ -30,7 +31,7 @@ class IllegalTransition(SandboxError):
 
 
 class UnknownRecord(SandboxError):
-    """No live record of this object has this id."""
+    """No record of this object has this id, or it is deleted."""
 
     def __init__(self, *, entity: str, record_id: str) -> None:
         self.entity = entity
@@ -39,15 +40,15 @@ class UnknownRecord(SandboxError):
 
 
 class UnknownFault(SandboxError):
-    """The weather has no trouble of this kind."""
+    """There is no fault of this kind."""
 
     def __init__(self, *, kind: str, known: Iterable[str]) -> None:
         self.kind = kind
-        super().__init__(f"there is no trouble of kind {kind!r}; use one of {', '.join(sorted(known))}")
+        super().__init__(f"there is no fault of kind {kind!r}; use one of {', '.join(sorted(known))}")
 
 
 class PortUnavailable(SandboxError):
-    """The sandbox cannot listen on the wanted port."""
+    """The sandbox cannot listen on the port."""
 
     def __init__(self, *, port: int, cause: OSError) -> None:
         self.port = port

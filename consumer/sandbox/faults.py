@@ -1,14 +1,13 @@
-"""The weather: trouble, on demand or with a probability, and a count of what really happened.
+"""Fault injection: faults on demand or by probability, and counters of each kind.
 
-Trouble reaches the sandbox at four places, and each place asks the weather what to do: a commit (events
-held back, swapped, republished, turned into gaps), a delivered event (delivered again), a poll (session
-dropped, no answer, half an answer, nonsense) and an HTTP request (status codes, HTML, a closed socket).
-Subscribes and handshakes can be refused. `cause` orders a trouble for the next occasion; `FaultOptions`
-sets probabilities. Probabilities draw from one seeded generator; counters rise only when the trouble has
-gone out, so a test can tell an order from a fact.
+Faults apply at four points: a commit (events held, swapped, republished, turned into gaps), a delivered event
+(delivered again), a poll (session dropped, no answer, half an answer, malformed JSON) and an HTTP request (status
+codes, HTML, a closed socket). Subscribes and handshakes can be refused. `inject` queues a fault for the next
+occurrence; `FaultOptions` sets probabilities, which draw from one seeded generator. A counter rises only when its
+fault has taken effect, so that a test can tell an injected fault from one that happened.
 
-Reordering is always a matter of *publication*: an event is published later than a younger one, so
-replay ids stay in delivery order and resuming by position loses nothing.
+Reordering is always a matter of *publication*: an event is published later than a younger one, so replay ids stay in
+delivery order and resuming by position loses nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ FAULT_KINDS: Final = (*COMMIT_FAULTS, *DELIVERY_FAULTS, *POLL_FAULTS, *REQUEST_F
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultOptions:
-    """Probabilities per occasion (0 to 1), all 0 by default, and how long trouble lasts.
+    """Probabilities (0 to 1, default 0) of each kind of fault, and delays.
 
     Attributes:
         reorder: per event, to be published `reorder_ms` later than its commit.
@@ -60,8 +59,8 @@ class FaultOptions:
         malformed: per poll, to carry JSON that does not parse.
         server_disconnect: per poll, to carry a server-side `/meta/disconnect`.
         close_socket: per poll, to be reset without an answer.
-        reorder_ms: least and greatest publication delay in ms.
-        delay_ms: least and greatest answer delay in ms.
+        reorder_ms: minimum and maximum publication delay in ms.
+        delay_ms: minimum and maximum answer delay in ms.
     """
 
     reorder: float = 0.0
@@ -83,14 +82,14 @@ class FaultOptions:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One occurrence: its kind and the details it was ordered with."""
+    """An occurrence of a fault: its kind and the details given to `inject`."""
 
     kind: str
     details: dict[str, Any] = field(default_factory=dict)
 
 
 class Faults:
-    """Decides what goes wrong; `counters` says how often each kind really did."""
+    """Decide which faults happen; `counters` counts those that did, by kind."""
 
     def __init__(self, options: FaultOptions | None = None, *, seed: int = 1) -> None:
         self.options = options or FaultOptions()
@@ -104,24 +103,24 @@ class Faults:
         self.configure(self.options)
 
     def configure(self, options: FaultOptions) -> None:
-        """Take new probabilities and start the dice from their seed."""
+        """Set new probabilities and reset the generator to its seed."""
         self.options = options
         self._random.seed(f"weather-{self._seed}")
-        probabilities = {each.name: getattr(options, each.name) for each in fields(options)}
+        probabilities = {option.name: getattr(options, option.name) for option in fields(options)}
         self._probabilities = {kind: probabilities.get(kind, 0.0) for kind in FAULT_KINDS}
 
     def clear(self) -> None:
-        """Set every probability to zero and forget all orders."""
+        """Set every probability to zero and drop all injected faults."""
         self.configure(FaultOptions())
         for queue in self._injected.values():
             queue.clear()
 
     def register_immediate(self, kind: str, action: Callable[[dict[str, Any]], int]) -> None:
-        """Name who carries out a trouble that waits for no occasion; the action returns how often it happened."""
+        """Register the action of an immediate fault; it returns the number to count."""
         self._immediate_actions[kind] = action
 
     def inject(self, kind: str, *, times: int = 1, **details: Any) -> None:
-        """Order trouble for the next `times` occasions; raises `UnknownFault`.
+        """Inject a fault into the next `times` occurrences; raises `UnknownFault`.
 
         Details by kind: `refuse_subscribe` (`error`, `failure_reason`, `advice`, `channel`), `refuse_handshake`
         (`reason`), `refuse_connect` (`error`, `failure_reason`, `advice`), `http_status` (`status`, `body`,
@@ -137,18 +136,18 @@ class Faults:
         self.on_inject()
 
     def count_fault(self, kind: str, times: int = 1) -> None:
-        """Count trouble that has gone out."""
+        """Count a fault that has taken effect."""
         self.counters[kind] += times
 
     def injected(self, kind: str, *, matching: Callable[[Fault], bool] | None = None) -> Fault | None:
-        """Take the next order of this kind, if there is one and it matches."""
+        """Take the next injected fault of this kind, if there is one and it matches."""
         queue = self._injected[kind]
         if queue and (matching is None or matching(queue[0])):
             return queue.popleft()
         return None
 
     def next_fault(self, kind: str) -> Fault | None:
-        """The trouble of this kind that applies now: an order, else what the dice say."""
+        """Take an injected fault of this kind, else draw one by its probability."""
         fault = self.injected(kind)
         if fault is not None:
             return fault
@@ -156,14 +155,14 @@ class Faults:
         return Fault(kind) if probability and self._random.random() < probability else None
 
     def injected_for_poll(self) -> Fault | None:
-        """The next ordered trouble for a poll, which strikes one that is being held too."""
+        """Take the next injected fault of a poll; it also applies to a poll that is held."""
         for kind in POLL_FAULTS:
             if (fault := self.injected(kind)) is not None:
                 return fault
         return None
 
     def draw_for_poll(self) -> Fault | None:
-        """What the dice say about one poll."""
+        """Draw a fault for a poll, by the probabilities."""
         for kind in POLL_FAULTS:
             probability = self._probabilities[kind]
             if probability and self._random.random() < probability:
@@ -171,21 +170,20 @@ class Faults:
         return None
 
     def draw_ms(self, bounds: tuple[int, int]) -> int:
-        """A duration between two bounds, in ms."""
+        """Draw a duration between two bounds, in ms."""
         return self._random.randint(*bounds)
 
     @property
     def may_duplicate(self) -> bool:
-        """Whether any delivered event may be delivered again."""
+        """True if a delivered event may be delivered again."""
         return bool(self._probabilities["duplicate"] or self._injected["duplicate"])
 
     def apply_to_commit(self, events: list[ChangeEvent]) -> list[tuple[ChangeEvent, int]]:
-        """What a transaction's events become: each with the ms by which its publication is put off."""
+        """Apply faults to a transaction's events; return each with its delay in ms."""
         if self.injected("overflow") is not None:
             self.count_fault("overflow")
-            events = [
-                as_overflow(event, EMPTY_ID) for event in {each.entity: each for each in events}.values()
-            ]
+            last_by_entity = {event.entity: event for event in events}
+            events = [as_overflow(event, EMPTY_ID) for event in last_by_entity.values()]
         if len(events) > 1 and self.next_fault("swap") is not None:
             self.count_fault("swap")
             events = events[::-1]

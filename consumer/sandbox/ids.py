@@ -1,10 +1,9 @@
-"""Record ids as Salesforce makes them.
+"""Record ids in Salesforce's format.
 
-A record id is a three-character key prefix that names the object, two characters of the instance and
-a base-62 counter: fifteen case-sensitive characters. The eighteen-character form that change events
-and REST use appends three checksum characters, each encoding which of five characters are upper case,
-so that the id survives systems that fold case. Consumers may verify that checksum, so the sandbox
-never invents ids without it.
+A record id is a three-character key prefix that names the object, two characters of the instance and a base-62
+counter: fifteen case-sensitive characters. The eighteen-character form in change events and REST appends three
+checksum characters, each of which encodes the case of five characters, so that the id survives systems that fold
+case. Consumers may verify the checksum, so every id of the sandbox has a correct one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ KEY_PREFIXES: Final = {
     "QueryLocator": "01g",
 }
 
-# What an overflow event carries instead of record ids.
+# Replaces the record ids in an overflow event.
 EMPTY_ID: Final = "000000000000000AAA"
 
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -34,7 +33,7 @@ _CHECKSUM: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 
 def checksum(id15: str) -> str:
-    """The three characters that turn a fifteen-character id into its eighteen-character form."""
+    """Compute the three characters that extend a fifteen-character id to eighteen."""
     return "".join(
         _CHECKSUM[sum(1 << bit for bit, char in enumerate(id15[start : start + 5]) if char.isupper())]
         for start in (0, 5, 10)
@@ -42,7 +41,7 @@ def checksum(id15: str) -> str:
 
 
 def to_18(record_id: str) -> str | None:
-    """The eighteen-character form of an id, or None when it is malformed or its checksum is wrong."""
+    """Convert an id to eighteen characters; None if malformed or of wrong checksum."""
     if not (record_id.isascii() and record_id.isalnum()):
         return None
     if len(record_id) == 15:
@@ -53,7 +52,7 @@ def to_18(record_id: str) -> str | None:
 
 
 class IdFactory:
-    """Hands out the next id of each object, counting from `first` in base 62, on instance `instance`."""
+    """Issue ids per object, counting from `first` in base 62, on instance `instance`."""
 
     def __init__(self, *, instance: str = "WP", first: int = 250_000) -> None:
         self._instance = instance
@@ -61,7 +60,10 @@ class IdFactory:
         self._issued: dict[str, int] = {}
 
     def next(self, entity: str) -> str:
-        """A new eighteen-character id of `entity`; raises KeyError for an object without a key prefix."""
+        """Issue an eighteen-character id of `entity`.
+
+        Raises KeyError for an object without a key prefix.
+        """
         number = self._issued.get(entity, self._first)
         self._issued[entity] = number + 1
         digits = ""

@@ -1,12 +1,12 @@
 """The token endpoint: four flows, opaque tokens, expiry and revocation.
 
-Responses have the documented shape: `issued_at` is a string of milliseconds, there is no `expires_in`,
-and only flows that may refresh return a refresh token. Errors are the documented pairs of `error` and
-`error_description` with HTTP 400. JWT assertions are really verified (RS256 against the public key of
-the configured app), because a consumer that signs wrongly must find out here and not in production.
+Responses have the documented shape: `issued_at` is a string of milliseconds, there is no `expires_in`, and only flows
+that may refresh return a refresh token. Errors are the documented pairs of `error` and `error_description` with HTTP
+400. JWT assertions are verified (RS256 against the app's public key), because a consumer that signs wrongly must fail
+here and not in production.
 
-Token lifetimes follow the event loop's clock in seconds; an assertion's `exp` is compared with real
-time, which is what its signer used.
+Token lifetimes follow the event loop's clock in seconds; an assertion's `exp` is compared with real time, as its
+signer set it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from consumer.sandbox.broken_responses import json_response
 
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _OPAQUE_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._"
-# Besides these an assertion may name the host that it is sent to.
+# An assertion may also name the host that it is sent to.
 DOCUMENTED_AUDIENCES: Final = ("https://login.salesforce.com", "https://test.salesforce.com")
 _ASSERTION_SECONDS: Final = 180
 _CLOCK_SKEW_SECONDS: Final = 5
@@ -40,11 +40,11 @@ _CLOCK_SKEW_SECONDS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthOptions:
-    """How tokens live.
+    """Lifetime and rotation of tokens, and approval of the app.
 
     Attributes:
         token_lifetime_ms: lifetime of an access token (commonly two hours).
-        sliding: whether each use prolongs it, as Salesforce sessions do.
+        sliding: whether each use extends it, as with Salesforce sessions.
         rotate_refresh_tokens: whether a refresh invalidates the refresh token and returns a new one.
         approved: whether the app is pre-authorised for the user; if not, JWT assertions are refused.
     """
@@ -56,7 +56,7 @@ class OAuthOptions:
 
 
 class Credentials:
-    """Everything a client needs to log in; the RSA key pair is made when first asked for."""
+    """Credentials of every flow; the RSA key pair is generated on first use."""
 
     def __init__(self, *, seed: int, organization_id: str, user_id: str, username: str) -> None:
         generator = random.Random(f"credentials-{seed}")
@@ -74,7 +74,7 @@ class Credentials:
 
     @cached_property
     def private_key(self) -> str:
-        """The private key of the JWT bearer flow, PEM (PKCS 8, unencrypted)."""
+        """Private key of the JWT bearer flow, PEM (PKCS 8, unencrypted)."""
         return self._key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -83,7 +83,7 @@ class Credentials:
 
     @cached_property
     def public_key(self) -> str:
-        """The public key that verifies assertions, PEM."""
+        """Public key that verifies assertions, PEM."""
         return (
             self._key.public_key()
             .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -92,7 +92,7 @@ class Credentials:
 
 
 class OAuthRefusal(Exception):
-    """An OAuth error as the token endpoint words it."""
+    """An OAuth error in the words of Salesforce's token endpoint."""
 
     def __init__(self, error: str, description: str) -> None:
         self.error = error
@@ -101,7 +101,7 @@ class OAuthRefusal(Exception):
 
 
 class Tokens:
-    """Access tokens in force; `now` is the event loop's clock in seconds."""
+    """Valid access tokens; `now` is the event loop's clock in seconds."""
 
     def __init__(self, *, seed: int, organization_id: str, options: OAuthOptions) -> None:
         self._random = random.Random(f"tokens-{seed}")
@@ -112,14 +112,17 @@ class Tokens:
         self.issued = 0
 
     def issue(self, user_id: str, now: float) -> str:
-        """A new access token: organisation id, `!AQ`, opaque characters."""
+        """Issue an access token: organization id, `!AQ`, opaque characters."""
         self.issued += 1
         token = f"{self._organization_id[:15]}!AQ" + "".join(self._random.choices(_OPAQUE_LETTERS, k=94))
         self._tokens[token] = (user_id, now + self._lifetime)
         return token
 
     def user_of(self, authorization: str, now: float) -> str | None:
-        """The user an `Authorization` header stands for (`Bearer` or `OAuth`), or None when its token is not valid."""
+        """Return the user of an `Authorization` header (`Bearer` or `OAuth`).
+
+        None if its token is not valid.
+        """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() not in {"bearer", "oauth"}:
             return None
@@ -131,7 +134,7 @@ class Tokens:
         return user_id
 
     def revoke(self, token: str | None = None) -> int:
-        """Invalidate one token, or all; returns how many were in force."""
+        """Revoke one token, or all; returns the number that were valid."""
         if token is not None:
             return 1 if self._tokens.pop(token, None) else 0
         count = len(self._tokens)
@@ -140,7 +143,10 @@ class Tokens:
 
 
 class OAuth:
-    """`/services/oauth2/…` of one app in one org; URLs in answers name the host that the client asked."""
+    """Resources under `/services/oauth2/`, for one app in one org.
+
+    URLs in answers have the host of the client's request.
+    """
 
     def __init__(self, *, seed: int, credentials: Credentials, options: OAuthOptions) -> None:
         self.credentials = credentials
@@ -150,15 +156,15 @@ class OAuth:
         self._refresh_tokens = {credentials.refresh_token}
 
     def user_of(self, authorization: str) -> str | None:
-        """The user a request's `Authorization` header stands for, or None."""
+        """Return the user of an `Authorization` header, or None."""
         return self.tokens.user_of(authorization, asyncio.get_running_loop().time())
 
     def issue(self) -> str:
-        """A valid access token, without any flow."""
+        """Issue an access token without any flow."""
         return self.tokens.issue(self.credentials.user_id, asyncio.get_running_loop().time())
 
     def revoke(self, token: str | None = None) -> int:
-        """Invalidate an access token (default: all); returns how many."""
+        """Revoke an access token (default: all); returns the number that were valid."""
         return self.tokens.revoke(token)
 
     async def token(self, request: web.Request) -> web.Response:
@@ -179,8 +185,8 @@ class OAuth:
                 return self._response(base)
             case "password":
                 self._check_client(form)
-                known = (self.credentials.username, self.credentials.password)
-                if (form.get("username"), form.get("password")) != known:
+                expected = (self.credentials.username, self.credentials.password)
+                if (form.get("username"), form.get("password")) != expected:
                     raise OAuthRefusal("invalid_grant", "authentication failure")
                 return self._response(base)
             case "refresh_token":
@@ -195,8 +201,8 @@ class OAuth:
     def _check_client(self, form: dict[str, str], *, secret: bool = True) -> None:
         if form.get("client_id") != self.credentials.client_id:
             raise OAuthRefusal("invalid_client_id", "client identifier invalid")
-        given = form.get("client_secret")
-        if (secret or given is not None) and given != self.credentials.client_secret:
+        client_secret = form.get("client_secret")
+        if (secret or client_secret is not None) and client_secret != self.credentials.client_secret:
             raise OAuthRefusal("invalid_client", "invalid client credentials")
 
     def _rotated(self, token: str) -> dict[str, str]:
@@ -210,7 +216,10 @@ class OAuth:
         return {"refresh_token": rotated}
 
     def _check_assertion(self, assertion: str, base: str) -> None:
-        """Verify signature, issuer, subject, audience and lifetime, each with its own refusal."""
+        """Verify signature, issuer, subject, audience and lifetime, in this order.
+
+        Each has a refusal of its own.
+        """
         try:
             claims: dict[str, Any] = jwt.decode(
                 assertion,
@@ -259,7 +268,7 @@ class OAuth:
         return web.Response(status=200)
 
     async def userinfo(self, request: web.Request) -> web.Response:
-        """GET `/services/oauth2/userinfo`: who the token stands for."""
+        """GET `/services/oauth2/userinfo`: the token's user."""
         user_id = self.user_of(request.headers.get("Authorization", ""))
         if user_id is None:
             return web.Response(status=403, text="Bad_OAuth_Token")
@@ -283,7 +292,7 @@ class OAuth:
 
 
 def _basic_credentials(header: str, form: dict[str, str]) -> None:
-    """Take client id and secret from a Basic header, where the form has none."""
+    """Add client id and secret from a Basic header, unless the form has them."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return

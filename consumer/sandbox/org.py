@@ -1,13 +1,12 @@
-"""The org: records, transactions and the numbers that Salesforce gives them.
+"""The org: records, transactions, and commit and sequence numbers.
 
-Everything that happens in the sandbox happens in a transaction. It gathers what its statements do to
-each record, and when it commits, the org stamps the records, turns what remains of the gathered changes
-into change events (one per record, first kind of change, final data) and hands them on in sequence. A
-transaction that raises leaves no trace. The org knows nothing of channels, clients or weather: whoever
-listens to `on_commit` decides what becomes of the events.
+Every change in the sandbox is made in a transaction. It collects the effects of its statements on each record; on
+commit the org stamps the records, converts the net changes to change events (one per record: first kind of change,
+final data) and hands them to `on_commit` in sequence. A transaction that raises is rolled back. The org has no part in
+channels, clients or faults: the listener of `on_commit` decides what becomes of the events.
 
-What Salesforce leaves unconfirmed about these objects is an option here, so that a consumer can be tested
-against every plausible reality.
+Behaviour of these objects that Salesforce does not document is an option here, so that a consumer can be tested
+against every plausible variant.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ _DEFAULT_ORIGIN = "com/salesforce/api/rest/66.0;client=SfdcInternalAPI/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrgOptions:
-    """What the org is like; each default is the more plausible reading of the documentation.
+    """Behaviour of the org; defaults are the plausible readings of the documentation.
 
     Attributes:
         selected: entities selected for change data capture; others leave holes in sequence numbers.
-        tracker_active_in_events: whether `IsTrackerActive` travels (unconfirmed by Salesforce).
-        cadence_name_in_events: whether `ActionCadenceName` travels (unconfirmed; it is another record's field).
-        separate_transactions: tracker and step changes in transactions of their own instead of one.
-        merge_updates: equal changes to several records of an object share one event with several record ids.
+        tracker_active_in_events: whether events carry `IsTrackerActive` (unconfirmed by Salesforce).
+        cadence_name_in_events: whether events carry `ActionCadenceName` (unconfirmed; it is another record's field).
+        separate_transactions: whether tracker and step changes are made in transactions of their own instead of one.
+        merge_updates: whether equal changes to several records of an object share an event with several record ids.
         sequence_holes: probability that an invisible entity takes a sequence number before an event.
     """
 
@@ -58,7 +57,7 @@ class OrgOptions:
 
 @dataclass(slots=True)
 class _TouchedRecord:
-    """What a transaction has done to one record so far."""
+    """Effect of a transaction on one record so far."""
 
     entity: str
     before: dict[str, Any] | None
@@ -67,7 +66,10 @@ class _TouchedRecord:
 
 
 class Org:
-    """Records of every object, changed only through transactions; org time comes from `clock` (epoch ms)."""
+    """Records of every object, changed only in transactions.
+
+    Org time comes from `clock` (epoch ms).
+    """
 
     def __init__(self, options: OrgOptions | None = None, *, clock: MillisecondClock, seed: int = 1) -> None:
         self.options = options or OrgOptions()
@@ -102,11 +104,11 @@ class Org:
         )
 
     def now_second(self) -> int:
-        """Org time in epoch ms, cut to the whole second: the granularity of everything Salesforce stamps."""
+        """Return org time in epoch ms, cut to whole seconds like Salesforce's dates."""
         return self.clock() // 1000 * 1000
 
     def install(self, entity: str, values: dict[str, Any]) -> str:
-        """Put a record into the org as set-up, without a transaction or an event; returns its id."""
+        """Install a record as set-up, without a transaction or an event; return its id."""
         record_id = str(values.get("Id") or self.ids.next(entity))
         now = self.now_second()
         user = self.integration_user_id
@@ -123,14 +125,17 @@ class Org:
         return record_id
 
     def get(self, entity: str, record_id: str) -> dict[str, Any]:
-        """A live record; raises `UnknownRecord` when there is none or it is deleted."""
+        """Return a record; raises `UnknownRecord` if there is none or it is deleted."""
         record = self.records[entity].get(record_id)
         if record is None or record["IsDeleted"]:
             raise UnknownRecord(entity=entity, record_id=record_id)
         return record
 
     def empty_recycle_bin(self) -> None:
-        """Purge every deleted record: no query finds it any more and nobody brings it back; the delete log remembers."""
+        """Purge every deleted record.
+
+        Queries no longer find it and it cannot be undeleted, but it remains in the delete log.
+        """
         self.purged |= {
             record_id
             for records in self.records.values()
@@ -140,7 +145,7 @@ class Org:
 
     @contextmanager
     def on_behalf_of(self, user: str, origin: str) -> Iterator[None]:
-        """Who makes, and through what, the transactions in here that do not say so themselves."""
+        """Set the default user and origin of the transactions made inside."""
         before = self._caller
         self._caller = (user, origin)
         try:
@@ -150,7 +155,10 @@ class Org:
 
     @contextmanager
     def transaction(self, *, user: str | None = None, origin: str | None = None) -> Iterator[OrgTransaction]:
-        """A transaction by `user` (default: the integration user); commits on leaving, rolls back on an exception."""
+        """Open a transaction; it commits on leaving, and rolls back on an exception.
+
+        `user` and `origin` default to those of `on_behalf_of`, else to the integration user and the REST API.
+        """
         transaction = OrgTransaction(self)
         try:
             yield transaction
@@ -179,7 +187,7 @@ class Org:
     def _finalize(
         self, record_id: str, touched_record: _TouchedRecord, user: str, now: int
     ) -> RecordChange | None:
-        """Stamp one touched record and say what the transaction did to it, if anything."""
+        """Stamp a touched record; return its net change, if any."""
         record = self.records[touched_record.entity][record_id]
         kind = touched_record.kind
         if touched_record.before is None:
@@ -217,7 +225,9 @@ class Org:
         key = f"000{digits[3:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
         commit = CommitInfo(self._commit_number, key, now, user, origin)
         grouped = (
-            merge(changes) if self.options.merge_updates else [(each, [each.record_id]) for each in changes]
+            merge(changes)
+            if self.options.merge_updates
+            else [(change, [change.record_id]) for change in changes]
         )
         events: list[ChangeEvent] = []
         sequence_number = 0
@@ -232,34 +242,34 @@ class Org:
 
 
 class OrgTransaction:
-    """The statements of one transaction; visible in the org at once, published when it commits."""
+    """Statements of a transaction: visible in the org at once, published on commit."""
 
     def __init__(self, org: Org) -> None:
         self.org = org
         self.touched: dict[str, _TouchedRecord] = {}
 
     def create(self, entity: str, values: dict[str, Any]) -> str:
-        """Insert a record and return its id; an `Id` among `values` is used as it is."""
+        """Insert a record and return its id; an `Id` among `values` is kept."""
         record_id = str(values.get("Id") or self.org.ids.next(entity))
         self.org.records[entity][record_id] = {**values, "Id": record_id, "IsDeleted": False}
         self.touched[record_id] = _TouchedRecord(entity, None, "CREATE")
         return record_id
 
     def update(self, entity: str, record_id: str, **values: Any) -> None:
-        """Set fields of a live record (dates in epoch ms, None clears); raises `UnknownRecord`."""
+        """Set fields of a record (dates in epoch ms, None clears); raises `UnknownRecord`."""
         record = self.org.get(entity, record_id)
         touched_record = self._touched_record(entity, record_id, "UPDATE")
         record.update(values)
         touched_record.fields.update(dict.fromkeys(values))
 
     def delete(self, entity: str, record_id: str) -> None:
-        """Move a live record to the recycle bin; raises `UnknownRecord`."""
+        """Move a record to the recycle bin; raises `UnknownRecord`."""
         record = self.org.get(entity, record_id)
         self._touched_record(entity, record_id, "DELETE").kind = "DELETE"
         record["IsDeleted"] = True
 
     def undelete(self, entity: str, record_id: str) -> None:
-        """Bring a record back from the recycle bin; raises `UnknownRecord` unless it is there."""
+        """Restore a record from the recycle bin; raises `UnknownRecord` if not in it."""
         record = self.org.records[entity].get(record_id)
         if record is None or not record["IsDeleted"] or record_id in self.org.purged:
             raise UnknownRecord(entity=entity, record_id=record_id)
@@ -267,7 +277,7 @@ class OrgTransaction:
         record["IsDeleted"] = False
 
     def roll_back(self) -> None:
-        """Undo everything this transaction did."""
+        """Undo every statement of this transaction."""
         for record_id, touched_record in self.touched.items():
             if touched_record.before is None:
                 del self.org.records[touched_record.entity][record_id]

@@ -1,12 +1,12 @@
-"""REST for those who keep a copy: what changed, what was deleted, and how much may still be asked for.
+"""REST resources for replication: updated and deleted records, and limits.
 
-`updated` and `deleted` go by `SystemModstamp`, ignore the seconds of both dates and say in `latestDateCovered` from
-where the next call must go on; a date before the documented reach (30 and 15 days) is refused. Deleted records that are
-purged from the recycle bin stay in the delete log. `limits` shows what is left of the rolling day's deliveries: every
-event that goes out to a subscriber counts once for each of them.
+`updated` and `deleted` select by `SystemModstamp`, ignore the seconds of both dates and return in `latestDateCovered`
+where the next call must begin; a start before the documented reach (30 and 15 days) is refused. Deleted records that
+are purged from the recycle bin remain in the delete log. `limits` shows the remaining deliveries of the last 24 hours:
+every event counts once for each subscriber that it is delivered to.
 
-Source: REST API Developer Guide, "Get Updated", "Get Deleted", "Limits". How a date out of reach is refused, and that
-`latestDateCovered` is the whole minute, is read from examples and not said.
+Source: REST API Developer Guide, "Get Updated", "Get Deleted", "Limits". The refusal of a date out of reach, and the
+whole minute in `latestDateCovered`, are inferred from the guide's examples.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_IDS: Final = 600_000
 
 
 class Replication:
-    """`/sobjects/<object>/updated`, `/deleted` and `/limits`."""
+    """Resources `/sobjects/<object>/updated`, `/deleted` and `/limits`."""
 
     def __init__(self, org: Org, rest: Rest, delivery_quota: DeliveryQuota) -> None:
         self._org = org
@@ -39,7 +39,7 @@ class Replication:
         self._delivery_quota = delivery_quota
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        """Mount the resources; before those of `Rest`, whose record ids would match `updated`."""
+        """Mount the resources; before those of `Rest`, which take `updated` for an id."""
         data = "/services/data/v{version:[0-9]+[.][0-9]}"
         for path, handler in (
             (f"{data}/sobjects/{{entity}}/updated", self.updated),
@@ -52,7 +52,7 @@ class Replication:
             router.add_get(path, self._rest.authorized(handler))
 
     async def updated(self, request: web.Request) -> web.StreamResponse:
-        """GET `?start=&end=`: ids of live records that were created or changed in the window."""
+        """GET `?start=&end=`: ids of records created or changed in the window."""
         start, end, covered = self._window(request, _UPDATED_REACH_MS)
         ids = [
             record["Id"] for record in self._in_window(request, start, end, lambda row: not row["IsDeleted"])
@@ -60,12 +60,12 @@ class Replication:
         return json_response(orjson.dumps({"ids": ids, "latestDateCovered": rest_time(covered)}))
 
     async def deleted(self, request: web.Request) -> web.StreamResponse:
-        """GET `?start=&end=`: records that were deleted in the window, with the time."""
+        """GET `?start=&end=`: records deleted in the window, each with its time."""
         start, end, covered = self._window(request, _DELETED_REACH_MS)
-        gone = self._in_window(request, start, end, lambda row: row["IsDeleted"])
+        deleted = self._in_window(request, start, end, lambda row: row["IsDeleted"])
         body = {
             "deletedRecords": [
-                {"id": record["Id"], "deletedDate": rest_time(record["SystemModstamp"])} for record in gone
+                {"id": record["Id"], "deletedDate": rest_time(record["SystemModstamp"])} for record in deleted
             ],
             "earliestDateAvailable": rest_time(_minute(self._org.clock() - _DELETED_REACH_MS)),
             "latestDateCovered": rest_time(covered),
@@ -73,24 +73,24 @@ class Replication:
         return json_response(orjson.dumps(body))
 
     async def limits(self, _request: web.Request) -> web.StreamResponse:
-        """GET: allocations and what is left of them."""
-        left = {"Max": self._delivery_quota.limit, "Remaining": self._delivery_quota.remaining}
-        body = {"DailyApiRequests": self._rest.allocation, "DailyDeliveredPlatformEvents": left}
+        """GET: allocations, each with its remainder."""
+        deliveries = {"Max": self._delivery_quota.limit, "Remaining": self._delivery_quota.remaining}
+        body = {"DailyApiRequests": self._rest.allocation, "DailyDeliveredPlatformEvents": deliveries}
         return json_response(orjson.dumps(body))
 
     def _in_window(
-        self, request: web.Request, start: int, end: int, wanted: Callable[[dict[str, Any]], bool]
+        self, request: web.Request, start: int, end: int, matches: Callable[[dict[str, Any]], bool]
     ) -> list[dict[str, Any]]:
         records = self._org.records[self._rest.entity(request)].values()
-        found = [row for row in records if start <= row["SystemModstamp"] < end and wanted(row)]
-        if len(found) > _MAX_IDS:
+        rows = [row for row in records if start <= row["SystemModstamp"] < end and matches(row)]
+        if len(rows) > _MAX_IDS:
             raise RestRefusal(
                 400, "EXCEEDED_ID_LIMIT", f"More than {_MAX_IDS} records in the window: narrow it"
             )
-        return sorted(found, key=lambda row: (row["SystemModstamp"], row["Id"]))
+        return sorted(rows, key=lambda row: (row["SystemModstamp"], row["Id"]))
 
     def _window(self, request: web.Request, reach_ms: int) -> tuple[int, int, int]:
-        """Start, end and what is covered, whole minutes of epoch ms."""
+        """Parse start, end and the date covered, as epoch ms of whole minutes."""
         start, end = (_date(request, name) for name in ("start", "end"))
         now = self._org.clock()
         if start < now - reach_ms:
@@ -105,8 +105,8 @@ class Replication:
 
 def _date(request: web.Request, name: str) -> int:
     try:
-        moment = datetime.fromisoformat(request.query[name])
-        return _minute(int(moment.timestamp() * 1000))
+        instant = datetime.fromisoformat(request.query[name])
+        return _minute(int(instant.timestamp() * 1000))
     except (KeyError, ValueError) as malformed:
         raise RestRefusal(400, "INVALID_DATE", f"{name} must be an ISO 8601 date and time") from malformed
 

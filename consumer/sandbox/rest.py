@@ -1,9 +1,7 @@
-"""REST: query with paging, retrieve one, retrieve many.
+"""REST: query with paging, retrieve one record, retrieve many.
 
-Every answer that a token opens carries `Sforce-Limit-Info`, every refusal is an array of errors with
-Salesforce's codes, dates are written with `+0000`. Queries answer from the records as they were when the
-first page was asked for; later pages come from a query locator. Resources are methods of one class over
-the org's records, so another resource is another method and a route.
+Every authorized answer carries `Sforce-Limit-Info`, every refusal is an array of errors with Salesforce's codes, dates
+end in `+0000`. A query answers from the records at the time of its first page; later pages come from a query locator.
 """
 
 from __future__ import annotations
@@ -41,7 +39,15 @@ class RestRefusal(Exception):
 
 
 class Rest:
-    """`/services/data/…` over the org's records; `batch_size` is the most rows of a page, `answer_ms` how long an answer takes."""
+    """Resources under `/services/data/` over the org's records.
+
+    Args:
+        org: whose records.
+        user_of: maps an `Authorization` header to a user's id, or to None if the token is not valid.
+        batch_size: limit of rows per page.
+        daily_requests: limit of requests.
+        answer_ms: delay of each answer.
+    """
 
     def __init__(
         self,
@@ -78,7 +84,7 @@ class Rest:
         router.add_post(f"{data}/composite/sobjects/{{entity}}", self.authorized(self.retrieve_many))
 
     def authorized(self, handler: RequestHandler) -> RequestHandler:
-        """A resource behind the token check, with the usage header and errors as Salesforce writes them."""
+        """Wrap a resource: check the token, add the usage header, format errors."""
 
         async def authorized(request: web.Request) -> web.StreamResponse:
             try:
@@ -107,13 +113,14 @@ class Rest:
 
     @property
     def allocation(self) -> dict[str, int]:
-        """Requests a day, and how many are left."""
+        """Limit of requests, and the number left."""
         return {"Max": self._daily_requests, "Remaining": max(self._daily_requests - self.requests, 0)}
 
     async def versions(self, _request: web.Request) -> web.Response:
         """GET `/services/data`: the API versions, without a token."""
         body = [
-            {"label": f"v{each}", "url": f"/services/data/v{each}", "version": each} for each in _VERSIONS
+            {"label": f"v{version}", "url": f"/services/data/v{version}", "version": version}
+            for version in _VERSIONS
         ]
         return json_response(orjson.dumps(body))
 
@@ -140,7 +147,7 @@ class Rest:
         rows = query.run(visible, self._org.clock())
         if not query.fields:
             return json_response(orjson.dumps({"totalSize": len(rows), "done": True, "records": []}))
-        # A later page shows the record as it was when the query ran.
+        # Later pages show records as they were when the query ran.
         snapshot = rows if len(rows) <= self._page_size(request) else [dict(row) for row in rows]
         return self._page(request, query.entity, query.fields, snapshot, 0, None)
 
@@ -175,31 +182,37 @@ class Rest:
         return json_response(orjson.dumps(body))
 
     def _page_size(self, request: web.Request) -> int:
-        """The configured size, or less when `Sforce-Query-Options: batchSize=…` (200 to 2,000) asks for less."""
-        _, _, wanted = request.headers.get("Sforce-Query-Options", "").partition("batchSize=")
-        size = max(200, min(2_000, int(wanted))) if wanted.strip().isdigit() else self._batch_size
+        """Return the page size: the configured one, or less on request.
+
+        `Sforce-Query-Options: batchSize=…` requests 200 to 2,000 rows.
+        """
+        _, _, requested = request.headers.get("Sforce-Query-Options", "").partition("batchSize=")
+        size = max(200, min(2_000, int(requested))) if requested.strip().isdigit() else self._batch_size
         return min(size, self._batch_size)
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """GET `/sobjects/<object>/<id>[?fields=]`: one live record."""
         entity = self.entity(request)
-        given = request.match_info["id"]
-        record_id = to_18(given)
+        raw_id = request.match_info["id"]
+        record_id = to_18(raw_id)
         if record_id is None:
             raise RestRefusal(
-                400, "MALFORMED_ID", f"{entity} ID: id value of incorrect type: {given}", ["Id"]
+                400, "MALFORMED_ID", f"{entity} ID: id value of incorrect type: {raw_id}", ["Id"]
             )
         record = self._org.records[entity].get(record_id)
         if record is None or record["IsDeleted"]:
             raise RestRefusal(404, "NOT_FOUND", _NOT_FOUND)
-        wanted = request.query.get("fields")
-        fields = self._fields(entity, wanted.split(",")) if wanted else tuple(ENTITIES[entity].fields)
+        names = request.query.get("fields")
+        fields = self._fields(entity, names.split(",")) if names else tuple(ENTITIES[entity].fields)
         return json_response(
             orjson.dumps(self._rendered(request.match_info["version"], entity, record, fields))
         )
 
     async def retrieve_many(self, request: web.Request) -> web.StreamResponse:
-        """POST `/composite/sobjects/<object>`: up to 2,000 records in the order asked, null for what is missing."""
+        """POST `/composite/sobjects/<object>`: records by id, null for missing ones.
+
+        At most 2,000 ids.
+        """
         entity = self.entity(request)
         try:
             body = orjson.loads(await request.read())
@@ -214,8 +227,8 @@ class Rest:
         records = self._org.records[entity]
         version = request.match_info["version"]
         rows = []
-        for each in ids:
-            record = records.get(to_18(str(each)) or "")
+        for record_id in ids:
+            record = records.get(to_18(str(record_id)) or "")
             missing = record is None or record["IsDeleted"]
             rows.append(
                 None if record is None or missing else self._rendered(version, entity, record, fields)
@@ -223,23 +236,23 @@ class Rest:
         return json_response(orjson.dumps(rows))
 
     def entity(self, request: web.Request) -> str:
-        """The object that the path names; raises `Refused` when there is none."""
-        wanted = request.match_info["entity"].lower()
+        """Return the object that the path names; raises `RestRefusal` if there is none."""
+        lowercase = request.match_info["entity"].lower()
         for name in ENTITIES:
-            if name.lower() == wanted:
+            if name.lower() == lowercase:
                 return name
         raise RestRefusal(404, "NOT_FOUND", _NOT_FOUND)
 
-    def _fields(self, entity: str, wanted: list[str]) -> tuple[str, ...]:
-        known = {name.lower(): name for name in ENTITIES[entity].fields}
+    def _fields(self, entity: str, names: list[str]) -> tuple[str, ...]:
+        by_lowercase = {name.lower(): name for name in ENTITIES[entity].fields}
         fields = []
-        for each in wanted:
-            name = known.get(str(each).strip().lower())
-            if name is None:
+        for name in names:
+            field = by_lowercase.get(str(name).strip().lower())
+            if field is None:
                 raise RestRefusal(
-                    400, "INVALID_FIELD", f"No such column '{each}' on sobject of type {entity}"
+                    400, "INVALID_FIELD", f"No such column '{name}' on sobject of type {entity}"
                 )
-            fields.append(name)
+            fields.append(field)
         return tuple(dict.fromkeys(fields))
 
     def _rendered(

@@ -1,8 +1,8 @@
-"""Runs and their steps: how a target enters a cadence, goes from step to step, and leaves.
+"""Runs and their steps: a target's way into, through and out of a cadence.
 
-The mechanics beneath what can happen to a run: which tracker is current, what a new step tracker looks like,
-what closing one writes, how one cadence leads to the next. Where Salesforce's documentation is silent, the
-behaviour is the plausible one and named in `EngagementOptions`.
+The mechanics beneath `Engagement`: the current step tracker, the fields of a new one, the fields written when it
+closes, the transition from one cadence to the next. Where Salesforce's documentation is silent, the behaviour is the
+plausible one, and an option of `EngagementOptions`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ AUTOMATIC_STEPS: Final = frozenset({"AutoSendAnEmail", "Wait", "Branch", "Listen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngagementOptions:
-    """Readings of what the documentation leaves open.
+    """Behaviour that the documentation leaves open.
 
     Attributes:
         initial_state: `Running`, or `Initializing` first and `Running` in a second transaction.
         processing_surfaces: whether pausing and resuming pass through `Processing` in a transaction of its own.
-        ended_step_state: what becomes of the open step of a removed or converted run.
+        ended_step_state: final state of the open step of a removed or converted run.
     """
 
     initial_state: Literal["Running", "Initializing"] = "Running"
@@ -60,13 +60,13 @@ class Runs:
         )
 
     def _run_opened(self, run: str) -> None:
-        """Told whenever a run is open (again)."""
+        """Observe a run that opens, or opens again; for subclasses."""
 
     def _run_closed(self, run: str) -> None:
-        """Told whenever a run is over."""
+        """Observe a run that ends; for subclasses."""
 
-    def _whole_second_after(self, ahead: int) -> int:
-        return self.org.now_second() + ahead
+    def _whole_second_after(self, delay_ms: int) -> int:
+        return self.org.now_second() + delay_ms
 
     def _cadence(self, name_or_id: str | None) -> Cadence:
         if name_or_id is None:
@@ -78,7 +78,7 @@ class Runs:
 
     @contextmanager
     def _transaction_by(self, by: str | None = None) -> Iterator[OrgTransaction]:
-        """A transaction by a user; runs that were only initialized in it are started in the next one."""
+        """Open a transaction by a user; the next one starts the runs that it initializes."""
         try:
             with self.org.transaction(user=by) as transaction:
                 yield transaction
@@ -100,7 +100,7 @@ class Runs:
     def _current(
         self, run: str, action: str, states: set[str], step_states: frozenset[str] | set[str]
     ) -> dict[str, Any]:
-        """The current step tracker of a run, both in a state that allows the action."""
+        """Return a run's current step tracker, if the states of both allow `action`."""
         step = self.org.get(STEP_TRACKER, self._run(run, action, states)["CurrentStepId"])
         if step["State"] not in step_states:
             raise IllegalTransition(
@@ -110,7 +110,7 @@ class Runs:
 
     def _steps_of(self, run: str, *, deleted: bool) -> list[str]:
         records = self.org.records[STEP_TRACKER]
-        return [each for each in self._steps[run] if records[each]["IsDeleted"] == deleted]
+        return [step for step in self._steps[run] if records[step]["IsDeleted"] == deleted]
 
     def _change_step(self, run: str, action: str, states: frozenset[str] | set[str], **values: Any) -> str:
         step = self._current(run, action, {"Running"}, states)
@@ -159,7 +159,10 @@ class Runs:
     def _enter(
         self, transaction: OrgTransaction, run: str, step: Step, *, repetition: int | None = None
     ) -> str:
-        """Create the step tracker of a step that a run reaches; a Wait also says on the run until when."""
+        """Create the step tracker of a step that a run reaches.
+
+        A Wait step also sets the run's `ScheduledResumeDateTime`.
+        """
         tracker = self.org.get(TRACKER, run)
         automatic = step.plan.type in AUTOMATIC_STEPS
         until = self._wait_end(step)
@@ -271,5 +274,5 @@ class Runs:
 
 
 def initial_step_state(step_type: str) -> str:
-    """The state in which a step tracker begins, and to which resuming and retrying return it."""
+    """Return the state of a new step tracker, and of one that is resumed or retried."""
     return "Scheduled" if step_type == "AutoSendAnEmail" else "Active"

@@ -1,10 +1,10 @@
-"""The objects of the simulated org, field by field.
+"""Objects of the simulated org and their fields.
 
-Only what a cadence consumer can see is modelled: the two tracker objects with all their documented
-fields, and the few objects whose names it looks up. The schema knows three things about a field that
-matter on the wire: whether it is a date (the event bus and REST write dates differently), whether it
-is calculated (then it never travels in a change event, as Salesforce documents for fields derived
-from other data), and whether it belongs to REST alone (`Id`, `IsDeleted`, `SystemModstamp`).
+Only objects that a cadence consumer can see are modelled: the two trackers with all their documented fields, and the
+few objects whose names it looks up. The schema holds three facts about a field that matter on the wire: whether it is
+a date (the event bus and REST format dates differently), whether it is calculated (change events never carry it, as
+Salesforce documents for fields derived from other data), and whether only REST has it (`Id`, `IsDeleted`,
+`SystemModstamp`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Kind = Literal["id", "text", "datetime", "boolean", "number"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: its API name, its kind, and whether it may appear in change events."""
+    """A field: its API name, its kind, and whether change events may carry it."""
 
     name: str
     kind: Kind = "text"
@@ -35,7 +35,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One object: its API name and its fields in the order in which a CREATE event lists them."""
+    """An object: its API name, and its fields in the order of a CREATE event."""
 
     name: str
     fields: dict[str, Field]
@@ -109,24 +109,24 @@ _OPEN_STEP_STATES: Final = frozenset({"Active", "InProgress", "Scheduled", "Queu
 
 @lru_cache(maxsize=4096)
 def event_time(ms: int) -> str:
-    """A date as CometD change events write it: `2024-04-09T20:26:27.000Z`; `ms` is epoch milliseconds."""
+    """Format epoch ms as change events do over CometD: `2024-04-09T20:26:27.000Z`."""
     return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03d}Z"
 
 
 def rest_time(ms: int) -> str:
-    """A date as REST writes it: `2013-05-08T21:20:00.000+0000`; `ms` is epoch milliseconds."""
+    """Format epoch ms as REST does: `2013-05-08T21:20:00.000+0000`."""
     return event_time(ms)[:-1] + "+0000"
 
 
 def event_value(entity: str, field: str, value: Any) -> Any:
-    """A stored value as a change event shows it."""
+    """Format a stored value as in a change event."""
     if value is not None and ENTITIES[entity].fields[field].kind == "datetime":
         return event_time(value)
     return value
 
 
 def read_value(entity: str, record: dict[str, Any], field: str, now: int) -> Any:
-    """A field's stored or calculated value at org time `now` (ms); dates stay epoch milliseconds."""
+    """Read a stored or calculated field at org time `now` (ms); dates are epoch ms."""
     if entity == STEP_TRACKER and field == "IsActionTaken":
         return record.get("ActionTakenDateTime") is not None
     if entity == STEP_TRACKER and field == "SecondsOverdue":
@@ -138,7 +138,7 @@ def read_value(entity: str, record: dict[str, Any], field: str, now: int) -> Any
 
 
 def rest_value(entity: str, record: dict[str, Any], field: str, now: int) -> Any:
-    """A field as a REST answer shows it at org time `now` (ms)."""
+    """Read and format a field as in a REST answer at org time `now` (ms)."""
     value = read_value(entity, record, field, now)
     if value is not None and ENTITIES[entity].fields[field].kind == "datetime":
         return rest_time(value)

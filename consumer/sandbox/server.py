@@ -1,10 +1,9 @@
-"""The sandbox itself: an org, its bus and its weather behind one HTTP server.
+"""The sandbox: an org, its bus and its faults behind one HTTP server.
 
-This room puts the others together. Commits pass through the weather to the bus; one background task
-publishes what the weather held back, another drives the world at its rate. The server listens on
-localhost (IPv4, and IPv6 where there is one), answers with org time in the `Date` header, and closes in
-bounded time: open polls are answered, sockets closed, and what was held back is published so that the
-ledger is complete.
+This module is the composition root. Commits pass through the faults to the bus; one background task publishes held
+events, another drives the world at its rate. The server listens on localhost (IPv4, and IPv6 where available), answers
+with org time in the `Date` header, and closes in bounded time: open polls are answered, sockets closed, and held
+events published so that the ledger is complete.
 """
 
 from __future__ import annotations
@@ -49,20 +48,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxOptions:
-    """What kind of org to simulate.
+    """Configuration of the simulated org.
 
     Attributes:
-        port: TCP port; 0 takes a free one.
-        host: `localhost` binds the loopback addresses alone; anything else is bound as it is.
-        seed: makes everything that is drawn reproducible.
-        clock: org time in epoch ms; default real time, `speed` times as fast, from `start` (epoch ms) if given.
-        retention_ms: how long the bus keeps events, in org time (documented: 72 h).
+        port: TCP port; 0 for any free one.
+        host: address to bind; `localhost` binds the loopback addresses only.
+        seed: of every random choice.
+        clock: org time in epoch ms; default real time, `speed` times as fast, from `start` (epoch ms) if set.
+        retention_ms: retention of the bus, in org time (documented: 72 h).
         custom_channels: entities by channel name (`/data/<Name>__chn`).
-        query_batch_size: most rows of a query page.
-        daily_requests: REST requests that are allowed.
-        rest_ms: how long REST takes to answer.
-        daily_deliveries: events to subscribers that are allowed within 24 hours of org time (documented: 50,000 in the larger editions).
-        tls: serve HTTPS with this context.
+        query_batch_size: limit of rows per query page.
+        daily_requests: limit of REST requests.
+        rest_ms: delay of each REST answer.
+        daily_deliveries: limit of events delivered within 24 hours of org time (documented: 50,000 in the larger editions).
+        tls: context to serve HTTPS with; None for HTTP.
     """
 
     port: int = 0
@@ -88,9 +87,9 @@ class SandboxOptions:
 
 
 class Sandbox:
-    """A simulated Salesforce org: `async with Sandbox(SandboxOptions(...)) as sandbox`.
+    """A simulated Salesforce org, used as an asynchronous context manager.
 
-    Raises `PortUnavailable` on entering when the port is taken; on leaving, whatever killed a background task.
+    Entering raises `PortUnavailable` if the port is taken; leaving raises the error that ended a background task, if any.
     """
 
     def __init__(self, options: SandboxOptions | None = None) -> None:
@@ -140,20 +139,20 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """The base URL, which is log-in host and instance alike."""
+        """Base URL, of the log-in host and the instance alike."""
         host = "localhost" if self.options.host in {"localhost", "0.0.0.0", "::"} else self.options.host  # noqa: S104 - compared, not bound
         return f"{'https' if self.options.tls else 'http'}://{host}:{self.port}"
 
     def access_token(self) -> str:
-        """A new valid access token, without any flow."""
+        """Issue an access token without any flow."""
         return self.oauth.issue()
 
     def settle(self) -> None:
-        """Publish at once everything that the weather holds back."""
+        """Publish every held event at once."""
         self.bus.release_all()
 
     def status(self) -> dict[str, Any]:
-        """Counters, clients, positions and population, as JSON-ready values."""
+        """Report counters, clients, positions and the number of open runs, ready for JSON."""
         loop = asyncio.get_running_loop()
         self.cometd.sessions.forget_expired(loop.time())
         return {
@@ -197,8 +196,8 @@ class Sandbox:
             stack.callback(self.cometd.close)
             sockets = _listen(self.options.host, self.options.port)
             self.port = sockets[0].getsockname()[1]
-            for each in sockets:
-                await web.SockSite(runner, each, ssl_context=self.options.tls).start()
+            for listening in sockets:
+                await web.SockSite(runner, listening, ssl_context=self.options.tls).start()
             stack.callback(self.settle)
             await self._background(stack, self._release())
             if self.options.world.events_per_second:
@@ -251,7 +250,10 @@ class Sandbox:
             self._held_changed.set()
 
     async def _background(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` until the sandbox closes; what kills it is logged at once and raised on closing."""
+        """Run `work` until the sandbox closes.
+
+        An error that ends it is logged at once and raised on closing.
+        """
         task = asyncio.create_task(work)
         task.add_done_callback(_log_failure)
 
@@ -273,7 +275,7 @@ class Sandbox:
                     await self._held_changed.wait()
 
     async def _drive(self) -> None:
-        """Let the world produce events at its rate; after a stall it makes up for a second at most."""
+        """Advance the world at its rate; after a stall, catch up on one second at most."""
         rate = self.options.world.events_per_second
         loop = asyncio.get_running_loop()
         last, debt = loop.time(), 0.0
@@ -289,19 +291,25 @@ class Sandbox:
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("sandbox background task died; the org stands still", exc_info=error)
+        log.error("sandbox background task failed; the org no longer advances", exc_info=error)
 
 
 def _loop_ms() -> int:
-    """The event loop's clock in whole ms, rounded so that a timer set for a millisecond finds it reached."""
+    """Return the event loop's clock in ms.
+
+    Rounded, so that a timer set to a millisecond finds it reached.
+    """
     try:
         return round(asyncio.get_running_loop().time() * 1000)
     except RuntimeError:
-        return 0  # before the sandbox runs; everything held is due when it starts
+        return 0  # before the sandbox runs: every held event is due when it starts
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on both loopback addresses with one port, or on `host`; raises `PortUnavailable`."""
+    """Listen on `host`, or on both loopback addresses; raises `PortUnavailable`.
+
+    Both loopback addresses get the same port.
+    """
     if host != "localhost":
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:

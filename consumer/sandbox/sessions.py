@@ -1,12 +1,12 @@
-"""Streaming sessions: who is connected, what they subscribed to, and how far each got.
+"""Streaming sessions: connected clients, their subscriptions and cursors.
 
-A session is created by a handshake and forgotten on disconnect, when the client has not polled for the
-reconnect time-out (40 seconds after any answer, as Salesforce documents), or when the weather says so. It owns a
-cursor on the bus per subscription; handing events to a poll moves the cursors, whether or not the
-socket still lives. A client that wants them again subscribes with an older replay id, as in reality.
+A session is created by a handshake. It is forgotten on disconnect, when the client has not polled for the reconnect
+time-out (40 seconds after any answer, as Salesforce documents), or by a fault. It has one cursor on the bus per
+subscription. Events handed to a poll advance the cursors, whether or not the socket is still open; as in Salesforce,
+a client that needs them again subscribes with an older replay id.
 
-Two cookies belong to a session: `BAYEUX_BROWSER`, and `sfdc-stream`, which routes to the server that
-holds it and whose value no client may re-encode.
+Two cookies belong to a session: `BAYEUX_BROWSER`, and `sfdc-stream`, which routes to the server that holds the
+session and whose value a client must not re-encode.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 @dataclass(slots=True)
 class ChannelSubscription:
-    """One acknowledged channel: what it carries and the bus position it has been read up to."""
+    """An acknowledged channel: its entities, and the bus position read up to."""
 
     channel: str
     entities: frozenset[str]
@@ -34,7 +34,7 @@ class ChannelSubscription:
 
 @dataclass(slots=True, eq=False)
 class StreamingSession:
-    """One client between handshake and end; times are event-loop seconds."""
+    """A client from its handshake to the end of its session; times in loop seconds."""
 
     client_id: str
     user_id: str
@@ -52,7 +52,7 @@ class StreamingSession:
     duplicates: list[bytes] = field(default_factory=list)
 
     def has_events(self, bus: EventBus) -> bool:
-        """Whether a poll would find anything to deliver."""
+        """Return True if a poll would deliver an event."""
         if self.duplicates:
             return True
         floor = bus.floor
@@ -65,11 +65,14 @@ class StreamingSession:
         return False
 
     def next_messages(self, bus: EventBus, faults: Faults, *, max_events: int, max_bytes: int) -> list[bytes]:
-        """The next messages in bus order, moving the cursors; at most `max_events` and about `max_bytes`."""
+        """Take the next messages in bus order and advance the cursors.
+
+        At most `max_events` and about `max_bytes`.
+        """
         messages = self._take_duplicates(faults)
         size = sum(map(len, messages))
         subscriptions = list(self.subscriptions.values())
-        position = min((each.cursor for each in subscriptions), default=bus.tip)
+        position = min((subscription.cursor for subscription in subscriptions), default=bus.tip)
         position = max(position, bus.floor)
         while position < bus.tip and len(messages) < max_events and size < max_bytes:
             published = bus.log[position]
@@ -94,7 +97,13 @@ class StreamingSession:
 
 
 class StreamingSessions:
-    """All sessions by client id; `lifetime` is the reconnect time-out and `route_lifetime` that of the routing cookie (s)."""
+    """All sessions by client id.
+
+    Args:
+        seed: of client ids and cookies.
+        lifetime: seconds without a poll after which a session is forgotten.
+        route_lifetime: seconds for which a routing cookie is valid.
+    """
 
     def __init__(self, *, seed: int, lifetime: float, route_lifetime: float) -> None:
         self._random = random.Random(f"sessions-{seed}")
@@ -111,7 +120,7 @@ class StreamingSessions:
         return len(self._sessions)
 
     def create(self, user_id: str, now: float, *, browser: str | None, route: str) -> StreamingSession:
-        """A new session on a known route; a browser that already has its cookie keeps it."""
+        """Create a session on a known route; a client keeps the browser cookie it has."""
         self.created += 1
         session = StreamingSession(
             client_id=self._random_word(self._random.randrange(26, 31)),
@@ -123,13 +132,13 @@ class StreamingSessions:
         self._sessions[session.client_id] = session
         return session
 
-    def route(self, now: float, known: str | None = None) -> str:
-        """The routing cookie's value: the one the client has while it lasts, else a new one.
+    def route(self, now: float, current: str | None = None) -> str:
+        """Return the client's routing cookie while it is valid, else a new one.
 
-        A new value is `!` and base64, so it holds `/`, `+` and `=`.
+        A new value is `!` and base64, so it contains `/`, `+` and `=`.
         """
-        if known is not None and self.route_is_valid(known, now):
-            return known
+        if current is not None and self.route_is_valid(current, now):
+            return current
         for expired in [route for route, until in self._routes.items() if until <= now]:
             del self._routes[expired]
         route = "!//" + base64.b64encode(self._random.randbytes(56)).decode()
@@ -137,26 +146,27 @@ class StreamingSessions:
         return route
 
     def route_is_valid(self, route: str, now: float) -> bool:
-        """Whether a routing cookie still leads to this server."""
+        """Return True while a routing cookie routes to this server."""
         return self._routes.get(route, now) > now
 
     @property
     def route_lifetime(self) -> float:
-        """Seconds for which a routing cookie is issued."""
+        """Seconds for which a routing cookie is valid."""
         return self._route_lifetime
 
     def _random_word(self, length: int) -> str:
         return "".join(self._random.choices(_ALPHABET, k=length))
 
     def find(self, client_id: object, now: float) -> StreamingSession | None:
-        """The session of a client, unless it is unknown or has been silent for too long."""
+        """Return a client's session, or None if it is unknown or was silent too long."""
         self.forget_expired(now)
         return self._sessions.get(client_id) if isinstance(client_id, str) else None
 
     def forget_expired(self, now: float) -> None:
-        """Forget sessions that have no open poll and have been silent for longer than their lifetime."""
-        for session in [each for each in self if not each.polling and now - each.last_seen > self._lifetime]:
-            self.forget(session)
+        """Forget sessions silent for longer than their lifetime, unless a poll is open."""
+        for session in tuple(self):
+            if not session.polling and now - session.last_seen > self._lifetime:
+                self.forget(session)
 
     def forget(self, session: StreamingSession) -> None:
         """End a session; its open poll, if any, is answered at once."""
@@ -165,7 +175,7 @@ class StreamingSessions:
         session.wake.set()
 
     def wake_all(self) -> None:
-        """Make every open poll look again."""
+        """Wake every open poll, to check again for events and faults."""
         for session in self:
             session.wake.set()
 

@@ -1,12 +1,12 @@
-"""Enough SOQL to be asked by a consumer: select, count, filter, sort, limit.
+"""The part of SOQL that a consumer needs: select, count, filter, sort, limit.
 
     SELECT fields | COUNT()  FROM object
     [WHERE comparisons with AND, OR, NOT, IN lists, LIKE and dates]
     [ORDER BY field [ASC|DESC] [NULLS FIRST|LAST], …] [LIMIT n] [OFFSET n]
 
-Parsing gives a `Query`; `Query.run` applies it to records. Both refuse what Salesforce would refuse with
-its own error codes. Text compares without case, ids compare in their eighteen-character form and nulls
-sort first, as in Salesforce. Relationship fields and aggregates other than `COUNT()` are not offered.
+`parse` returns a `Query`, and `Query.run` applies it to records. Invalid queries are refused with Salesforce's error
+codes. As in Salesforce, text compares without case, ids compare in their eighteen-character form and nulls sort first.
+Relationship fields and aggregates other than `COUNT()` are not supported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Condition = Callable[[Record, Reader], bool]
 
 
 class QueryRefused(Exception):
-    """A query that Salesforce would refuse, with its error code."""
+    """A query that Salesforce would refuse, with Salesforce's error code."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
@@ -70,19 +70,17 @@ class Query:
     offset: int
 
     def run(self, records: Iterable[Record], now: int) -> list[Record]:
-        """The matching records in order.
+        """Select and sort the matching records.
 
-        Args:
-            records: among which.
-            now: org time in epoch ms, which calculated fields need.
+        Calculated fields depend on `now`, org time in epoch ms.
         """
 
         def read(record: Record, name: str) -> Any:
             return read_value(self.entity, record, name, now)
 
-        rows = [each for each in records if self.condition is None or self.condition(each, read)]
+        rows = [record for record in records if self.condition is None or self.condition(record, read)]
         for name, descending, nulls_first in reversed(self.order):
-            # With reverse sorting the null flag is reversed too, so it is chosen to come out right.
+            # Reverse sorting also reverses the order of nulls, so the flag compensates for it.
             present = nulls_first != descending
             rows.sort(key=lambda row, n=name, p=present: _sort_key(read(row, n), p), reverse=descending)  # type: ignore[misc]
         end = None if self.limit is None else self.offset + self.limit
@@ -96,7 +94,10 @@ def _sort_key(value: Any, nulls_low: bool) -> tuple[bool, Any]:
 
 
 def parse(text: str) -> Query:
-    """Parse a query; raises `QueryRefused` with MALFORMED_QUERY, INVALID_TYPE or INVALID_FIELD."""
+    """Parse a query.
+
+    Raises `QueryRefused` with MALFORMED_QUERY, INVALID_TYPE or INVALID_FIELD.
+    """
     return _Parser(text).query()
 
 
@@ -122,11 +123,11 @@ class _Parser:
         self._expect("SELECT")
         fields = self._selection()
         self._expect("FROM")
-        wanted = self._next_token("word").text
-        found = next((name for name in ENTITIES if name.lower() == wanted.lower()), None)
-        if found is None:
-            raise QueryRefused("INVALID_TYPE", f"sObject type '{wanted}' is not supported.")
-        self._entity = found
+        requested = self._next_token("word").text
+        entity = next((name for name in ENTITIES if name.lower() == requested.lower()), None)
+        if entity is None:
+            raise QueryRefused("INVALID_TYPE", f"sObject type '{requested}' is not supported.")
+        self._entity = entity
         names = tuple(self._field(name) for name in fields)
         condition = self._disjunction() if self._accept("WHERE") else None
         order = self._order() if self._accept("ORDER") else ()
@@ -134,7 +135,7 @@ class _Parser:
         offset = int(self._next_token("number").text) if self._accept("OFFSET") else 0
         if self._position < len(self._tokens):
             raise QueryRefused("MALFORMED_QUERY", f"unexpected token: '{self._tokens[self._position].text}'")
-        return Query(found, names, condition, order, limit, offset)
+        return Query(entity, names, condition, order, limit, offset)
 
     def _selection(self) -> list[str]:
         first = self._next_token("word")
@@ -222,11 +223,11 @@ class _Parser:
             return _date(token.text)
         return _comparable(self._entity, name, re.sub(r"\\(.)", r"\1", token.text[1:-1]))
 
-    def _field(self, wanted: str) -> str:
+    def _field(self, requested: str) -> str:
         for name in ENTITIES[self._entity].fields:
-            if name.lower() == wanted.lower():
+            if name.lower() == requested.lower():
                 return name
-        raise QueryRefused("INVALID_FIELD", f"No such column '{wanted}' on sobject of type {self._entity}")
+        raise QueryRefused("INVALID_FIELD", f"No such column '{requested}' on sobject of type {self._entity}")
 
     def _next_token(self, *kinds: str) -> _Token:
         if self._position >= len(self._tokens):
@@ -259,9 +260,9 @@ class _Parser:
 
 
 def _date(text: str) -> int:
-    """Epoch milliseconds of a date or date-time literal (UTC without an offset)."""
-    moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    """Convert a date or date-time literal to epoch ms; UTC without an offset."""
+    instant = datetime.fromisoformat(text)
+    return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _comparable(entity: str, name: str, value: Any) -> Any:
@@ -287,8 +288,8 @@ def _not(inner: Condition) -> Condition:
 
 
 def _in_list(name: str, values: list[Any]) -> Condition:
-    wanted = {_folded(value) for value in values}
-    return lambda record, read: _folded(read(record, name)) in wanted
+    folded = {_folded(value) for value in values}
+    return lambda record, read: _folded(read(record, name)) in folded
 
 
 def _comparison(name: str, compare: Callable[[Any, Any], bool], value: Any) -> Condition:

@@ -1,10 +1,10 @@
-"""A world of cadences that lives by itself, or tells the story it is told.
+"""A simulated sales team: weighted random activity, or a test's scenario.
 
-Left alone, a world enrols targets and lets chance, weighted by what is likely, move each run on: steps are
-opened, done, skipped, mailed; runs are paused together, resumed, fail, recover, change hands, end in every
-documented way, and are now and then deleted and restored. Every choice comes from one seeded generator, so
-the same seed and the same calls give the same ledger as long as the org's clock does. Told what to do, it
-is an `Engagement`: tests write exact stories with its methods.
+By itself a world enrols targets and moves their runs on at random, with plausible weights: steps are opened,
+completed, skipped, sent by e-mail; runs are paused together, resumed, fail, recover, are reassigned, end in every
+documented way, and now and then are deleted and restored. Every choice comes from one seeded generator, so with the
+same org clock the same seed and the same calls give the same ledger. A world is also an `Engagement`, whose methods
+let tests write exact scenarios.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from consumer.sandbox.org import Org
 from consumer.sandbox.runs import LONGEST_CHAIN, EngagementOptions
 from consumer.sandbox.schema import STEP_TRACKER, TRACKER
 
-# Error codes that the world uses, one of each cause that the documentation's code list suggests.
+# One error code of each kind of cause in Salesforce's list of codes.
 _ERROR_CODES: Final = (
     "RETRY_LATER",
     "MAIL_PROVIDER_RATE_LIMIT_REACHED",
@@ -32,7 +32,7 @@ _ERROR_CODES: Final = (
 )
 _DISPOSITIONS: Final = ("Success", "No Response", "Not Interested", "Customer Engaged", None)
 
-# What may happen to a run, by the state of the run and of its step: action and weight.
+# Actions and their weights, by the state of the run and of its current step.
 _TRANSITION_WEIGHTS: Final[dict[tuple[str, str], dict[str, float]]] = {
     ("Running", "Active"): {
         "open_step": 3,
@@ -92,12 +92,12 @@ WORLD_METHODS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldOptions:
-    """How busy the world is.
+    """Activity of the world.
 
     Attributes:
-        events_per_second: how fast it drives itself; 0 leaves it to `advance` and the story methods.
-        population: how many runs it keeps open.
-        engagement: readings of what the documentation leaves open.
+        events_per_second: rate of random activity; 0 for none beside `advance` and the methods of `Engagement`.
+        population: number of runs kept open.
+        engagement: behaviour that the documentation leaves open.
     """
 
     events_per_second: float = 0.0
@@ -106,21 +106,21 @@ class WorldOptions:
 
 
 class UnknownCall(SandboxError):
-    """A story asks for a method that the world does not have."""
+    """The world has no method of this name."""
 
     def __init__(self, *, call: str) -> None:
         super().__init__(f"the world has no {call!r}; use one of {', '.join(WORLD_METHODS)}")
 
 
 class World(Engagement):
-    """Sales Engagement with people in it."""
+    """Sales Engagement with simulated users."""
 
     def __init__(
         self, org: Org, catalogue: Catalogue, options: WorldOptions | None = None, *, seed: int = 1
     ) -> None:
         self.options = options or WorldOptions()
         super().__init__(org, catalogue, self.options.engagement, seed=seed)
-        self._dice = random.Random(f"world-{seed}")
+        self._activity_random = random.Random(f"world-{seed}")
         self._open: list[str] = []
         self._open_index: dict[str, int] = {}
         self._ended: list[str] = []
@@ -129,34 +129,34 @@ class World(Engagement):
         self._actions: dict[str, Callable[[str], object]] = {
             "complete": self.complete_step,
             "pause": self._pause_some,
-            "fail": lambda run: self.fail(run, self._dice.choice(_ERROR_CODES)),
-            "remove": lambda run: self.remove(run, self._dice.choice(_DISPOSITIONS)),
+            "fail": lambda run: self.fail(run, self._activity_random.choice(_ERROR_CODES)),
+            "remove": lambda run: self.remove(run, self._activity_random.choice(_DISPOSITIONS)),
         }
 
     @property
     def open_runs(self) -> tuple[str, ...]:
-        """The runs that have not ended."""
+        """Runs that have not ended."""
         return tuple(self._open)
 
     def advance(self, steps: int = 1) -> None:
-        """Let `steps` things happen."""
+        """Perform `steps` random actions."""
         for _ in range(steps):
             self._step()
 
     def advance_until(self, is_done: Callable[[], bool]) -> None:
-        """Let things happen until `enough` says so."""
+        """Perform random actions until `is_done` returns True."""
         while not is_done():
             self._step()
 
     def finish_all(self) -> list[str]:
-        """Bring every open run to its natural end, those that follow in a chain too; returns the runs."""
+        """Complete every open run, including those that a chain starts; returns the runs."""
         finished: list[str] = []
         while self._open:
             finished.append(self.finish(self._open[0]))
         return finished
 
     def invoke(self, call: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a story method by name, as the control API does; raises `UnknownCall`."""
+        """Call one of `WORLD_METHODS` by name, for the control API; raises `UnknownCall`."""
         if call not in WORLD_METHODS:
             raise UnknownCall(call=call)
         return getattr(self, call)(*args, **kwargs)
@@ -180,20 +180,20 @@ class World(Engagement):
 
     def _step(self) -> None:
         self.steps += 1
-        chance = self._dice.random()
+        chance = self._activity_random.random()
         if not self._open or (len(self._open) < self.options.population and chance < 0.4):
             self.enrol()
         elif chance > 0.995 and self._ended:
             self._delete_or_restore()
         else:
-            self._move(self._dice.choice(self._open))
+            self._move(self._activity_random.choice(self._open))
 
     def _move(self, run: str) -> None:
-        """Let something likely happen to one run."""
+        """Perform a random action on a run, by the weights of its state."""
         tracker = self.org.get(TRACKER, run)
         step = self.org.get(STEP_TRACKER, tracker["CurrentStepId"])
         names, weights = _CUMULATIVE_WEIGHTS[tracker["State"], step["State"]]
-        name = self._dice.choices(names, cum_weights=weights)[0]
+        name = self._activity_random.choices(names, cum_weights=weights)[0]
         if name == "schedule_email" and step["StepType"] != "SendAnEmail":
             name = "complete"
         if step["StepType"] == "Wait" and name in {"open_step", "skip_step", "change_due", "repeat_step"}:
@@ -207,23 +207,23 @@ class World(Engagement):
             getattr(self, name)(run)
 
     def _pause_some(self, run: str) -> None:
-        """Pause a run, sometimes with others, as reps do from a list view."""
+        """Pause a run, sometimes with others, as sales reps do from a list view."""
         runs = [run]
-        if self._dice.random() < 0.3:
-            others = self._dice.sample(self._open, min(4, len(self._open)))
-            runs += [each for each in others if each != run and self._is_pausable(each)]
-        self.pause(*runs, resume_at=self._whole_second_after(self._dice.randrange(1, 14) * DAY))
+        if self._activity_random.random() < 0.3:
+            others = self._activity_random.sample(self._open, min(4, len(self._open)))
+            runs += [other for other in others if other != run and self._is_pausable(other)]
+        self.pause(*runs, resume_at=self._whole_second_after(self._activity_random.randrange(1, 14) * DAY))
 
     def _is_pausable(self, run: str) -> bool:
         tracker = self.org.get(TRACKER, run)
         return bool(tracker["State"] == "Running")
 
     def _delete_or_restore(self) -> None:
-        if self._deleted and self._dice.random() < 0.5:
+        if self._deleted and self._activity_random.random() < 0.5:
             run = self._deleted.pop()
             if run not in self.org.purged:
                 self._ended.append(self.undelete(run))
             return
-        run = self._ended.pop(self._dice.randrange(len(self._ended)))
+        run = self._ended.pop(self._activity_random.randrange(len(self._ended)))
         if not self.org.records[TRACKER][run]["IsDeleted"]:
             self._deleted.append(self.delete(run))
