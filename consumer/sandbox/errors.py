@@ -50,8 +50,8 @@ class UnknownFault(SandboxError):
 class PortUnavailable(SandboxError):
     """The sandbox cannot listen on the port."""
 
-    def __init__(self, *, port: int, cause: OSError) -> None:
+    def __init__(self, *, host: str, port: int, cause: OSError) -> None:
         self.port = port
         super().__init__(
-            f"cannot listen on localhost:{port}: {cause}; choose another port, or 0 for any free one"
+            f"cannot listen on {host}:{port}: {cause}; choose another port, or 0 for any free one"
         )

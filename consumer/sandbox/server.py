@@ -315,12 +315,12 @@ def _listen(host: str, port: int) -> list[socket.socket]:
         try:
             return [socket.create_server((host, port), family=family, backlog=1024)]
         except OSError as cause:
-            raise PortUnavailable(port=port, cause=cause) from cause
+            raise PortUnavailable(host=host, port=port, cause=cause) from cause
     while True:
         try:
             first = socket.create_server(("127.0.0.1", port), backlog=1024)
         except OSError as cause:
-            raise PortUnavailable(port=port, cause=cause) from cause
+            raise PortUnavailable(host=host, port=port, cause=cause) from cause
         try:
             address = ("::1", first.getsockname()[1])
             return [first, socket.create_server(address, family=socket.AF_INET6, backlog=1024)]
@@ -329,4 +329,4 @@ def _listen(host: str, port: int) -> list[socket.socket]:
                 return [first]  # no IPv6 loopback on this machine
             first.close()
             if port:
-                raise PortUnavailable(port=port, cause=cause) from cause
+                raise PortUnavailable(host=host, port=port, cause=cause) from cause
