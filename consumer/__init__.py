@@ -1,6 +1,6 @@
 """Salesforce Sales Engagement cadences as lifecycle events.
 
-This is what a handler author imports, and nothing else::
+The public API for handlers::
 
     from consumer import Context, LifecycleEvent, handler
 

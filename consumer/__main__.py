@@ -1,4 +1,4 @@
-"""``python -m consumer`` is ``cadence-consumer``."""
+"""Entry point of ``python -m consumer``, the same as ``cadence-consumer``."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The command line: ``cadence-consumer``, also ``python -m consumer``.
 
-Every command is a room of its own and is listed once, below. Data goes to standard output (``--json``: one JSON object a line), words go to
-standard error, ``NO_COLOR`` is honoured. Exit codes: 0 fine, 1 failed, 2 usage or settings, 69 unavailable, 77 not permitted.
+Every command has a module of its own and is registered below. Data goes to standard output (``--json``: one JSON object per line),
+messages go to standard error, ``NO_COLOR`` is honoured. Exit codes: 0 success, 1 failure, 2 usage or settings, 69 unavailable, 77 not
+permitted.
 
-Whatever is slow to import (the event loop's HTTP library, stores, handlers) is imported inside the commands, so that ``--help`` is
-immediate.
+Commands import slow modules (the HTTP client, stores, handlers) inside their functions, so that ``--help`` is immediate.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ __all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
-    """Runs a command and turns the service's own faults into one line each and an exit code."""
+    """Run a command, and report the service's errors in one line each, with a code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """The command's result.
+        """Invoke the command.
 
         Raises:
-            typer.Exit: it failed on purpose; the reason is on standard error.
+            typer.Exit: the command failed; the reason is on standard error.
         """
         with errors_reported():
             return super().invoke(ctx)
@@ -61,13 +61,13 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Salesforce cadences as lifecycle events. Begin with `cadence-consumer doctor --config cadence.toml`, "
-    "then `cadence-consumer run --config cadence.toml`; settings can also come from CADENCE_… variables.",
+    help="Salesforce cadences as lifecycle events. Start with `cadence-consumer doctor --config cadence.toml`, "
+    "then `cadence-consumer run --config cadence.toml`; CADENCE_… variables can replace the file.",
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"cadence-consumer {__version__}")
         raise typer.Exit
 
@@ -104,9 +104,10 @@ app.command("sandbox")(sandbox.sandbox)
 
 
 def main() -> None:
-    """The console script.
+    """Run the command line; entry point of the console script.
 
-    Handlers of one's own (``use = "module:attribute"``) are found in the working directory too; last, so that it hides nothing.
+    Appends the working directory to ``sys.path``, where users have handlers (``use = "module:attribute"``); last, so that it shadows
+    no installed module.
     """
     if (working_directory := str(Path.cwd())) not in sys.path:
         sys.path.append(working_directory)

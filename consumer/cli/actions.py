@@ -1,8 +1,8 @@
-"""``actions``: Sales Engagement actions by hand, one command per action, for one id or for a file of them.
+"""Commands ``actions``: Sales Engagement actions for one id or a file of ids.
 
-Ids are given as people have them: 15 or 18 characters or a record's URL, and where an action wants something else than the person has
-(the target of a run, the current step of a run) it is looked up. With ``--dry-run`` a command checks and looks and changes nothing.
-Results are a table, or with ``--json`` one object a line; the exit code is 1 when any input failed.
+Ids have 15 or 18 characters or are a record's URL. If an action needs the id of a related record (the target or the current step of a run),
+the command looks it up. With ``--dry-run`` a command validates and looks up, but changes nothing. Results are a table, or with ``--json``
+one object per line; the exit code is 1 if any input failed.
 """
 
 from __future__ import annotations
@@ -17,52 +17,57 @@ from consumer.cli.options import Config, Json
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Sales Engagement actions by hand: enrol, remove, pause, resume and the rest.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID...", help="15 or 18 characters, or a record's URL.", show_default=False),
+    typer.Argument(
+        metavar="ID...", help="Record ids, 15 or 18 characters, or record URLs.", show_default=False
+    ),
 ]
 From = Annotated[
     Path | None,
     typer.Option(
         "--from",
         metavar="FILE",
-        help="More inputs, one a line (- is standard input): an id, or a JSON object with Salesforce's names.",
+        help="File with more inputs (- is standard input), one per line: an id, or a JSON object with Salesforce's names.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and look, but change nothing.")]
-User = Annotated[str | None, typer.Option("--user", metavar="ID", help="The assignee.")]
-Disposition = Annotated[str | None, typer.Option(help="How the run came out, as in 'Customer Connected'.")]
-Related = Annotated[str | None, typer.Option("--related", metavar="ID", help="Opportunity or invoice.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Validate and look up, but change nothing.")]
+User = Annotated[str | None, typer.Option("--user", metavar="ID", help="Id of the assignee.")]
+Disposition = Annotated[
+    str | None, typer.Option(help="Completion disposition, for example 'Customer Connected'.")
+]
+Related = Annotated[
+    str | None, typer.Option("--related", metavar="ID", help="Id of the related opportunity or invoice.")
+]
 Attribution = Annotated[
-    str | None, typer.Option(help="Activation, Maturation (opportunities) or Collected (invoices).")
+    str | None,
+    typer.Option(help="Attribution type: Activation, Maturation (opportunities) or Collected (invoices)."),
 ]
 
 
 @app.callback()
 def _group() -> None:
-    """Sales Engagement actions by hand."""
+    """Perform Sales Engagement actions: assign, remove, pause, resume and more."""
 
 
 @app.command("assign")
 def assign(
     ids: Ids = None,
     cadence: Annotated[str | None, typer.Option(help="Name or id of the cadence.")] = None,
-    start_step: Annotated[str | None, typer.Option(help="Name or id of the step to start at.")] = None,
+    start_step: Annotated[str | None, typer.Option(help="Name or id of the first step.")] = None,
     user: User = None,
     related: Related = None,
     no_guard: Annotated[
-        bool, typer.Option("--no-guard", help="Send targets too that are in the cadence already.")
+        bool, typer.Option("--no-guard", help="Also send targets that are already in the cadence.")
     ] = False,
     source: From = None,
     config: Config = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Add targets (Leads, Contacts, person accounts) to a cadence.
+    """Assign targets (leads, contacts, person accounts) to a cadence.
 
     Example: cadence-consumer actions assign 00Qxx000002TRI2EAO --cadence "Outbound Prospecting"
     """
@@ -84,13 +89,15 @@ def remove(
     disposition: Disposition = None,
     related: Related = None,
     attribution: Attribution = None,
-    own: Annotated[bool, typer.Option("--own", help="Only runs that the running user owns.")] = False,
+    own: Annotated[bool, typer.Option("--own", help="Only runs that the signed-in user owns.")] = False,
     source: From = None,
     config: Config = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Take targets out of cadences: a run's id ends that run, a target's id every run that the target is in.
+    """Remove targets from cadences.
+
+    The id of a run ends that run, the id of a target ends every run of the target.
 
     Example: cadence-consumer actions remove 0qBxx0000004C92EAE --disposition "Not Interested"
     """
@@ -109,14 +116,16 @@ def remove(
 def pause(
     ids: Ids = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Resume then: ISO 8601 with its zone.")
+        str | None, typer.Option(metavar="TIME", help="Time to resume: ISO 8601 with a time zone.")
     ] = None,
     source: From = None,
     config: Config = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Pause targets. A run's id stands for its target: Salesforce pauses every run that a target is in.
+    """Pause targets, in all their cadences.
+
+    The id of a run selects its target, because Salesforce pauses every run of a target.
 
     Example: cadence-consumer actions pause 00Qxx000002TRI2EAO --until 2026-06-15T05:30:00Z
     """
@@ -130,7 +139,9 @@ def pause(
 def resume(
     ids: Ids = None, source: From = None, config: Config = None, dry_run: DryRun = False, json: Json = False
 ) -> None:
-    """Resume paused targets. A run's id stands for its target.
+    """Resume paused targets.
+
+    The id of a run selects its target.
 
     Example: cadence-consumer actions resume 00Qxx000002TRI2EAO
     """
@@ -148,7 +159,9 @@ def change_assignee(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Give targets to another user. A run's id stands for its target.
+    """Reassign targets to another user.
+
+    The id of a run selects its target.
 
     Example: cadence-consumer actions change-assignee 00Qxx000002TRI2EAO --user 005R0000000eg3zIAA
     """
@@ -169,7 +182,9 @@ def modify(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Record how runs came out and what they led to. A target's id stands for its active run, if it has just one.
+    """Set the disposition, related record and attribution of runs.
+
+    The id of a target selects its active run, if it has exactly one.
 
     Example: cadence-consumer actions modify 0qBxx0000004C92EAE --disposition Success
     """
@@ -187,13 +202,17 @@ def modify(
 @app.command("send-event")
 def send_event(
     ids: Ids = None,
-    event: Annotated[str | None, typer.Option("--event", help="Skip or ManualComplete.")] = None,
+    event: Annotated[
+        str | None, typer.Option("--event", help="Event to send: Skip or ManualComplete.")
+    ] = None,
     source: From = None,
     config: Config = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Skip steps, or complete them by hand. The id of a run, or of a target with just one, stands for the current step.
+    """Skip steps, or complete them manually.
+
+    The id of a run, or of a target with exactly one active run, selects the current step.
 
     Example: cadence-consumer actions send-event 8HFR00000005WyqOAE --event Skip
     """
@@ -211,7 +230,9 @@ def send_event(
 def select_template(
     ids: Ids = None, source: From = None, config: Config = None, dry_run: DryRun = False, json: Json = False
 ) -> None:
-    """Show which e-mail template or call script steps use. The id of a run stands for its current step.
+    """Show the e-mail template or call script of steps.
+
+    The id of a run selects its current step.
 
     Example: cadence-consumer actions select-template 8HFR00000006LE8OAM
     """

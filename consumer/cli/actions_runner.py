@@ -1,7 +1,7 @@
-"""One command of ``actions`` from its words to its exit code: read the inputs, find what their ids mean, act, tell.
+"""Runner of the ``actions`` commands: read inputs, resolve ids, act, report.
 
-An input is an id, given with the command or on a line of a file, or a JSON object with Salesforce's names on such a line; what the options
-say holds for every input that does not say otherwise. Whatever is wrong with one input is told with that input and keeps no other back.
+An input is an id, on the command line or on a line of a file, or a JSON object with Salesforce's names on such a line. Options apply to
+every input that does not set the value itself. An error of one input is reported with that input and does not affect the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Rows = list["dict[str, Any] | ActionResult[Any]"]
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """What every command of the group takes beside its own options."""
+    """Options that every command of the group has."""
 
     ids: Sequence[str] | None
     source: Path | None
@@ -60,25 +60,25 @@ def run_action(
     *,
     guard: bool = True,
 ) -> None:
-    """Perform an action and tell what became of every input.
+    """Perform an action and report the result of every input.
 
     Args:
-        kind: of the inputs.
+        kind: class of the inputs.
         common_options: ids, file, configuration, output.
-        subject: what an id is to stand for, and the input's name for it; None where the id itself says (a run or a target).
-        shared_values: what all inputs have in common, by Salesforce's names; None is left out.
-        guard: whether double enrolments are looked for.
+        subject: kind of record to resolve ids to, and the input's field for it; None for a run or a target, as the id itself shows.
+        shared_values: values of all inputs, by Salesforce's names; None is omitted.
+        guard: whether to check for targets that are already in the cadence.
 
     Raises:
         typer.Exit: an input failed (1), Salesforce is unavailable (69), there are no inputs (2).
-        CadenceError: nothing could be asked.
+        CadenceError: Salesforce could not be reached at all.
     """
     raw_inputs = [*(common_options.ids or []), *_lines(common_options.source)]
     if not raw_inputs:
-        raise fail("no inputs: give ids, or --from FILE", ExitCode.USAGE)
+        raise fail("there are no inputs: give ids, or --from FILE", ExitCode.USAGE)
 
     async def perform(settings: Settings, rest: RestClient, action_sender: RestActionSender) -> _Outcome:
-        _hush(settings)
+        _log_errors_only(settings)
         rows = await _rows(rest, raw_inputs, subject, shared_values)
         sender = _DryRunPerformer(action_sender) if common_options.dry_run else action_sender
         results, failure = await _call(sender, kind, rows, guard=guard)
@@ -109,8 +109,8 @@ def _lines(source: Path | None) -> list[str]:
     return [stripped for line in text.splitlines() if (stripped := line.strip())]
 
 
-def _hush(settings: Settings) -> None:
-    """Log errors only: the results are shown, and the log lines that a handler leaves would say it twice."""
+def _log_errors_only(settings: Settings) -> None:
+    """Log errors only, because the command prints the results itself."""
     from consumer.telemetry.logging import Redactor, configure_logging
 
     configure_logging("error", settings.log.format, Redactor(settings.secrets()))
@@ -119,7 +119,7 @@ def _hush(settings: Settings) -> None:
 async def _call(
     sender: RestActionSender | _DryRunPerformer, kind: type[ActionInput], rows: Rows, *, guard: bool
 ) -> tuple[Results, str | None]:
-    """A result for each row, and why not all of them were performed."""
+    """Return a result for each row, and the reason why a call failed, if any."""
     import structlog
 
     from consumer.actions.client import Actions
@@ -137,7 +137,7 @@ async def _call(
 
 
 class _DryRunPerformer:
-    """A performer that looks and does not send: what would be sent counts as done."""
+    """An action sender that looks up but does not send; every input succeeds."""
 
     def __init__(self, action_sender: RestActionSender) -> None:
         self._action_sender = action_sender
@@ -161,21 +161,22 @@ async def _rows(
     subject: Mapping[IdKind, str] | None,
     shared_values: Mapping[str, Any],
 ) -> Rows:
-    """An input for each line, or the result that says why there is none."""
+    """Convert each line to an input, or to the result that reports its error."""
     common = {name: value for name, value in shared_values.items() if value is not None}
-    wanted, name = next(iter(subject.items())) if subject else ("target or run", "")
-    resolved = await resolve(rest, (line for line in raw_inputs if not line.startswith("{")), wanted)
+    id_kind, name = next(iter(subject.items())) if subject else ("target or run", "")
+    resolved = await resolve(rest, (line for line in raw_inputs if not line.startswith("{")), id_kind)
     rows: Rows = []
     for line in raw_inputs:
         if line.startswith("{"):
             rows.append(_parse_line(line, common))
             continue
-        found = resolved[line]
-        if isinstance(found, UnresolvedId):
-            rows.append(_refused_result(line, found))
+        record_id = resolved[line]
+        if isinstance(record_id, UnresolvedId):
+            rows.append(_refused_result(line, record_id))
         else:
-            field_name = name or ("actionCadenceTrackerId" if found.startswith(RUN_PREFIX) else "targetId")
-            rows.append({**common, field_name: str(found)})
+            is_run = record_id.startswith(RUN_PREFIX)
+            field_name = name or ("actionCadenceTrackerId" if is_run else "targetId")
+            rows.append({**common, field_name: str(record_id)})
     return rows
 
 
@@ -188,10 +189,10 @@ def _parse_line(line: str, common: Mapping[str, Any]) -> dict[str, Any] | Action
         return _refused_result(line, f"the line is not JSON: {error}")
 
 
-def _refused_result(line: str, why: str) -> ActionResult[Any]:
+def _refused_result(line: str, reason: str) -> ActionResult[Any]:
     from consumer.actions.results import ActionError, ActionResult, ActionStatus
 
-    error = ActionError(status_code="INVALID_INPUT", message=str(why))
+    error = ActionError(status_code="INVALID_INPUT", message=str(reason))
     return ActionResult({"given": line}, ActionStatus.REFUSED, (error,))
 
 
@@ -212,7 +213,7 @@ def _show(raw_inputs: Sequence[str], results: Results, common_options: CommonOpt
         )
         for line, item in zip(raw_inputs, results, strict=True)
     ]
-    table(("given", "id", "result", ""), rows)
+    table(("input", "id", "result", ""), rows)
 
 
 def _template(item: ActionResult[Any]) -> str:

@@ -1,4 +1,4 @@
-"""``channel``: the custom channel that carries both objects, as Salesforce wants it described."""
+"""Commands ``channel``: metadata of a custom channel that carries both objects."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ from consumer.process import ExitCode
 
 __all__ = ["app"]
 
-app = typer.Typer(help="The channel that carries the change events.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """The channel that carries the change events."""
+    """Generate the metadata of a custom channel for the change events."""
 
 
 @app.command("generate")
 def generate(
     name: Annotated[str, typer.Option(help="Name of the channel, without __chn.")] = "Cadences",
     label: Annotated[
-        str, typer.Option(help="What Salesforce shows to people.")
+        str, typer.Option(help="Label of the channel in Salesforce.")
     ] = "Sales Engagement cadences",
     enrich: Annotated[
         bool,
         typer.Option(
             "--enrich",
-            help="Let updates and deletions name target, cadence and run too, which saves look-ups.",
+            help="Add target, cadence and run to updates and deletions, which saves look-ups.",
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Write the files there, with package.xml.")
+        Path | None,
+        typer.Option("--out", metavar="DIRECTORY", help="Write the files there, with package.xml."),
     ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Print the metadata of a custom channel with both objects: files for the Metadata API; with --json requests to the Tooling API.
+    """Print the metadata of a custom channel that carries both objects.
 
-    Nothing is sent. Whoever deploys it needs the permission Customize Application.
+    Prints files for the Metadata API, with --json requests to the Tooling API. Sends nothing; deploying it needs the permission Customize
+    Application.
 
     Example: cadence-consumer channel generate --out channel && sf project deploy start --metadata-dir channel
     """
@@ -64,13 +66,13 @@ def generate(
             declaration, _, rest = content.partition("\n")
             typer.echo(f"{declaration}\n<!-- {path} -->\n{rest}")
     print_message(
-        f'subscribe to it with channels = ["{channel.subscription}"], and look with `cadence-consumer doctor`'
+        f'subscribe to it with channels = ["{channel.subscription}"], and check it with `cadence-consumer doctor`'
     )
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
+def _write(directory: Path, files: dict[str, str]) -> None:
     for path, content in files.items():
-        target = folder / path
+        target = directory / path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(content, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``check``: would it start, and what would it run? Reads settings and loads handlers; connects to nothing."""
+"""Command ``check``: validate the settings and load the handlers, offline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["check"]
 
 
 def check(config: Config = None, json: Json = False) -> None:
-    """Validate settings and load handlers without connecting to anything; every problem is reported at once.
+    """Validate the settings and load the handlers without connecting to anything.
+
+    Reports all problems at once.
 
     Example: cadence-consumer check --config cadence.toml
     """
@@ -40,10 +42,12 @@ def check(config: Config = None, json: Json = False) -> None:
     except SettingsError as error:
         problems += error.problems
     if settings is not None:
-        folder = settings.store.path.parent
-        if not settings.store.is_redis and not folder.is_dir():
+        directory = settings.store.path.parent
+        if not settings.store.is_redis and not directory.is_dir():
             problems.append(
-                SettingProblem("store.url", f"the folder {folder} does not exist; create it, or name another")
+                SettingProblem(
+                    "store.url", f"the directory {directory} does not exist; create it, or set another path"
+                )
             )
     if problems or settings is None:
         raise SettingsError(problems)
@@ -51,7 +55,7 @@ def check(config: Config = None, json: Json = False) -> None:
         print_json(_summary(settings, loaded))
     else:
         _show(settings, loaded)
-    print_message("settings are fine")
+    print_message("settings are valid")
 
 
 def _summary(settings: Settings, loaded: list[LoadedHandler]) -> dict[str, Any]:
@@ -86,4 +90,4 @@ def _show(settings: Settings, loaded: list[LoadedHandler]) -> None:
             for handler in summary["handlers"]
         ),
     ]
-    table(("what", "value"), rows)
+    table(("item", "value"), rows)

@@ -1,4 +1,4 @@
-"""``checkpoint``: how far the service has read from Salesforce."""
+"""Commands ``checkpoint``: positions up to which the service has read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from consumer.cli import checkpoint_positions as moves
+from consumer.cli import checkpoint_positions
 from consumer.cli.command_frame import run_with_store
 from consumer.cli.options import Config, Json
 from consumer.cli.render.output import print_json, print_message, table
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="How far the service has read from Salesforce.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """How far the service has read from Salesforce."""
+    """Show, save and move the positions up to which the service has read."""
 
 
 @app.command("show")
 def show(config: Config = None, json: Json = False) -> None:
-    """Show the stored position of every channel, whose org it is and who holds the lease.
+    """Show the stored position of every channel, the org and the lease holder.
 
     Example: cadence-consumer checkpoint show --json
     """
@@ -85,11 +85,11 @@ def show(config: Config = None, json: Json = False) -> None:
     )
     for channel in settings.channels:
         if channel not in channels:
-            print_message(f"{channel} is configured and has never been subscribed")
+            print_message(f"{channel} is configured but has never been subscribed")
 
 
-app.command("history")(moves.history)
-app.command("save")(moves.save)
-app.command("set")(moves.set_)
-app.command("export")(moves.export)
-app.command("import")(moves.import_)
+app.command("history")(checkpoint_positions.history)
+app.command("save")(checkpoint_positions.save)
+app.command("set")(checkpoint_positions.set_)
+app.command("export")(checkpoint_positions.export)
+app.command("import")(checkpoint_positions.import_)

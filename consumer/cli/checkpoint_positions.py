@@ -1,8 +1,8 @@
-"""``checkpoint history|save|set|export|import``: what people do with positions.
+"""Commands ``checkpoint history``, ``save``, ``set``, ``export`` and ``import``.
 
-Moving a position makes Salesforce deliver again (or skip): changes that were journaled stay recognised, so going back mends state and
-repeats nothing. It ends the tenure under way, whose holder wins the lease again and reads the position from the store. Whatever changes a
-position is a dry run until ``--yes``.
+Moving a position makes Salesforce deliver changes again (or skip them). Journaled changes are still recognised, so moving back reconciles
+state and repeats no event. A move ends the current tenure; its holder wins the lease again and reads the position from the store. Commands
+that move positions are dry runs unless ``--yes`` is set.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 __all__ = ["export", "history", "import_", "save", "set_"]
 
 FORMAT = 1
-"""Of exported files."""
+"""Version of the format of exported files."""
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Apply the change; without this, only print it.")]
 
 
 def history(
-    channel: Annotated[str | None, typer.Option(help="Of this channel alone.")] = None,
-    limit: Annotated[int, typer.Option("-n", min=1, help="How many, the newest.")] = 20,
+    channel: Annotated[str | None, typer.Option(help="Only this channel.")] = None,
+    limit: Annotated[int, typer.Option("-n", min=1, help="Number of entries, the newest ones.")] = 20,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Show where channels once were, and the named checkpoints.
+    """Show earlier positions of channels, and the named checkpoints.
 
     Example: cadence-consumer checkpoint history -n 5
     """
@@ -62,7 +62,8 @@ def history(
                 }
             )
         for name, channels in saved.items():
-            print_json({"name": name, "channels": {each: state.position for each, state in channels.items()}})
+            positions = {channel_name: state.position for channel_name, state in channels.items()}
+            print_json({"name": name, "channels": positions})
         return
     table(
         ("time", "channel", "position", "journal offset"),
@@ -73,10 +74,13 @@ def history(
 
 
 def save(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Replaces a checkpoint of that name.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name of the checkpoint; replaces an existing one of that name."),
+    ],
     config: Config = None,
 ) -> None:
-    """Keep the current positions under a name.
+    """Save the current positions under a name.
 
     Example: cadence-consumer checkpoint save before-release
     """
@@ -89,56 +93,65 @@ def save(
 
     channels = run_with_store(config, save_current, read_only=False)
     if not channels:
-        raise fail("there are no positions to save yet: no channel was ever subscribed")
+        raise fail("there are no positions to save: no channel has been subscribed yet")
     print_message(f"saved as {name}: {_positions(channels)}")
 
 
 def set_(
-    name: Annotated[str | None, typer.Option(help="To this named checkpoint.")] = None,
-    position: Annotated[str | None, typer.Option(help="To this replay id; needs --channel.")] = None,
-    channel: Annotated[str | None, typer.Option(help="This channel alone.")] = None,
+    name: Annotated[str | None, typer.Option(help="Move to this named checkpoint.")] = None,
+    position: Annotated[str | None, typer.Option(help="Move to this replay id; needs --channel.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Move only this channel.")] = None,
     earliest: Annotated[
-        bool, typer.Option("--earliest", help="To the oldest event that Salesforce still holds.")
+        bool, typer.Option("--earliest", help="Move to the oldest event that Salesforce retains.")
     ] = False,
     yes: Yes = False,
     config: Config = None,
 ) -> None:
-    """Move channels, so that Salesforce delivers again from there; what is journaled already stays recognised.
+    """Move channels to other positions, from which Salesforce delivers again.
+
+    Changes that are already in the journal are recognised and not journaled again. A dry run unless --yes is set.
 
     Example: cadence-consumer checkpoint set --name before-release --yes
     """
     if [name is not None, position is not None, earliest].count(True) != 1:
         raise fail(
-            "say where to: --name NAME, --position ID --channel CHANNEL, or --earliest", ExitCode.USAGE
+            "give exactly one of --name NAME, --position ID (with --channel CHANNEL) and --earliest",
+            ExitCode.USAGE,
         )
     if position is not None and channel is None:
         raise fail("--position needs --channel: a replay id belongs to one channel", ExitCode.USAGE)
 
     def select_positions(
-        now: Mapping[str, ChannelState], saved: Mapping[str, Mapping[str, ChannelState]]
+        current: Mapping[str, ChannelState], saved: Mapping[str, Mapping[str, ChannelState]]
     ) -> dict[str, ChannelState]:
         if name is not None:
             if name not in saved:
-                raise fail(f"there is no checkpoint {name}; there are {', '.join(saved) or 'none'}")
-            return {each: state for each, state in saved[name].items() if channel in (None, each)}
-        if channel is not None and channel not in now:
-            raise fail(f"{channel} was never subscribed; known are {', '.join(now) or 'none'}")
+                raise fail(f"there is no checkpoint {name}; saved checkpoints: {', '.join(saved) or 'none'}")
+            return {
+                channel_name: state
+                for channel_name, state in saved[name].items()
+                if channel in (None, channel_name)
+            }
+        if channel is not None and channel not in current:
+            raise fail(
+                f"{channel} has never been subscribed; subscribed channels: {', '.join(current) or 'none'}"
+            )
         return {
-            each: replace(state, position=position, position_ms=None, polled_through_ms=None)
-            for each, state in now.items()
-            if channel in (None, each)
+            channel_name: replace(state, position=position, position_ms=None, polled_through_ms=None)
+            for channel_name, state in current.items()
+            if channel in (None, channel_name)
         }
 
     _move(config, select_positions, yes=yes)
 
 
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - for standard output.")] = Path(
-        "-"
-    ),
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File to write; - for standard output.")
+    ] = Path("-"),
     config: Config = None,
 ) -> None:
-    """Write the positions as JSON, for ``checkpoint import``.
+    """Write the positions as JSON, for `checkpoint import`.
 
     Example: cadence-consumer checkpoint export positions.json
     """
@@ -147,7 +160,7 @@ def export(
     import orjson
 
     async def read(_: Settings, store: Store) -> bytes:
-        channels = {each: asdict(state) for each, state in (await store.channels()).items()}
+        channels = {name: asdict(state) for name, state in (await store.channels()).items()}
         value = {"format": FORMAT, "org_id": await store.org_id(), "channels": channels}
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -159,18 +172,20 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `checkpoint export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `checkpoint export`.")],
     yes: Yes = False,
     config: Config = None,
 ) -> None:
-    """Move channels to exported positions, as on a new store.
+    """Move channels to exported positions, for example on a new store.
+
+    A dry run unless --yes is set.
 
     Example: cadence-consumer checkpoint import positions.json --yes
     """
     org_id, channels = _read_export_file(file)
 
     def select_positions(
-        _now: Mapping[str, ChannelState], _saved: Mapping[str, Mapping[str, ChannelState]]
+        _current: Mapping[str, ChannelState], _saved: Mapping[str, Mapping[str, ChannelState]]
     ) -> dict[str, ChannelState]:
         return channels
 
@@ -187,10 +202,10 @@ def _read_export_file(file: Path) -> tuple[str | None, dict[str, ChannelState]]:
 
 
 def read_export(data: bytes) -> tuple[str | None, dict[str, ChannelState]]:
-    """The org's id and the positions in what ``checkpoint export`` wrote.
+    """Parse the org's id and the positions of a file written by ``checkpoint export``.
 
     Raises:
-        ValueError: it is something else; says what, as the end of a sentence that begins with the file.
+        ValueError: the data is something else; the message continues a sentence that begins with the file's name.
     """
     import orjson
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -209,9 +224,9 @@ def read_export(data: bytes) -> tuple[str | None, dict[str, ChannelState]]:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         value = None
-    number = value.get("format") if isinstance(value, dict) else None
-    if isinstance(number, int) and number != FORMAT:
-        raise ValueError(f"is of format {number}; this version reads {FORMAT}")
+    version = value.get("format") if isinstance(value, dict) else None
+    if isinstance(version, int) and version != FORMAT:
+        raise ValueError(f"is of format {version}; this release reads format {FORMAT}")
     try:
         exported = validate(TypeAdapter(Export), data)
     except ValueError as error:
@@ -219,7 +234,7 @@ def read_export(data: bytes) -> tuple[str | None, dict[str, ChannelState]]:
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False, include_input=False)[0]
             reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-        raise ValueError(f"is not what checkpoint export writes ({' '.join(reason.split())})") from None
+        raise ValueError(f"is not a file of `checkpoint export` ({' '.join(reason.split())})") from None
     return exported["org_id"], exported["channels"]
 
 
@@ -231,27 +246,27 @@ PositionSelector = Callable[
 def _move(
     config: Path | None, select_positions: PositionSelector, *, yes: bool, org_id: str | None = None
 ) -> None:
-    """Say what changes, and do it when told to."""
+    """Print the moves; make them if ``yes`` is set."""
 
     async def move(_: Settings, store: Store) -> None:
-        now = await store.channels()
-        known = await store.org_id()
-        if org_id is not None and known not in (None, org_id):
-            raise fail(f"the positions are of org {org_id}, the store belongs to {known}")
-        channels = select_positions(now, await store.saved_checkpoints())
-        for each, state in channels.items():
-            old_position = now[each].position if each in now else None
+        current = await store.channels()
+        store_org_id = await store.org_id()
+        if org_id is not None and store_org_id not in (None, org_id):
+            raise fail(f"the positions are of org {org_id}, but the store belongs to org {store_org_id}")
+        channels = select_positions(current, await store.saved_checkpoints())
+        for name, state in channels.items():
+            old_position = current[name].position if name in current else None
             print_message(
-                f"{each}: {old_position or 'no position'} -> {state.position or 'the oldest event that is retained'}"
+                f"{name}: {old_position or 'no position'} -> {state.position or 'the oldest retained event'}"
             )
         if yes:
             await store.move(channels)
-            print_message("moved; a service that runs begins a new tenure from there")
+            print_message("moved; a running service starts a new tenure from there")
         else:
-            print_message("nothing was changed; --yes does it")
+            print_message("nothing was changed; pass --yes to apply it")
 
     run_with_store(config, move, read_only=not yes and org_id is None)
 
 
 def _positions(channels: Mapping[str, ChannelState]) -> str:
-    return ", ".join(f"{each} at {state.position or 'its birth'}" for each, state in sorted(channels.items()))
+    return ", ".join(f"{name} at {state.position or 'its birth'}" for name, state in sorted(channels.items()))

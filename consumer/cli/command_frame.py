@@ -1,6 +1,6 @@
-"""Frame of every command that works asynchronously: settings are read, store or Salesforce opened, and the event loop runs to the result.
+"""Frame of asynchronous commands: settings, store or Salesforce, event loop.
 
-Errors need no frame here: :mod:`consumer.cli.error_reporting` turns what a command raises into lines and an exit code.
+Errors are handled elsewhere: :mod:`consumer.cli.error_reporting` reports what a command raises, with an exit code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, in an event loop of its own."""
+    """Run ``work`` in an event loop of its own; return its result."""
     import asyncio
 
     return asyncio.run(work)
@@ -33,16 +33,18 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 def run_with_store(
     config: Path | None, work: Callable[[Settings, Store], Awaitable[T]], *, read_only: bool = True
 ) -> T:
-    """The result of ``work`` with the settings and the opened store; no credentials of Salesforce are needed.
+    """Run ``work`` with the settings and the open store; return its result.
+
+    Salesforce credentials are not needed.
 
     Args:
         config: the settings file, if any.
-        work: is called once.
-        read_only: False for what changes the store.
+        work: called once.
+        read_only: False if ``work`` changes the store.
 
     Raises:
-        SettingsError: the settings are unusable.
-        StoreUnavailable: the store cannot be reached, or nothing has been written yet.
+        SettingsError: the settings are invalid.
+        StoreUnavailable: the store cannot be reached, or does not exist yet.
     """
     settings = read_settings(config)
 
@@ -58,15 +60,15 @@ def run_with_store(
 def run_with_rest(
     config: Path | None, work: Callable[[Settings, RestClient, RestActionSender], Awaitable[T]]
 ) -> T:
-    """The result of ``work`` with the settings and Salesforce over REST.
+    """Run ``work`` with the settings and Salesforce over REST; return its result.
 
     Args:
         config: the settings file, if any.
-        work: is called once.
+        work: called once.
 
     Raises:
-        SettingsError: the settings are unusable.
-        StoreUnavailable: the refresh token is kept in the store, and the store cannot be reached.
+        SettingsError: the settings are invalid.
+        StoreUnavailable: the store, which holds the refresh token, cannot be reached.
     """
     settings = read_settings(config, connects=True)
 

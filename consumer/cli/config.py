@@ -1,4 +1,4 @@
-"""``config``: what the service would be told and by whom, and what it can be told."""
+"""Commands ``config``: effective settings and their origin, and the schema."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from consumer.cli.render.output import print_json, table
 
 __all__ = ["app"]
 
-app = typer.Typer(help="What the service is told, and what it can be told.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """What the service is told, and what it can be told."""
+    """Show the effective settings, and the schema of the settings file."""
 
 
 @app.command("show")
 def show(config: Config = None, json: Json = False) -> None:
-    """Show every setting with its value and where that comes from: a default, the file, a variable or a secret file. Never a secret.
+    """Show every setting with its value and the origin of the value.
+
+    Origins are the default, the settings file, an environment variable or a secret file. Secrets are never shown.
 
     Example: cadence-consumer config show --config cadence.toml
     """
@@ -30,20 +32,20 @@ def show(config: Config = None, json: Json = False) -> None:
 
     from consumer.settings.effective import effective_settings
 
-    shown = effective_settings(config, os.environ)
+    effective = effective_settings(config, os.environ)
     if json:
-        for item in shown:
+        for item in effective:
             print_json(asdict(item))
         return
     table(
         ("setting", "value", "from"),
-        [(item.setting, _as_text(item.value), item.source or item.origin) for item in shown],
+        [(item.setting, _as_text(item.value), item.source or item.origin) for item in effective],
     )
 
 
 @app.command("schema")
 def schema(json: Json = False) -> None:
-    """Print the JSON Schema of the settings file, for editors and for checks before a deployment.
+    """Print the JSON Schema of the settings file, for editors and pipelines.
 
     Example: cadence-consumer config schema > cadence.schema.json
     """

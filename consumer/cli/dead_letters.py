@@ -1,7 +1,8 @@
-"""``dead-letters``: what could not be understood, and what handlers gave up on.
+"""Commands ``dead-letters``: dead letters of ingest and of handlers.
 
-A letter of a handler can be delivered again or thrown away. The first is a wish written into the store: whoever holds the lease delivers,
-within a second or so, the oldest first and behind what waits in the run of the event. A letter goes when its handler is done with it.
+A handler's dead letter can be redriven or discarded. A redrive is a command in the store: within about a second the lease holder delivers
+the events, the oldest first, each behind the waiting events of its run. A dead letter is removed once its handler has acknowledged the
+event.
 """
 
 from __future__ import annotations
@@ -27,29 +28,33 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Events that could not be understood or delivered.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
-HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only what this handler gave up on.")]
+HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only dead letters of this handler.")]
 TypeOption = Annotated[
-    str | None, typer.Option("--type", help="Only these types, exact or as a pattern: run.ended.*")
+    str | None, typer.Option("--type", help="Only these event types, exact or as a pattern: run.ended.*")
 ]
 RunOption = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only events of this run.")]
 SinceOption = Annotated[
     str | None,
-    typer.Option("--since", metavar="TIME", help="Only given up on since: 2h, or a time in ISO 8601."),
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Only dead letters since this time: ISO 8601, or 2h for two hours ago.",
+    ),
 ]
-EveryOption = Annotated[bool, typer.Option("--all", help="All of them.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="These, as `list` prints them.")]
+EveryOption = Annotated[bool, typer.Option("--all", help="All dead letters of handlers.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Event ids, as printed by `list`.")]
 
 PREVIEW = 60
-"""Bytes of a message that the table shows."""
+"""Characters of a message shown in the table."""
 NO_LIMIT = 1_000_000
-"""How far ``--raw`` looks."""
+"""Limit of dead letters read where ``--limit`` does not apply."""
 
 
 @app.callback()
 def _group() -> None:
-    """Events that could not be understood or delivered."""
+    """List, redrive and discard messages and events that failed."""
 
 
 @app.command("list")
@@ -61,24 +66,25 @@ def list_(
     run: RunOption = None,
     since: SinceOption = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, help="At most so many of each kind, the newest.")
+        int, typer.Option("--limit", min=1, help="Maximum of each kind, the newest ones.")
     ] = 100,
     raw: Annotated[
-        str | None, typer.Option(metavar="ID", help="Print the exact bytes of this one and nothing else.")
+        str | None,
+        typer.Option(metavar="ID", help="Print only the exact bytes of this dead letter."),
     ] = None,
 ) -> None:
     """List dead letters of ingest (messages) and of handlers (lifecycle events).
 
     Example: cadence-consumer dead-letters list --json
     """
-    wanted = _filter(type_, run, since)
-    max_letters = NO_LIMIT if raw is not None else limit
+    matches = _filter(type_, run, since)
+    maximum = NO_LIMIT if raw is not None else limit
 
     async def read(_: Settings, store: Store) -> tuple[list[IngestDeadLetter], list[HandlerDeadLetter]]:
         narrowed = handler or type_ or run or since
-        messages = [] if narrowed else await store.ingest_dead_letters(max_letters)
-        dead_letters = await store.handler_dead_letters(handler, NO_LIMIT if narrowed else max_letters)
-        return messages, [dead_letter for dead_letter in dead_letters if wanted(dead_letter)][-max_letters:]
+        messages = [] if narrowed else await store.ingest_dead_letters(maximum)
+        dead_letters = await store.handler_dead_letters(handler, NO_LIMIT if narrowed else maximum)
+        return messages, [dead_letter for dead_letter in dead_letters if matches(dead_letter)][-maximum:]
 
     messages, events = run_with_store(config, read)
     if raw is not None:
@@ -111,12 +117,12 @@ def list_(
 @app.command("show")
 def show(
     dead_letter_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Of a dead letter, as `list` prints it.")
+        str, typer.Argument(metavar="ID", help="Id of a dead letter, as printed by `list`.")
     ],
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Show a dead letter with everything that is known of it; of several handlers, where several gave up on the event.
+    """Show a dead letter in full, once for each handler that has it.
 
     Example: cadence-consumer dead-letters show 00D…/run.failed
     """
@@ -124,19 +130,21 @@ def show(
 
     async def read(_: Settings, store: Store) -> list[dict[str, Any]]:
         messages = [
-            _message(each) for each in await store.ingest_dead_letters(NO_LIMIT) if each.id == dead_letter_id
+            _message(dead_letter)
+            for dead_letter in await store.ingest_dead_letters(NO_LIMIT)
+            if dead_letter.id == dead_letter_id
         ]
         dead_letters = await store.handler_dead_letters(None, NO_LIMIT)
         return messages + [
-            {**_event(each), "what": orjson.loads(each.data)}
-            for each in dead_letters
-            if each.event_id == dead_letter_id
+            {**_event(dead_letter), "what": orjson.loads(dead_letter.data)}
+            for dead_letter in dead_letters
+            if dead_letter.event_id == dead_letter_id
         ]
 
-    found = run_with_store(config, read)
-    if not found:
-        raise fail(f"there is no dead letter {dead_letter_id}")
-    for line in found:
+    lines = run_with_store(config, read)
+    if not lines:
+        raise fail(f"there is no dead letter {dead_letter_id}; `dead-letters list` shows them")
+    for line in lines:
         if json:
             print_json(line)
         else:
@@ -155,9 +163,10 @@ def retry(
     every: EveryOption = False,
     config: Config = None,
 ) -> None:
-    """Deliver dead letters of handlers again, the oldest first, each behind what waits in its run.
+    """Deliver dead letters to their handlers again, the oldest first.
 
-    A letter goes when its handler is done with it; when the handler gives up again, the letter stays with the new error.
+    Each event is delivered behind the waiting events of its run. A dead letter is removed once its handler has acknowledged the event; if
+    the handler fails again, the dead letter remains, with the new error.
 
     Example: cadence-consumer dead-letters retry --handler crm --type "run.ended.*"
     """
@@ -166,7 +175,7 @@ def retry(
         await store.redrive_dead_letters(name, [dead_letter.event_id for dead_letter in dead_letters])
 
     _apply_to_selected(
-        config, (ids, handler, type_, run, since, every), apply, "to be delivered again", yes=True
+        config, (ids, handler, type_, run, since, every), apply, "queued for redelivery", yes=True
     )
 
 
@@ -178,10 +187,14 @@ def discard(
     run: RunOption = None,
     since: SinceOption = None,
     every: EveryOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would go.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Discard them; without this, only print their number.")
+    ] = False,
     config: Config = None,
 ) -> None:
-    """Throw dead letters of handlers away: these handlers never get these events. A dry run until --yes.
+    """Discard dead letters: their handlers will never receive these events.
+
+    A dry run unless --yes is set.
 
     Example: cadence-consumer dead-letters discard --handler crm --since 2h --yes
     """
@@ -189,7 +202,7 @@ def discard(
     async def apply(store: Store, name: str, dead_letters: list[HandlerDeadLetter]) -> None:
         await store.resolve_dead_letters(name, [dead_letter.event_id for dead_letter in dead_letters])
 
-    _apply_to_selected(config, (ids, handler, type_, run, since, every), apply, "thrown away", yes=yes)
+    _apply_to_selected(config, (ids, handler, type_, run, since, every), apply, "discarded", yes=yes)
 
 
 _Selection = tuple[list[str] | None, str | None, str | None, str | None, str | None, bool]
@@ -199,15 +212,17 @@ def _apply_to_selected(
     config: Path | None,
     selection: _Selection,
     apply: Callable[[Store, str, list[HandlerDeadLetter]], Awaitable[None]],
-    what: str,
+    effect: str,
     *,
     yes: bool,
 ) -> None:
-    """Do something to the letters that are selected, handler by handler."""
+    """Apply an operation to the selected dead letters, handler by handler."""
     ids, handler, type_, run, since, every = selection
     if not (ids or handler or type_ or run or since or every):
-        raise fail("say which: ids, --handler, --type, --run, --since, or --all", ExitCode.USAGE)
-    wanted = _filter(type_, run, since)
+        raise fail(
+            "no dead letters selected: give ids, --handler, --type, --run, --since, or --all", ExitCode.USAGE
+        )
+    matches = _filter(type_, run, since)
     selected_ids = set(ids or ())
 
     async def do(_: Settings, store: Store) -> None:
@@ -217,19 +232,19 @@ def _apply_to_selected(
         selected = [
             dead_letter
             for dead_letter in dead_letters
-            if wanted(dead_letter) and (not selected_ids or dead_letter.event_id in selected_ids)
+            if matches(dead_letter) and (not selected_ids or dead_letter.event_id in selected_ids)
         ]
         for name in sorted({dead_letter.handler for dead_letter in selected}):
             of_handler = [dead_letter for dead_letter in selected if dead_letter.handler == name]
             if yes:
                 await apply(store, name, of_handler)
             print_message(
-                f"{name}: {len(of_handler)} dead letter{'s' if len(of_handler) != 1 else ''} {'' if yes else 'would be '}{what}"
+                f"{name}: {len(of_handler)} dead letter{'s' if len(of_handler) != 1 else ''} {'' if yes else 'would be '}{effect}"
             )
         if not selected:
-            print_message("no dead letter of a handler is like that")
+            print_message("no dead letter of a handler matches")
         elif not yes:
-            print_message("nothing was changed; --yes does it")
+            print_message("nothing was changed; pass --yes to apply it")
 
     run_with_store(config, do, read_only=not yes)
 
@@ -249,12 +264,14 @@ def _filter(type_: str | None, run: str | None, since: str | None) -> Callable[[
     )
 
 
-def _print_raw(wanted: str, messages: list[IngestDeadLetter], events: list[HandlerDeadLetter]) -> None:
-    found = [dead_letter.raw for dead_letter in messages if dead_letter.id == wanted]
-    found += [dead_letter.data for dead_letter in events if dead_letter.event_id == wanted]
-    if not found:
-        raise fail(f"there is no dead letter {wanted}")
-    sys.stdout.buffer.write(found[0])
+def _print_raw(
+    dead_letter_id: str, messages: list[IngestDeadLetter], events: list[HandlerDeadLetter]
+) -> None:
+    contents = [dead_letter.raw for dead_letter in messages if dead_letter.id == dead_letter_id]
+    contents += [dead_letter.data for dead_letter in events if dead_letter.event_id == dead_letter_id]
+    if not contents:
+        raise fail(f"there is no dead letter {dead_letter_id}; `dead-letters list` shows them")
+    sys.stdout.buffer.write(contents[0])
     sys.stdout.buffer.flush()
 
 

@@ -1,9 +1,8 @@
-"""``demo``: a simulated org in bad weather, the service, and a view of what it makes of it; no server needed.
+"""Command ``demo``: a simulated org with faults, the service, and a live view.
 
-The simulated org reorders, repeats and drops on purpose. What really arrived is counted where it arrives, on the service's side of the
-socket (:class:`_InputCounter`), so that the summary is a measurement and not a promise: how many changes came after a younger one, how
-many came
-twice in one session, how many came again after a session was lost.
+The simulated org reorders, repeats and drops events on purpose. :class:`_InputCounter` counts what arrives on the service's side of the
+socket, so that the summary is a measurement: changes received after a younger one, changes received twice in one session, changes
+received again after a session was lost.
 """
 
 from __future__ import annotations
@@ -38,15 +37,16 @@ __all__ = ["demo"]
 
 def demo(
     exit_after: Annotated[
-        int, typer.Option(min=0, help="End after so many lifecycle events; 0: at Ctrl-C.")
+        int, typer.Option(min=0, help="Stop after this number of lifecycle events; 0 for Ctrl-C only.")
     ] = 0,
     json: Annotated[
-        bool, typer.Option("--json", help="One lifecycle event a line instead of the live view.")
+        bool,
+        typer.Option("--json", help="Print JSON, one lifecycle event per line, instead of the live view."),
     ] = False,
-    rate: Annotated[float, typer.Option(min=0.5, max=500.0, help="Change events a second.")] = 40.0,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same org.")] = 1,
+    rate: Annotated[float, typer.Option(min=0.5, max=500.0, help="Change events per second.")] = 40.0,
+    seed: Annotated[int, typer.Option(help="Seed of the random activity.")] = 1,
 ) -> None:
-    """Run the service against a simulated org that reorders, repeats and drops.
+    """Run the service against a simulated org that reorders, repeats and drops events.
 
     Example: cadence-consumer demo --exit-after 200 --json
     """
@@ -63,7 +63,7 @@ def demo(
 
 @dataclass(slots=True)
 class _InputCounter:
-    """Listens to sessions, passes on what it hears, and counts what the weather did to the input."""
+    """Observer of sessions that counts faults of the input and forwards every event."""
 
     inner: SupervisorEvents
     changes: int = 0
@@ -73,7 +73,7 @@ class _InputCounter:
     sessions: int = 0
     dropped: int = 0
     got_messages: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when an answer brought messages."""
+    """Set when an answer has messages."""
     _highest: tuple[int, int] = (0, 0)
     _seen: dict[tuple[str, Any], int] = field(default_factory=dict)
     _changes: set[tuple[Any, ...]] = field(default_factory=set)
@@ -120,7 +120,7 @@ class _InputCounter:
 
 @dataclass(slots=True)
 class _OutputChecker:
-    """What came out, checked as it comes: once each, and every run's in commit order."""
+    """Check of the output: every event once, and those of each run in commit order."""
 
     events: int = 0
     duplicates: int = 0
@@ -168,7 +168,7 @@ class _Summary:
             f"{input_counter.reordered} reordered, {input_counter.duplicated} duplicated, "
             f"{input_counter.redelivered} redelivered, {drops}"
         )
-        verdict = f"{output.duplicates} twice, {output.out_of_order} out of order, {output.late} late"
+        verdict = f"{output.duplicates} duplicates, {output.out_of_order} out of order, {output.late} late"
         return [
             f"in:  {arrived}: {fault_counts}",
             f"out: {output.events} lifecycle events of {output.runs} runs: {verdict}",
@@ -205,7 +205,7 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
         store = SqliteStore(settings.store.path)
         await store.open()
         stack.push_async_callback(store.aclose)
-        # No handlers: the demo reads the journal, which is what they are fed from.
+        # No handlers: the demo reads the journal, the source that handlers read from.
         service = await stack.enter_async_context(
             make_service(settings, store, [], instruments, session_events=input_counter)
         )
@@ -246,29 +246,29 @@ def _settings(sandbox: Sandbox, folder: Path) -> Settings:
                 "client_secret": credentials.client_secret,
             },
             "store": {"url": f"sqlite:///{folder / 'demo.db'}"},
-            # The world lives before the first session is open, and its beginning is part of the story.
+            # The world is active before the first session opens, and its first events are part of the demo.
             "replay": {"start": "earliest"},
         }
     )
 
 
 async def _follow(store: Store, exit_after: int, show: Callable[[JournalEntry], None]) -> None:
-    """Show the journal from its beginning until ``exit_after`` events (0: for ever)."""
-    shown, after = 0, 0
+    """Show the first ``exit_after`` events of the journal (0: without end)."""
+    count, after = 0, 0
     while True:
         for entry in await store.read(after, 500):
             after = entry.offset
             show(entry)
-            shown += 1
-            if shown == exit_after:
+            count += 1
+            if count == exit_after:
                 return
         await store.wait(after, 1_000)
 
 
 async def _inject_session_drops(sandbox: Sandbox, input_counter: _InputCounter) -> None:
-    """The server forgets its client now and then (``403::Unknown client``), right after an answer with messages.
+    """Drop the session now and then, right after an answer with messages.
 
-    The last position of that answer is not known to be complete yet, so the next session is given it again.
+    The last position of that answer is not complete yet, so the next session receives it again.
     """
     wait_s = 1.5
     while True:
@@ -276,4 +276,4 @@ async def _inject_session_drops(sandbox: Sandbox, input_counter: _InputCounter) 
         input_counter.got_messages.clear()
         await input_counter.got_messages.wait()
         sandbox.faults.inject("drop_session")
-        wait_s = 65.0  # longer than a session must last to be healthy, or the back-off would grow
+        wait_s = 65.0  # longer than a session must last to count as healthy, or the backoff would grow

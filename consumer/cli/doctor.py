@@ -1,4 +1,4 @@
-"""``doctor``: is everything there that the service needs? Asks the org and the store, and changes nothing in either."""
+"""Command ``doctor``: check settings, handlers, store and org, without changes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ __all__ = ["doctor"]
 
 
 def doctor(config: Config = None, json: Json = False) -> None:
-    """Look at settings, handlers, store, org and channels, and say what is missing; changes nothing, also beside a running service.
+    """Check settings, handlers, store, org and channels, and say what is missing.
 
-    Exit code: 0 when nothing failed; else 2 for settings, 69 for what cannot be reached, 77 for what is not permitted, 1 for the rest,
-    whichever of them comes first in this order.
+    Changes nothing, and can run beside the service.
+
+    Exit code: 0 if no check failed, else the first that applies: 2 invalid settings, 69 unavailable, 77 not permitted, 1 anything else.
 
     Example: cadence-consumer doctor --config cadence.toml
     """
@@ -52,12 +53,12 @@ def doctor(config: Config = None, json: Json = False) -> None:
         report(passed("settings", f"{settings.salesforce.auth.value} at {settings.salesforce.login_url}"))
         usable, can_sign_in = settings, True
     if usable is None:
-        report(skipped("the rest", "the settings have to be right first"))
+        report(skipped("the rest", "the settings must be valid first"))
     else:
         run_async(_check(usable, report, can_sign_in=can_sign_in))
     failed_findings = [finding for finding in findings if finding.verdict is Verdict.FAILED]
     if not failed_findings:
-        print_message("everything that the service needs is there")
+        print_message("no check failed")
         return
     print_message(f"{len(failed_findings)} of {len(findings)} checks failed")
     codes = {
@@ -71,7 +72,7 @@ def doctor(config: Config = None, json: Json = False) -> None:
 
 
 async def _check(settings: Settings, report: ReportFinding, *, can_sign_in: bool) -> None:
-    """Handlers, store and, where the settings say how to sign in, the org."""
+    """Check handlers, store and, with valid credentials, the org."""
     from consumer.clock import SystemClock
     from consumer.errors import SettingsError
     from consumer.inspection import OrgChecks, check_store
@@ -87,7 +88,7 @@ async def _check(settings: Settings, report: ReportFinding, *, can_sign_in: bool
     store = make_store(settings, read_only=True)
     store_facts = await check_store(store, settings.channels, SystemClock(), report)
     if not can_sign_in:
-        OrgChecks.skip_all("the settings have to be right first", report)
+        OrgChecks.skip_all("the settings must be valid first", report)
         return
     async with open_org_checks(settings) as org_checks:
         await org_checks.run(settings.channels, store_facts, report)

@@ -1,6 +1,6 @@
-"""How commands report errors: one line per problem on standard error, no traceback, and an exit code that scripts can tell apart.
+"""Error reports of commands: one line per problem, and an exit code.
 
-A traceback means a defect of this program; what the user or the world did wrong is told in sentences.
+Only a defect of this program shows a traceback; errors of users, settings and servers have a message and an exit code for scripts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["errors_reported", "exit_code", "fail"]
 
 
 def exit_code(error: CadenceError) -> ExitCode:
-    """The code that ``error`` ends a command with."""
+    """Map an error to the exit code of the command."""
     match error:
         case SettingsError():
             return ExitCode.USAGE
@@ -33,17 +33,17 @@ def exit_code(error: CadenceError) -> ExitCode:
 
 
 def fail(message: str, code: ExitCode = ExitCode.FAILED) -> typer.Exit:
-    """Say why on standard error; raise what is returned."""
+    """Print a message on standard error; return the exception to raise."""
     sys.stderr.write(f"{message}\n")
     return typer.Exit(code)
 
 
 @contextmanager
 def errors_reported() -> Iterator[None]:
-    """Report the service's own faults and end with their exit code.
+    """Report the service's errors and exit with their code.
 
     Raises:
-        typer.Exit: after reporting.
+        typer.Exit: after the report.
     """
     try:
         yield

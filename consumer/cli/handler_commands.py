@@ -1,4 +1,7 @@
-"""``handlers pause|resume|forget``: wishes written into the store, carried out within a second or so by whoever holds the lease."""
+"""Commands ``handlers pause``, ``resume`` and ``forget``.
+
+They store handler commands, which the lease holder applies within about a second.
+"""
 
 from __future__ import annotations
 
@@ -18,87 +21,92 @@ if TYPE_CHECKING:
 
 __all__ = ["forget", "pause", "resume"]
 
-Name = Annotated[str, typer.Argument(metavar="HANDLER", help="Its name in the settings.")]
+Name = Annotated[str, typer.Argument(metavar="HANDLER", help="Name of the handler in the settings.")]
 
 
 def pause(name: Name, config: Config = None) -> None:
-    """Let a handler make no more attempts; its place is kept, also over restarts, until `handlers resume`.
+    """Pause a handler until `handlers resume`, also across restarts.
+
+    The handler makes no more attempts and keeps its cursor.
 
     Example: cadence-consumer handlers pause crm
     """
 
-    async def do(settings: Settings, store: Store) -> None:
+    async def put_pause(settings: Settings, store: Store) -> None:
         from consumer.clock import SystemClock
         from consumer.ports.delivery import HandlerCommand
 
         await require_handler(settings, store, name)
         await store.put_command(HandlerCommand(f"pause-{name}", name, "pause", SystemClock().wall_ms()))
-        print_message(f"{name} is paused; what comes waits in the journal, which retention keeps for it")
+        print_message(f"{name} is paused; its events wait in the journal, where retention keeps them")
 
-    run_with_store(config, do, read_only=False)
+    run_with_store(config, put_pause, read_only=False)
 
 
 def resume(name: Name, config: Config = None) -> None:
-    """Let a paused handler go on where it was.
+    """Resume a paused handler at its cursor.
 
     Example: cadence-consumer handlers resume crm
     """
 
-    async def do(_: Settings, store: Store) -> None:
+    async def remove_pauses(_: Settings, store: Store) -> None:
         pauses = [command for command in await commands(store, name) if command.kind == "pause"]
         for command in pauses:
             await store.remove_command(command)
-        print_message(f"{name} goes on" if pauses else f"{name} was not paused")
+        print_message(f"{name} is resumed" if pauses else f"{name} was not paused")
 
-    run_with_store(config, do, read_only=False)
+    run_with_store(config, remove_pauses, read_only=False)
 
 
 def forget(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would go.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove it; without this, only print what would be removed.")
+    ] = False,
     config: Config = None,
 ) -> None:
-    """Remove all that is kept of a handler: its place, parked runs, replays and dead letters. A dry run until --yes.
+    """Remove a handler's cursor, blocked runs, replays and dead letters.
 
-    A handler that is still configured begins anew, where its `start` says; the tenure under way ends for that.
+    A dry run unless --yes is set. A handler that is still configured starts anew at its setting `start`, which ends the current tenure.
 
     Example: cadence-consumer handlers forget old-crm --yes
     """
 
-    async def forget_if_wanted(settings: Settings, store: Store) -> None:
+    async def describe_and_forget(settings: Settings, store: Store) -> None:
         from consumer.delivery.cursor import Cursor
 
         await require_handler(settings, store, name)
         saved = await store.cursor(name)
         pending = (await store.pending_commands([name]))[name]
-        offset = "no place" if saved is None else f"its place at offset {Cursor.restore(name, saved).offset}"
+        offset = "no cursor" if saved is None else f"cursor at offset {Cursor.restore(name, saved).offset}"
         blocked_runs = len(await store.blocked_runs(name))
         print_message(
             f"{name}: {offset}, {blocked_runs} parked runs, {len(pending.commands)} orders, {pending.dead_letters} dead letters"
         )
         if not yes:
-            print_message("nothing was changed; --yes does it")
+            print_message("nothing was changed; pass --yes to apply it")
             return
         await store.forget_handler(name)
         if name in settings.handlers_to_run():
-            print_message(f"forgotten; {name} is still configured and begins anew where its start says")
+            print_message(f"removed; {name} is still configured and starts anew at its setting start")
         else:
-            print_message("forgotten")
+            print_message("removed")
 
-    run_with_store(config, forget_if_wanted, read_only=not yes)
+    run_with_store(config, describe_and_forget, read_only=not yes)
 
 
 async def require_handler(settings: Settings, store: Store, name: str) -> None:
-    """Make sure that there is such a handler, in the settings or in the store.
+    """Check that a handler exists, in the settings or in the store.
 
     Raises:
-        typer.Exit: there is none.
+        typer.Exit: there is no handler of this name.
     """
-    names = {*settings.handlers_to_run(), *(each for each in await store.cursors() if "/" not in each)}
+    with_cursor = (cursor for cursor in await store.cursors() if "/" not in cursor)
+    names = {*settings.handlers_to_run(), *with_cursor}
     if name not in names:
-        raise fail(f"there is no handler {name}; there are {', '.join(sorted(names)) or 'none'}")
+        raise fail(f"there is no handler {name}; known handlers: {', '.join(sorted(names)) or 'none'}")
 
 
 async def commands(store: Store, name: str) -> tuple[HandlerCommand, ...]:
-    """What is asked of a handler."""
+    """Return the pending commands of a handler."""
     return (await store.pending_commands([name]))[name].commands

@@ -1,4 +1,4 @@
-"""``handlers``: which are configured, where they stand in the journal, what is asked of them, and which could be used."""
+"""Commands ``handlers``: configured handlers and their state, installed handlers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="What is done with lifecycle events.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """What is done with lifecycle events."""
+    """List, test, pause, resume and forget handlers of lifecycle events."""
 
 
 app.command("pause")(handler_commands.pause)
@@ -39,7 +39,7 @@ app.command("test")(handlers_test.dry_run)
 
 @app.command("list")
 def list_(config: Config = None, json: Json = False) -> None:
-    """List configured handlers with their place and lag, then the installed ones that settings can name.
+    """List configured handlers with cursor and lag, then installed handlers.
 
     Example: cadence-consumer handlers list --json
     """
@@ -50,8 +50,8 @@ def list_(config: Config = None, json: Json = False) -> None:
     try:
         stored = run_with_store(config, _read)
     except StoreUnavailable as error:
-        # What is configured is worth knowing before the service has ever run.
-        print_message(f"places and lags are unknown: {error}")
+        # Configured handlers can be listed before the service has ever run.
+        print_message(f"offsets and lags are unknown: {error}")
         stored = read_settings(config).handlers_to_run(), {}, None, {}, {}
     specs, cursors, last, pending_commands, blocked_runs = stored
     configured = [

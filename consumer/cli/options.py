@@ -1,6 +1,6 @@
-"""Options that several commands share, and how they get at settings.
+"""Options that several commands share, and access to the settings.
 
-Commands that only read the store need no Salesforce credentials, so that the person with the pager can look without having them.
+Commands that only read the store need no Salesforce credentials, so that an operator on call can use them without.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ Config = Annotated[
         "-c",
         metavar="FILE",
         envvar="CADENCE_CONFIG",
-        help="TOML file; CADENCE_<SECTION>__<KEY> variables win over it.",
+        help="Settings file in TOML; CADENCE_<SECTION>__<KEY> variables override it.",
     ),
 ]
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 def read_settings(config: Path | None, *, connects: bool = False) -> Settings:
-    """The settings of this process.
+    """Load the settings from the file and the environment.
 
     Args:
         config: the file, if any.
-        connects: whether the command talks to Salesforce.
+        connects: whether the command connects to Salesforce.
 
     Raises:
-        SettingsError: every problem at once.
+        SettingsError: the settings are invalid; lists every problem.
     """
     from consumer.settings import load_settings
 
@@ -53,9 +53,9 @@ def read_settings(config: Path | None, *, connects: bool = False) -> Settings:
 
 
 def settings_without_credentials(config: Path | None) -> Settings | None:
-    """What can be used of settings that do not say how to sign in; None when nothing can.
+    """Load settings without checking credentials; None if anything else is invalid.
 
-    What does not need Salesforce is worth knowing in the same attempt.
+    Used to report problems that do not concern Salesforce in the same attempt.
     """
     from consumer.errors import SettingsError
 
@@ -66,10 +66,10 @@ def settings_without_credentials(config: Path | None) -> Settings | None:
 
 
 def record_id(text: str) -> str:
-    """The 18-character id in what somebody pasted.
+    """Parse an id of 15 or 18 characters, or a record's URL, to 18 characters.
 
     Raises:
-        typer.BadParameter: there is none.
+        typer.BadParameter: the text contains no record id.
     """
     from consumer.domain.record_ids import parse_record_id
 
@@ -80,10 +80,10 @@ def record_id(text: str) -> str:
 
 
 def instant_ms(text: str, option: str) -> int:
-    """The wall milliseconds of a time in ISO 8601 (UTC where it names no zone), or of so long ago, as in ``90m``.
+    """Parse a time in ISO 8601 (default UTC), or an age such as ``90m``, to epoch ms.
 
     Raises:
-        typer.BadParameter: it is neither.
+        typer.BadParameter: the text is neither.
     """
     from datetime import UTC, datetime
 
@@ -95,10 +95,10 @@ def instant_ms(text: str, option: str) -> int:
     except ValueError:
         pass
     try:
-        at = datetime.fromisoformat(text.strip())
+        instant = datetime.fromisoformat(text.strip())
     except ValueError:
         raise typer.BadParameter(
-            f'{text!r} is neither a time such as "2026-01-31T09:30:00Z" nor a span such as "2h"',
+            f'{text!r} is neither a time such as "2026-01-31T09:30:00Z" nor an age such as "2h"',
             param_hint=option,
         ) from None
-    return to_ms(at if at.tzinfo else at.replace(tzinfo=UTC))
+    return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))

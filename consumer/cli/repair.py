@@ -1,7 +1,7 @@
-"""``repair``: have Salesforce asked for everything that changed since a time, and mend what is known.
+"""Command ``repair``: reconcile everything that changed since a time over REST.
 
-The wish stands in the store, so it survives the process that carries it out; whoever holds the lease reads both objects page by page beside
-the stream. What was not known becomes lifecycle events with ``origin`` ``repair``; what was known changes nothing.
+The command stores reconcile tasks, which survive a restart: the lease holder reads both objects page by page beside the stream. Unknown
+changes become lifecycle events with ``origin`` ``repair``; known ones change nothing.
 """
 
 from __future__ import annotations
@@ -30,13 +30,21 @@ PAGE_SIZE = 1_000
 def repair(
     since: Annotated[
         str,
-        typer.Option("--since", metavar="TIME", help="Changed since then: ISO 8601, or 2h for so long ago."),
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Start of the period to reconcile: ISO 8601, or 2h for two hours ago.",
+        ),
     ],
-    wait: Annotated[bool, typer.Option(help="Stay and show the progress; it goes on without you.")] = True,
+    wait: Annotated[
+        bool, typer.Option(help="Wait and show progress; the repair continues without it.")
+    ] = True,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Read over REST what changed since a time, beside the running service, and mend what is known.
+    """Reconcile over REST everything that changed since a time.
+
+    The service does it beside the stream; changes that it does not know become lifecycle events.
 
     Example: cadence-consumer repair --since 6h
     """
@@ -44,7 +52,7 @@ def repair(
 
     since_ms, now_ms = instant_ms(since, "--since"), SystemClock().wall_ms()
     if since_ms > now_ms:
-        raise fail("--since lies in the future", ExitCode.USAGE)
+        raise fail("--since is in the future; give a time in the past", ExitCode.USAGE)
     run_with_store(
         config, lambda _, store: _repair(store, since_ms, now_ms, wait=wait, json=json), read_only=False
     )
@@ -60,7 +68,7 @@ async def _repair(store: Store, since_ms: int, now_ms: int, *, wait: bool, json:
     for task in reconcile_tasks:
         await store.add_reconcile_task(task.id, task.encode())
     if (await store.lease()).holder is None:
-        print_message("nobody holds the lease: it begins when the service runs")
+        print_message("no replica is running; the repair starts when one does")
     if not wait:
         return
     await _show_progress(store, reconcile_tasks)
@@ -69,13 +77,13 @@ async def _repair(store: Store, since_ms: int, now_ms: int, *, wait: bool, json:
             print_json(report)
         else:
             print_message(
-                f"{report['entity']}: {report['fetched']} rows read, {report['changed']} said something new, "
-                f"{report['deleted']} of them that it is gone, {report['events']} events"
+                f"{report['entity']}: {report['fetched']} rows read, {report['changed']} records changed, "
+                f"{report['deleted']} of them deleted, {report['events']} events"
             )
 
 
 async def _show_progress(store: Store, reconcile_tasks: list[ReconcileTask]) -> None:
-    """Until all of them are done."""
+    """Show the progress of the tasks until all of them have ended."""
     import asyncio
 
     from rich.console import Console
@@ -87,33 +95,33 @@ async def _show_progress(store: Store, reconcile_tasks: list[ReconcileTask]) -> 
     with Progress(
         *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True
     ) as bar:
-        shown = {task.id: bar.add_task(task.entity, total=1_000, rows=0) for task in reconcile_tasks}
+        bar_tasks = {task.id: bar.add_task(task.entity, total=1_000, rows=0) for task in reconcile_tasks}
         while True:
             remaining = await store.reconcile_tasks()
             for task in reconcile_tasks:
                 if task.id in remaining:
                     current = ReconcileTask.decode(remaining[task.id])
                     bar.update(
-                        shown[task.id], completed=int((current.done or 0) * 1_000), rows=current.fetched
+                        bar_tasks[task.id], completed=int((current.done or 0) * 1_000), rows=current.fetched
                     )
                 else:
-                    bar.update(shown[task.id], completed=1_000)
-            if not remaining.keys() & shown.keys():
+                    bar.update(bar_tasks[task.id], completed=1_000)
+            if not remaining.keys() & bar_tasks.keys():
                 return
             await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def _reports(store: Store, task_ids: set[str], after: int) -> list[dict[str, Any]]:
-    """What the service journaled about them."""
+    """Collect the reports that the service journaled about the tasks."""
     from consumer import event_types as v
     from consumer.domain.lifecycle_events import LifecycleEvent
 
-    found = []
+    reports = []
     while entries := await store.read(after, PAGE_SIZE):
         after = entries[-1].offset
         for entry in entries:
-            is_ours = any(f"/{task_id}/" in entry.id for task_id in task_ids)
-            if entry.type == v.SYSTEM_REPAIRED and is_ours:
+            concerns_task = any(f"/{task_id}/" in entry.id for task_id in task_ids)
+            if entry.type == v.SYSTEM_REPAIRED and concerns_task:
                 event = LifecycleEvent.from_journal(entry.data)
-                found.append(dict((event.after.model_extra if event.after is not None else None) or {}))
-    return found
+                reports.append(dict((event.after.model_extra if event.after is not None else None) or {}))
+    return reports

@@ -1,8 +1,8 @@
-"""``replay``: deliver a stretch of the journal to handlers again, beside what is new.
+"""Command ``replay``: deliver a range of the journal to handlers again.
 
-The wish stands in the store, so it survives the process that carries it out: whoever holds the lease delivers the stretch, in order per run
-and within the handler's limits, with ``ctx.replayed`` set, and keeps its progress like a place. Nothing is asked of Salesforce. What a
-handler has not reached yet is not replayed: it comes anyway.
+The command is stored, so it survives a restart: the lease holder delivers the range beside new events, in order per run and within the
+handler's limits, with ``ctx.replayed`` set, and saves its progress in a cursor. Salesforce is not involved. Events beyond the handler's own
+cursor are not replayed, because they are delivered anyway.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["replay"]
 
 PREVIEW_EVENTS = 10
-"""Events that a dry run shows of each handler."""
+"""Number of events that a dry run prints for each handler."""
 POLL_INTERVAL_S = 0.5
 READ_LIMIT = 1_000
 
@@ -44,47 +44,53 @@ class _OffsetRange:
 
 def replay(
     handler: Annotated[
-        list[str] | None, typer.Option("--handler", help="To this handler; can be repeated.")
+        list[str] | None, typer.Option("--handler", help="Replay to this handler; can be repeated.")
     ] = None,
     all_handlers: Annotated[
-        bool, typer.Option("--all-handlers", help="To every configured handler.")
+        bool, typer.Option("--all-handlers", help="Replay to every configured handler.")
     ] = False,
     from_: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="TIME", help="From the first event of then: ISO 8601, or 2h for so long ago."
+            "--from",
+            metavar="TIME",
+            help="Start at the first event since this time: ISO 8601, or 2h for two hours ago.",
         ),
     ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            "--checkpoint", metavar="NAME", help="From where the journal ended at this named checkpoint."
+            "--checkpoint", metavar="NAME", help="Start where the journal ended at this named checkpoint."
         ),
     ] = None,
     from_offset: Annotated[
-        int | None, typer.Option("--from-offset", min=1, help="From this journal offset.")
+        int | None, typer.Option("--from-offset", min=1, help="Start at this journal offset.")
     ] = None,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Until then; default: to the end.")
+        str | None, typer.Option("--to", metavar="TIME", help="End of the range; default: the newest event.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only count, and show the first events.")
+        bool, typer.Option("--dry-run", help="Only count the events, and print the first of them.")
     ] = False,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Take back what is under way.")] = False,
-    wait: Annotated[bool, typer.Option(help="Stay and show the progress; it goes on without you.")] = True,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the replays in progress.")] = False,
+    wait: Annotated[
+        bool, typer.Option(help="Wait and show progress; the replay continues without it.")
+    ] = True,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Deliver events of the journal again, with ctx.replayed set, beside what is new.
+    """Deliver events of the journal again, with ctx.replayed set.
 
     Example: cadence-consumer replay --handler crm --from 2026-01-31T09:00:00Z --dry-run
     """
     if bool(handler) == all_handlers:
-        raise fail("say to whom: --handler NAME or --all-handlers", ExitCode.USAGE)
+        raise fail("give either --handler NAME or --all-handlers", ExitCode.USAGE)
     if not cancel and [from_ is not None, checkpoint is not None, from_offset is not None].count(True) != 1:
-        raise fail("say from where: --from TIME, --checkpoint NAME or --from-offset OFFSET", ExitCode.USAGE)
+        raise fail(
+            "give exactly one of --from TIME, --checkpoint NAME and --from-offset OFFSET", ExitCode.USAGE
+        )
 
-    async def do(settings: Settings, store: Store) -> None:
+    async def run_or_cancel(settings: Settings, store: Store) -> None:
         command = _Replay(settings, store, handler, json=json)
         await command.require_handlers()
         if cancel:
@@ -93,7 +99,7 @@ def replay(
         offset_range = await _offset_range(store, from_, checkpoint, from_offset, to)
         await command.run(offset_range, dry_run=dry_run, wait=wait)
 
-    run_with_store(config, do, read_only=dry_run)
+    run_with_store(config, run_or_cancel, read_only=dry_run)
 
 
 async def _offset_range(
@@ -112,28 +118,28 @@ async def _offset_range(
         after = await _offset_at(store, checkpoint)
     through = last if to is None else await first_offset(store, from_ms(instant_ms(to, "--to")))
     if after + 1 < first <= last:
-        print_message(f"the journal begins at offset {first}: retention has removed what was before")
+        print_message(f"the journal begins at offset {first}: retention has removed earlier events")
     return _OffsetRange(max(after, first - 1), through)
 
 
 async def _offset_at(store: Store, name: str) -> int:
-    """Where the journal ended when the positions were those of a named checkpoint: the earliest of its channels."""
+    """Find the end of the journal at a named checkpoint, the earliest of its channels."""
     saved = await store.saved_checkpoints()
     if name not in saved:
-        raise fail(f"there is no checkpoint {name}; there are {', '.join(saved) or 'none'}")
-    wanted = {(channel, state.position) for channel, state in saved[name].items()}
+        raise fail(f"there is no checkpoint {name}; saved checkpoints: {', '.join(saved) or 'none'}")
+    positions = {(channel, state.position) for channel, state in saved[name].items()}
     offsets = {
         (past.channel, past.position): past.offset
         for past in reversed(await store.history(None, sys.maxsize >> 16))
-        if (past.channel, past.position) in wanted
+        if (past.channel, past.position) in positions
     }
-    if len(offsets) < len(wanted):
+    if len(offsets) < len(positions):
         raise fail(f"the history does not reach back to checkpoint {name}; use --from TIME")
     return min(offsets.values(), default=0)
 
 
 class _Replay:
-    """What is asked of the store on behalf of one command."""
+    """Operations of one replay command on the store."""
 
     def __init__(self, settings: Settings, store: Store, names: list[str] | None, *, json: bool) -> None:
         self._settings = settings
@@ -150,7 +156,7 @@ class _Replay:
             replays = [command for command in await commands(self._store, name) if command.kind == "replay"]
             for command in replays:
                 await self._store.remove_command(command, progress=False)
-            print_message(f"{name}: {len(replays)} replay{'s' if len(replays) != 1 else ''} taken back")
+            print_message(f"{name}: {len(replays)} replay{'s' if len(replays) != 1 else ''} cancelled")
 
     async def run(self, requested_range: _OffsetRange, *, dry_run: bool, wait: bool) -> None:
         submitted = []
@@ -173,7 +179,7 @@ class _Replay:
             else min(requested_range.through, Cursor.restore(name, saved).offset)
         )
         if through < requested_range.through:
-            print_message(f"{name} is at offset {through}: what follows comes anyway")
+            print_message(f"{name} is at offset {through}: later events are delivered anyway")
         if requested_range.after >= through:
             print_message(f"{name}: there is nothing to replay")
         return _OffsetRange(requested_range.after, through)
@@ -188,16 +194,16 @@ class _Replay:
         )
         await self._store.put_command(command)
         print_message(
-            f"{name}: offsets {offset_range.after + 1} to {offset_range.through} are delivered again ({command.id})"
+            f"{name}: offsets {offset_range.after + 1} to {offset_range.through} will be delivered again ({command.id})"
         )
         if (await self._store.lease()).holder is None:
-            print_message("no replica is running; it begins when one does")
+            print_message("no replica is running; the replay starts when one does")
         return command
 
     async def _show(self, name: str, offset_range: _OffsetRange) -> None:
         counts: Counter[str] = Counter()
-        shown: list[JournalEntry] = []
-        loaded = _loaded(self._settings, name)
+        preview: list[JournalEntry] = []
+        loaded = _load_configured(self._settings, name)
         after = offset_range.after
         while after < offset_range.through and (entries := await self._store.read(after, READ_LIMIT)):
             after = entries[-1].offset
@@ -207,8 +213,8 @@ class _Replay:
                 if entry.offset <= offset_range.through and _would_receive(loaded, entry)
             ]
             counts.update(entry.type for entry in matching)
-            shown += matching[: PREVIEW_EVENTS - len(shown)]
-        for entry in shown:
+            preview += matching[: PREVIEW_EVENTS - len(preview)]
+        for entry in preview:
             if self._json:
                 print_json(
                     {
@@ -282,8 +288,8 @@ class _Replay:
             )
 
 
-def _loaded(settings: Settings, name: str) -> LoadedHandler | None:
-    """The handler, for what it wants; None when it is not configured any more."""
+def _load_configured(settings: Settings, name: str) -> LoadedHandler | None:
+    """Load a handler for its filters; None if it is no longer configured."""
     from consumer.delivery.loading import load_handlers
 
     spec = settings.handlers_to_run().get(name)

@@ -1,4 +1,4 @@
-"""``run``: the service itself."""
+"""Command ``run``: the service itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sandbox``: the simulated org alone, for plug-in authors and for trying the service without Salesforce."""
+"""Command ``sandbox``: the simulated org, to try the service without Salesforce."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ __all__ = ["sandbox"]
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port; 0 takes a free one.")] = 8180,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port; 0 for any free one.")] = 8180,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; localhost is this machine alone.")
+        str, typer.Option(help="Address to listen on; localhost for this machine only.")
     ] = "localhost",
-    rate: Annotated[float, typer.Option(min=0.0, help="Change events a second.")] = 5.0,
-    population: Annotated[int, typer.Option(min=1, help="Runs kept open.")] = 100,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same org.")] = 1,
-    speed: Annotated[float, typer.Option(min=0.001, help="How fast its clock runs; 1 is real time.")] = 1.0,
+    rate: Annotated[float, typer.Option(min=0.0, help="Change events per second.")] = 5.0,
+    population: Annotated[int, typer.Option(min=1, help="Number of runs kept open.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the random activity.")] = 1,
+    speed: Annotated[float, typer.Option(min=0.001, help="Speed of the org's clock; 1 is real time.")] = 1.0,
     reorder: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Share of events that are published later than they should."),
+        float, typer.Option(min=0.0, max=1.0, help="Share of events published after later ones.")
     ] = 0.0,
     duplicate: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of events that are delivered twice.")
+        float, typer.Option(min=0.0, max=1.0, help="Share of events delivered twice.")
     ] = 0.0,
     drop_session: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of polls answered with 403::Unknown client.")
     ] = 0.0,
 ) -> None:
-    """Run a simulated Salesforce org until interrupted; the settings that connect to it go to standard output.
+    """Run a simulated Salesforce org until interrupted.
+
+    Prints the settings that connect to it on standard output.
 
     Example: cadence-consumer sandbox --port 8180 --rate 20 > sandbox.toml
     """
@@ -65,10 +66,10 @@ async def _serve(sandbox_class: type[Sandbox], options: SandboxOptions) -> None:
         async with sandbox_class(options) as org:
             typer.echo(_settings(org))
             print_message(
-                f"simulated org at {org.url}, trouble on demand at {org.url}/sandbox/trouble; Ctrl-C ends it"
+                f"simulated org at {org.url}, fault injection at {org.url}/sandbox/trouble; Ctrl-C stops it"
             )
             print_message(
-                "connect with: cadence-consumer run --config FILE, where FILE holds the lines on standard output"
+                "to connect, save the lines on standard output as FILE and run: cadence-consumer run --config FILE"
             )
             await stop.wait()
     print_message("simulated org stopped")

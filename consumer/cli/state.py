@@ -1,4 +1,4 @@
-"""``state``: what is known of one record."""
+"""Commands ``state``: stored state of a record."""
 
 from __future__ import annotations
 
@@ -18,40 +18,43 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="What is known of a record.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """What is known of a record."""
+    """Show the stored state of a record."""
 
 
 @app.command("show")
 def show(
     record: Annotated[
-        str, typer.Argument(metavar="ID", help="A run, a step, or a target: 15 or 18 characters, or its URL.")
+        str,
+        typer.Argument(
+            metavar="ID", help="Id of a run, step or target, 15 or 18 characters, or the record's URL."
+        ),
     ],
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Show the current state of a run, of a step, or of every run of a target, field by field.
+    """Show the stored fields of a run, of a step, or of every run of a target.
 
     Example: cadence-consumer state show 0qBxx0000004C92EAE
     """
-    wanted = record_id(record)
+    requested_id = record_id(record)
 
     async def read(_: Settings, store: Store) -> list[RecordState]:
         from consumer.cli.timeline import runs_of
         from consumer.domain.record_state import RecordState
 
-        found = await store.states([wanted])
-        if wanted not in found:
-            found = await store.states(await runs_of(store, wanted))
-        return [state for data in found.values() if (state := RecordState.decode(data)).exists]
+        stored = await store.states([requested_id])
+        if requested_id not in stored:
+            stored = await store.states(await runs_of(store, requested_id))
+        return [state for data in stored.values() if (state := RecordState.decode(data)).exists]
 
     states = run_with_store(config, read)
     if not states:
-        raise fail(f"nothing is known of {wanted}: no change of it has been seen")
+        raise fail(f"there is no state of {requested_id}: no change of this record has been received")
     for state in states:
         _print_state(state, json=json)
 
@@ -71,7 +74,7 @@ def _print_state(state: RecordState, *, json: bool) -> None:
         return
     print_message(f"{state.entity} {state.record_id}{' (deleted)' if state.is_deleted else ''}")
     if state.image is None:
-        print_message("its creation has not been seen: fields that are not listed are unknown")
+        print_message("its creation has not been received: fields that are not listed are unknown")
     table(
         ("field", "value"),
         [

@@ -1,4 +1,7 @@
-"""``status``: how it stands, from the store alone, whoever runs the service and wherever."""
+"""Command ``status``: state of the service, from the store alone.
+
+It shows the same on every machine that can reach the store, whether or not the service runs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ __all__ = ["current_status", "print_status", "status"]
 
 
 def status(config: Config = None, json: Json = False) -> None:
-    """Show who holds the lease, how far each channel was read, where each handler is, and what is still to be mended.
+    """Show lease, channels, journal, handlers and open reconcile tasks.
 
     Example: cadence-consumer status --json
     """
@@ -27,7 +30,7 @@ def status(config: Config = None, json: Json = False) -> None:
 
 
 async def current_status(settings: Settings, store: Store) -> ServiceStatus:
-    """How it stands now."""
+    """Read the present status from the store."""
     from consumer.clock import SystemClock
     from consumer.inspection.status import read_status
 
@@ -35,7 +38,7 @@ async def current_status(settings: Settings, store: Store) -> ServiceStatus:
 
 
 def print_status(current: ServiceStatus, *, json: bool) -> None:
-    """Print it."""
+    """Print a status, as tables or as JSON."""
     from consumer.cli.render.status import header_lines, tables
 
     if json:

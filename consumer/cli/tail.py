@@ -1,4 +1,4 @@
-"""``tail``: lifecycle events as they are journaled, or from any place in the journal."""
+"""Command ``tail``: lifecycle events as they are journaled, or from any offset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["tail"]
 PAGE_SIZE = 1_000
 DEFAULT_COUNT = 10
 SEARCH_DEPTH = 100_000
-"""Entries searched for the last matching ones; older matches are found with --earliest or --run."""
+"""Number of newest entries searched; --earliest and --run find older matches."""
 WAIT_MS = 1_000
 ORIGINS = ("stream", "snapshot", "gap", "repair", "timer")
 
@@ -43,14 +43,14 @@ class _TailOptions:
 
 @dataclass(frozen=True, slots=True)
 class _EntryFilter:
-    """Which entries are shown; None where everything is.
+    """Filter of journal entries; a condition that is None matches every entry.
 
     Attributes:
         types: event types.
         run: id of the run.
-        target: id of the prospect.
-        cadences: id and names of one cadence, as somebody may have it, without regard to case.
-        origins: how the event came to be known.
+        target: id of the target.
+        cadences: id or name of a cadence, case-folded, in all its forms.
+        origins: origins of the event.
     """
 
     types: frozenset[str] | None
@@ -93,35 +93,33 @@ def _known_origins(incomplete: str) -> list[str]:
 def tail(
     config: Config = None,
     json: Json = False,
-    from_offset: Annotated[
-        int | None, typer.Option(min=1, help="Begin at this offset of the journal.")
-    ] = None,
-    earliest: Annotated[bool, typer.Option("--earliest", help="Begin with the oldest entry.")] = False,
-    follow: Annotated[bool, typer.Option(help="Go on with new events until interrupted.")] = True,
+    from_offset: Annotated[int | None, typer.Option(min=1, help="Start at this journal offset.")] = None,
+    earliest: Annotated[bool, typer.Option("--earliest", help="Start at the oldest event.")] = False,
+    follow: Annotated[bool, typer.Option(help="Continue with new events until interrupted.")] = True,
     type_: Annotated[
         list[str] | None,
         typer.Option(
             "--type",
             metavar="PATTERN",
-            help="Only these types, as in run.ended.*; may be repeated.",
+            help="Only these event types, for example run.ended.*; can be repeated.",
             autocompletion=_known_types,
         ),
     ] = None,
     run: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only this run (15 or 18 characters, or a URL).")
+        str | None, typer.Option(metavar="ID", help="Only this run: 15 or 18 characters, or its URL.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only runs of this Lead, Contact or person account.")
+        str | None, typer.Option(metavar="ID", help="Only runs of this lead, contact or person account.")
     ] = None,
     cadence: Annotated[
         str | None,
-        typer.Option(metavar="NAME_OR_ID", help="Only runs of this cadence, by its whole name or its id."),
+        typer.Option(metavar="NAME_OR_ID", help="Only runs of this cadence: its full name, or its id."),
     ] = None,
     origin: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
-            help=f"Only what came to be known so ({', '.join(ORIGINS)}); may be repeated.",
+            help=f"Only events of this origin ({', '.join(ORIGINS)}); can be repeated.",
             autocompletion=_known_origins,
         ),
     ] = None,
@@ -131,7 +129,7 @@ def tail(
             "-n",
             "--count",
             min=1,
-            help=f"Begin with the last COUNT events (default {DEFAULT_COUNT}); with --earliest or --from-offset: end after COUNT.",
+            help=f"Start with the last COUNT events (default {DEFAULT_COUNT}); with --earliest or --from-offset: stop after COUNT.",
         ),
     ] = None,
 ) -> None:
@@ -140,7 +138,7 @@ def tail(
     Example: cadence-consumer tail --type 'run.ended.*' --json
     """
     if earliest and from_offset is not None:
-        raise fail("--earliest and --from-offset are two beginnings; keep one", ExitCode.USAGE)
+        raise fail("--earliest and --from-offset exclude each other; give one of them", ExitCode.USAGE)
     after = 0 if earliest else from_offset - 1 if from_offset is not None else None
     entry_filter = _EntryFilter(
         _types(type_ or []),
@@ -156,7 +154,7 @@ def tail(
         async for entry in _entries(store, tail_options, entry_filter.matches):
             _print(entry, terminal)
 
-    with suppress(KeyboardInterrupt):  # the way to end it, not a failure
+    with suppress(KeyboardInterrupt):  # the intended way to stop
         run_with_store(config, print_all)
 
 
@@ -173,7 +171,7 @@ def _types(patterns: list[str]) -> frozenset[str] | None:
             hint = (
                 f"; did you mean {close_matches[0]}?"
                 if close_matches
-                else f" (there are {', '.join(ALL_TYPES[:3])}, …)"
+                else f"; types are {', '.join(ALL_TYPES[:3])}, …"
             )
             raise fail(f"--type: {pattern} matches no event type{hint}", ExitCode.USAGE)
         selected |= types
@@ -184,7 +182,7 @@ def _cadences(text: str) -> frozenset[str]:
     from consumer.domain.record_ids import parse_record_id
 
     names = {text.strip()}
-    with suppress(ValueError):  # a name is no id
+    with suppress(ValueError):  # the text is a name
         names.add(parse_record_id(text))
     return frozenset(name.casefold() for name in names)
 
@@ -192,7 +190,9 @@ def _cadences(text: str) -> frozenset[str]:
 def _origins(names: list[str]) -> frozenset[str] | None:
     for name in names:
         if name not in ORIGINS:
-            raise fail(f"--origin: there is no origin {name}; there are {', '.join(ORIGINS)}", ExitCode.USAGE)
+            raise fail(
+                f"--origin: there is no origin {name}; origins are {', '.join(ORIGINS)}", ExitCode.USAGE
+            )
     return frozenset(names) or None
 
 
@@ -258,11 +258,11 @@ def _print(entry: JournalEntry, terminal: Console | None) -> None:
         for mark, applies in (("late", event.late), (event.origin.value, event.origin != "stream"))
         if applies
     ]
-    what = event.step_title or event.step_type or event.reason or ""
+    detail = event.step_title or event.step_type or event.reason or ""
     line = Text.assemble(
         (f"{entry.offset:>8}  {iso(to_ms(event.time))}   ", "dim"),
         (f"{event.type:<22} ", _style(event.type)),
-        f"{event.tracker_id or '-'}  {event.cadence_name or event.cadence_id or '-'}  {what} ",
+        f"{event.tracker_id or '-'}  {event.cadence_name or event.cadence_id or '-'}  {detail} ",
         (" ".join(f"[{mark}]" for mark in marks), "yellow"),
     )
     line.rstrip()

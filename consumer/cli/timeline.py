@@ -1,4 +1,4 @@
-"""``timeline``: the story of a run, or of all runs of a target, in the order in which it happened."""
+"""Command ``timeline``: history of a run, or of every run of a target."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def timeline(
         str,
         typer.Argument(
             metavar="ID",
-            help="A run, one of its steps, or a target (Lead, Contact, person account): 15 or 18 characters, or its URL.",
+            help="Id of a run, of a step, or of a target (lead, contact, person account), 15 or 18 characters, or the record's URL.",
         ),
     ],
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Tell the story of a run, or of every run of a target.
+    """Print the history of a run, or of every run of a target.
 
     Example: cadence-consumer timeline 0qBxx0000004C92EAE
     """
-    wanted = record_id(record)
+    requested_id = record_id(record)
 
     async def read(_: Settings, store: Store) -> list[tuple[str, list[JournalEntry]]]:
-        return [(run, await store.read_run(run)) for run in await runs_of(store, wanted)]
+        return [(run, await store.read_run(run)) for run in await runs_of(store, requested_id)]
 
     runs = [(run, entries) for run, entries in run_with_store(config, read) if entries]
     if not runs:
         raise fail(
-            f"nothing is journaled about {wanted}: it is no run, step or target that has been seen, or retention removed it"
+            f"the journal has no events of {requested_id}: it is not a known run, step or target, or retention has removed them"
         )
     for run, entries in runs:
         _print_run(run, entries, json=json)
@@ -88,15 +88,15 @@ def _print_run(run: str, entries: list[JournalEntry], *, json: bool) -> None:
     )
 
 
-async def runs_of(store: Store, wanted: str) -> list[str]:
-    """The runs that ``wanted`` stands for: those of a target, the run of a step, else ``wanted`` itself."""
+async def runs_of(store: Store, requested_id: str) -> list[str]:
+    """Find the runs of a target or the run of a step; any other id is a run's own."""
     from consumer.domain import target_runs
     from consumer.domain.record_state import RecordState
 
-    key = target_runs.key_of(wanted)
-    known = await store.states([wanted, key])
-    if key in known:
-        return [run for run, _ in target_runs.TargetRuns.decode(known[key]).runs]
-    if wanted in known:
-        return [RecordState.decode(known[wanted]).tracker_id or wanted]
-    return [wanted]
+    key = target_runs.key_of(requested_id)
+    stored = await store.states([requested_id, key])
+    if key in stored:
+        return [run for run, _ in target_runs.TargetRuns.decode(stored[key]).runs]
+    if requested_id in stored:
+        return [RecordState.decode(stored[requested_id]).tracker_id or requested_id]
+    return [requested_id]

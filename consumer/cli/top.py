@@ -1,4 +1,4 @@
-"""``top``: how it stands, again and again, with what moves a second."""
+"""Command ``top``: live status with rates."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ __all__ = ["top"]
 def top(
     config: Config = None,
     json: Json = False,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks at the store.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="One look, as `status` prints it.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print once, like `status`.")] = False,
 ) -> None:
-    """Watch it live until Ctrl-C: lease, channels, handlers and what is to be mended, with rates. One look where there is no terminal.
+    """Show the status live, with rates, until Ctrl-C.
+
+    Shows lease, channels, handlers and open reconcile tasks. Prints once if standard output is not a terminal.
 
     Example: cadence-consumer top --every 5
     """
     if not sys.stdout.isatty() or once or json:
         print_status(run_with_store(config, current_status), json=json)
         return
-    with contextlib.suppress(KeyboardInterrupt):  # the way to end it, not a failure
+    with contextlib.suppress(KeyboardInterrupt):  # the intended way to stop
         run_with_store(config, lambda settings, store: _watch(settings, store, every))
 
 
@@ -55,7 +57,7 @@ async def _watch(settings: Settings, store: Store, every: float) -> None:
             try:
                 previous, current = current, await current_status(settings, store)
             except StoreUnavailable as error:
-                # What was seen last stays, and says that it is old.
+                # The last status remains on the screen, with its time.
                 store_error = str(error)
             live.update(_frame(current, previous, store_error), refresh=True)
 
@@ -71,5 +73,5 @@ def _frame(current: ServiceStatus, previous: ServiceStatus | None, store_error: 
     first, *more = header_lines(current, rates)
     head = [Text(first, "bold"), *(Text(line) for line in more)]
     if store_error:
-        head.append(Text(f"{store_error}; this is how it stood at {iso(current.at_ms)}", "bold red"))
+        head.append(Text(f"{store_error}; last status read at {iso(current.at_ms)}", "bold red"))
     return Group(*head, *(make_table(columns, rows) for columns, rows in tables(current, rates)))

@@ -1,4 +1,4 @@
-"""``why``: where an event comes from, why it stands where it stands, and what each handler made of it."""
+"""Command ``why``: origin and order of an event, and its outcome in each handler."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def why(
         str,
         typer.Argument(
             metavar="EVENT_ID",
-            help="Id of a lifecycle event, or its offset in the journal as `tail` shows it.",
+            help="Id of a lifecycle event, or its journal offset as printed by `tail`.",
         ),
     ],
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Explain a lifecycle event: the change, its place in the order, how it came to be known, and what each handler made of it.
+    """Explain a lifecycle event: its change, order, origin and handlers' outcomes.
 
     Example: cadence-consumer why 1234
     """
     explanation = run_with_store(config, lambda settings, store: _explain(settings, store, event_id))
     if explanation is None:
         raise fail(
-            f"there is no event {event_id}: the journal does not hold it (any more), and no handler has it as a dead letter"
+            f"there is no event {event_id}: it is not (or no longer) in the journal, and no handler has it as a dead letter"
         )
     if json:
         print_json(explanation.document())
         return
-    table(("what", "value"), list(_facts(explanation)))
+    table(("item", "value"), list(_facts(explanation)))
     if changes := list(_changes(explanation)):
         typer.echo()
         table(("field", "before", "after", ""), changes)
@@ -64,7 +64,10 @@ async def _explain(settings: Settings, store: Store, event_id: str) -> EventExpl
 
 
 def _loadable_handlers(settings: Settings) -> list[LoadedHandler]:
-    """Handlers whose filters can be asked; of the others their place alone is told."""
+    """Load the enabled handlers for their filters.
+
+    A handler that cannot be loaded is explained by its cursor alone.
+    """
     from consumer.delivery.loading import load_handler
 
     loaded = []
@@ -73,7 +76,7 @@ def _loadable_handlers(settings: Settings) -> list[LoadedHandler]:
         if handler is not None and not problems:
             loaded.append(handler)
         for problem in problems:
-            print_message(f"its filters are not known: {problem}")
+            print_message(f"its filters are unknown: {problem}")
     return loaded
 
 
@@ -85,7 +88,7 @@ def _facts(explanation: EventExplanation) -> Iterator[tuple[str, str]]:
     yield "event", f"{event.type} {event.id}"
     yield (
         "journal",
-        "removed by retention; a dead letter has it"
+        "removed by retention; kept as a dead letter"
         if explanation.offset is None
         else f"offset {explanation.offset}",
     )
@@ -110,18 +113,18 @@ def _facts(explanation: EventExplanation) -> Iterator[tuple[str, str]]:
         yield "transaction", event.transaction.key
         yield "order", f"epoch {epoch}, commit {commit}, sequence {sequence}: {_order(explanation)}"
     if event.missed_transitions:
-        yield "missed", "Salesforce merged states between before and after away; they cannot be known"
+        yield "missed", "states between before and after are unknown, because Salesforce merged them"
     if explanation.same_change:
         yield "together with", ", ".join(item.rpartition("/")[2] for item in explanation.same_change)
 
 
 def _order(explanation: EventExplanation) -> str:
     if explanation.event.late:
-        by = explanation.overtaken_by
-        newer = f"{by.type} ({by.id})" if by is not None else "something newer of its run"
-        return f"late, {newer} had been committed before"
+        newer = explanation.overtaken_by
+        cause = f"{newer.type} ({newer.id})" if newer is not None else "a newer event of its run"
+        return f"late, {cause} had been committed before"
     if explanation.after is None:
-        return "in order, the first of its run that the journal holds"
+        return "in order, the first of its run in the journal"
     return f"in order, after {explanation.after.type} ({explanation.after.id})"
 
 

@@ -156,7 +156,7 @@ async def test_every_command_takes_what_a_person_has(sandbox, tmp_path):
     assert trackers[run]["CompletionDisposition"] == "Customer Engaged"
     other = world.enrol("Long-term Nurture", LEAD)
     out, _ = await act("modify", LEAD, "--disposition", "Success", code=1)
-    assert f"{LEAD} is in several cadences; say which run: " in out
+    assert f"{LEAD} is in several cadences; give the id of one of its runs: " in out
     assert run in out
     assert other in out
     await act("remove", trackers[run]["CurrentStepId"], code=1)
@@ -172,7 +172,7 @@ async def test_every_command_takes_what_a_person_has(sandbox, tmp_path):
     out, _ = await act("send-event", run, "--event", "Skip", code=1)
     assert f"run {run} has no current step" in out
     _, told = await act("remove", code=2)
-    assert told == "no inputs: give ids, or --from FILE\n"
+    assert told == "there are no inputs: give ids, or --from FILE\n"
 
 
 async def test_a_call_that_broke_off_tells_what_is_known_and_exits_69(sandbox, tmp_path):

@@ -1,1 +1,1 @@
-"""Rendering for the terminal: tables, event lines, the live view."""
+"""Rendering for the terminal: tables, event lines, live view."""

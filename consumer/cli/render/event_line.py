@@ -1,6 +1,6 @@
-"""One line of a story: what a lifecycle event says in a table, or as an object of ``--json``.
+"""Lines of ``timeline``: a lifecycle event as a row of a table or a JSON object.
 
-What a person wants to know of an event depends on its type: why a run ended, what went wrong, until when it waits, who has it now.
+The detail shown depends on the type of the event: the reason why a run ended, the error, the time until which it waits, the new owner.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["event_row", "shown_time", "state_change", "step_names"]
 
 
 def step_names(events: Iterable[LifecycleEvent]) -> dict[str, str]:
-    """Step tracker to the title or type of its step, as far as the events tell."""
+    """Map step trackers to the title or type of their step, as far as known."""
     names: dict[str, str] = {}
     for event in events:
         name = event.step_title or event.step_type
@@ -28,11 +28,11 @@ def step_names(events: Iterable[LifecycleEvent]) -> dict[str, str]:
 
 
 def event_row(event: LifecycleEvent, steps: Mapping[str, str]) -> dict[str, Any]:
-    """The event as ``timeline --json`` prints it, without its offset.
+    """Build the object that ``timeline --json`` prints for an event, less its offset.
 
     Args:
-        event: to be told.
-        steps: names of steps, for events that name one by its id.
+        event: the event.
+        steps: names of steps, for events that have only the step tracker's id.
     """
     step = event.step_title or event.step_type or event.step_tracker_id
     detail = _DETAILS.get(event.type, _no_detail)(event)
@@ -52,14 +52,14 @@ def event_row(event: LifecycleEvent, steps: Mapping[str, str]) -> dict[str, Any]
 
 
 def state_change(before: str | None, after: str | None) -> str:
-    """A change of State for people."""
+    """Format a change of ``State``."""
     if before is None or before == after:
         return after or ""
     return f"{before} → {after or '?'}"
 
 
 def shown_time(text: str) -> str:
-    """An instant for people: Salesforce's tick in whole seconds."""
+    """Format a time for people, without the milliseconds that Salesforce leaves zero."""
     return text.replace(".000Z", "Z")
 
 
@@ -71,7 +71,7 @@ def _marks(event: LifecycleEvent) -> list[str]:
             ("late", event.late),
             ("missed transitions", event.missed_transitions),
             (event.origin.value, event.origin != "stream"),
-            # Changes that this service made itself, by hand or by a handler's name.
+            # Changes made by this service's own actions, of a handler or on the command line.
             (client, client.startswith(CLIENT)),
         )
         if applies
@@ -81,12 +81,12 @@ def _marks(event: LifecycleEvent) -> list[str]:
 Detail = Callable[[LifecycleEvent], tuple[str | None, ...]]
 
 
-def _no_detail(event: LifecycleEvent) -> tuple[str | None, ...]:  # noqa: ARG001 - as the others
+def _no_detail(event: LifecycleEvent) -> tuple[str | None, ...]:  # noqa: ARG001 - signature of Detail
     return ()
 
 
 def _time_detail(word: str, name: str) -> Detail:
-    """A word and an instant of the record, such as ``until`` and when it resumes."""
+    """Make a detail of a word and a time, such as ``until`` and the resume time."""
 
     def detail(event: LifecycleEvent) -> tuple[str | None, ...]:
         instant = getattr(event.after, name, None)

@@ -1,4 +1,4 @@
-"""Lifecycle events as people read them: one line each, or a view that moves."""
+"""Lifecycle events for people: one line each, or a live view."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ROWS_KEPT = 200
 
 
 def plain_line(event: LifecycleEvent) -> str:
-    """``09:30:01  run.enrolled  0qB…  what``, for pipes."""
-    time, name, run, what = _cells(event)
-    return f"{time}  {name:<22} {run:<18}  {what}".rstrip()
+    """Format an event as ``09:30:01  run.enrolled  0qB…  detail``, for pipes."""
+    time, name, run, detail = _cells(event)
+    return f"{time}  {name:<22} {run:<18}  {detail}".rstrip()
 
 
 def _cells(event: LifecycleEvent) -> tuple[str, str, str, str]:
@@ -37,26 +37,26 @@ def _cells(event: LifecycleEvent) -> tuple[str, str, str, str]:
         words.append(event.error.code or event.error.message or "")
     if event.late:
         words.append("late")
-    what = " · ".join(word for word in words if word)
-    return f"{event.time:%H:%M:%S}", event.type, event.tracker_id or "", what
+    detail = " · ".join(word for word in words if word)
+    return f"{event.time:%H:%M:%S}", event.type, event.tracker_id or "", detail
 
 
 class LiveView:
-    """The newest events under a line of figures, redrawn four times a second."""
+    """The newest events below the counters, redrawn four times a second."""
 
     def __init__(self, url: str) -> None:
         self._console = Console()
         self._rows: deque[tuple[str, str, str, str]] = deque(maxlen=_ROWS_KEPT)
-        self._figures: Sequence[str] = ()
+        self._counters: Sequence[str] = ()
         self._url = url
         self._live = Live(
             get_renderable=self._render, console=self._console, refresh_per_second=4, screen=False
         )
 
-    def add(self, event: LifecycleEvent, figures: Sequence[str]) -> None:
-        """Show another event and the figures as of now."""
+    def add(self, event: LifecycleEvent, counters: Sequence[str]) -> None:
+        """Add an event and replace the counters."""
         self._rows.append(_cells(event))
-        self._figures = figures
+        self._counters = counters
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -68,14 +68,14 @@ class LiveView:
         self._live.__exit__(kind, error, trace)
 
     def _render(self) -> Group:
-        shown = Table.grid(padding=(0, 2))
+        events = Table.grid(padding=(0, 2))
         height = max(self._console.height - 6, 5)
-        for time, name, run, what in list(self._rows)[-height:]:
-            shown.add_row(
+        for time, name, run, detail in list(self._rows)[-height:]:
+            events.add_row(
                 Text(time, "dim"),
                 Text(name, _COLOURS.get(name.split(".")[0], "")),
                 Text(run, "dim"),
-                Text(what),
+                Text(detail),
             )
-        head = Text(f"cadence-consumer demo · simulated org at {self._url} · Ctrl-C ends it", style="bold")
-        return Group(head, *(Text(line) for line in self._figures), Text(""), shown)
+        head = Text(f"cadence-consumer demo · simulated org at {self._url} · Ctrl-C stops it", style="bold")
+        return Group(head, *(Text(line) for line in self._counters), Text(""), events)

@@ -1,7 +1,7 @@
-"""Data on standard output, words on standard error.
+"""Output of commands: data on standard output, messages on standard error.
 
-Tables are for people: coloured on a terminal unless ``NO_COLOR`` is set, never cut off in a pipe. ``--json`` prints one object a line,
-written at once, so that a pipe sees each when it happens.
+Tables are for people: coloured on a terminal unless ``NO_COLOR`` is set, never truncated in a pipe. ``--json`` prints one object per
+line, flushed at once, so that the reader of a pipe receives it without delay.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["console", "make_table", "print_json", "print_message", "table"]
 
 PIPE_WIDTH = 240
-"""Columns where there is no terminal: nothing is cut off for grep."""
+"""Width without a terminal, in columns: wide enough for grep."""
 
 
 def print_message(text: str) -> None:
-    """A line on standard error."""
+    """Print a line on standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def print_json(value: Mapping[str, Any] | bytes) -> None:
-    """One object on a line of standard output; bytes are JSON already."""
+    """Print an object on a line of standard output; bytes are already JSON."""
     import orjson
 
     data = value if isinstance(value, bytes) else orjson.dumps(value)
@@ -36,7 +36,7 @@ def print_json(value: Mapping[str, Any] | bytes) -> None:
 
 
 def console() -> Console:
-    """Standard output for people."""
+    """Open a console on standard output, for people."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
@@ -46,26 +46,26 @@ def console() -> Console:
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table to be shown; text in it is as it is, whatever brackets are in it."""
+    """Make a table; brackets in its text are not markup."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
+    made = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
-    return shown
+        made.add_row(*(Text(cell) for cell in row))
+    return made
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output."""
-    shown = make_table(columns, rows)
+    """Print a table on standard output."""
+    made = make_table(columns, rows)
     if sys.stdout.isatty():
-        console().print(shown)
+        console().print(made)
         return
-    # What is copied from a pipe into a ticket, or compared, has no blanks at the ends of its lines.
+    # Trailing spaces are in the way when output is compared, or pasted into a ticket.
     with (pipe := console()).capture() as captured:
-        pipe.print(shown)
+        pipe.print(made)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))

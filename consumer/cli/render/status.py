@@ -1,4 +1,4 @@
-"""How it stands, for people: a line about the store and a table each of channels, handlers and what is to be mended."""
+"""Status for people: header lines, and tables of channels, handlers and tasks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Row = tuple[str, ...]
 
 
 class Rates(NamedTuple):
-    """What happened between two looks, a second.
+    """Rates between two readings of the status, per second.
 
     Attributes:
-        journaled: lifecycle events that came into the journal.
-        handled: by handler, how far its offset moved.
+        journaled: lifecycle events appended to the journal.
+        handled: by handler, the advance of its offset.
     """
 
     journaled: float
@@ -36,7 +36,7 @@ class Rates(NamedTuple):
 
 
 def rates_between(previous: ServiceStatus, current: ServiceStatus) -> Rates | None:
-    """How fast it went; None when no time has passed, or the store went back."""
+    """Compute rates; None if no time has passed, or the store was rolled back."""
     seconds = (current.at_ms - previous.at_ms) / 1000
     if seconds <= 0 or current.journal.last < previous.journal.last:
         return None
@@ -52,12 +52,14 @@ def rates_between(previous: ServiceStatus, current: ServiceStatus) -> Rates | No
 
 
 def header_lines(current: ServiceStatus, rates: Rates | None = None) -> list[str]:
-    """What is told above the tables."""
+    """Format the lines above the tables."""
     if current.holder is None:
         lease = "nobody holds the lease"
     else:
         ends = humanize_ms(max(current.expires_ms - current.at_ms, 0))
-        lease = f"lease held by {current.holder} for {ends} more, {current.commits:,} commits in this tenure"
+        lease = (
+            f"lease held by {current.holder} for another {ends}, {current.commits:,} commits in this tenure"
+        )
     limit = f" of {decimal(current.limit)}" if current.limit else ""
     journal = current.journal
     journal_summary = "the journal is empty"
@@ -68,7 +70,7 @@ def header_lines(current: ServiceStatus, rates: Rates | None = None) -> list[str
         )
     lines = [
         f"store {current.store}, org {current.org_id or 'not known yet'}: {lease}",
-        f"{journal_summary}; {current.records:,} records known; store {decimal(current.bytes)}{limit}",
+        f"{journal_summary}; {current.records:,} records; store {decimal(current.bytes)}{limit}",
     ]
     if rates is not None:
         lines[1] += f"; {rates.journaled:,.1f} events/s"
@@ -78,7 +80,7 @@ def header_lines(current: ServiceStatus, rates: Rates | None = None) -> list[str
 
 
 def tables(current: ServiceStatus, rates: Rates | None = None) -> Iterator[tuple[Row, Sequence[Row]]]:
-    """Columns and rows of each table."""
+    """Yield columns and rows of each table."""
     yield (
         ("channel", "position", "moved", "polled through", "headroom"),
         [_channel(status, current.at_ms) for status in current.channels],

@@ -17,7 +17,7 @@ def test_an_export_of_this_or_an_older_release_is_read():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"format": 2}, "is of format 2; this version reads 1"),
+        ({"format": 2}, "is of format 2; this release reads format 1"),
         ({"org_id": 7}, "org_id: Input should be a valid string"),
         ({"channels": []}, "channels: Input should be"),
         (
@@ -38,5 +38,5 @@ def test_a_file_that_somebody_edited_is_refused_with_what_is_wrong_in_it(changed
 
 @pytest.mark.parametrize("data", [b"", b"[", b"[]", b"7", b"\xff", b"[" * 2_000])
 def test_a_file_of_something_else_is_refused(data):
-    with pytest.raises(ValueError, match="is not what checkpoint export writes"):
+    with pytest.raises(ValueError, match="is not a file of `checkpoint export`"):
         read_export(data)

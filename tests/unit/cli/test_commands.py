@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_is_all_that_is_told(process, tmp_path):
 def test_check_says_what_would_run_and_never_a_secret(process):
     done = process("check", CADENCE_HANDLERS__CRM__USE="log", CADENCE_HANDLERS__CRM__ON="run.ended.*", **GOOD)
     assert done.returncode == 0
-    assert done.stderr == "settings are fine\n"
+    assert done.stderr == "settings are valid\n"
     out = " ".join(done.stdout.split())
     for part in (
         "https://acme.my.salesforce.com with client_credentials, API 66.0",
@@ -197,7 +197,7 @@ def test_check_notices_that_the_folder_of_the_store_is_missing(process, tmp_path
     done = process("check", CADENCE_STORE__URL=f"sqlite:///{tmp_path}/none/c.db", **GOOD)
     assert (done.returncode, done.stderr) == (
         2,
-        f"store.url: the folder {tmp_path}/none does not exist; create it, or name another\n",
+        f"store.url: the directory {tmp_path}/none does not exist; create it, or set another path\n",
     )
 
 

@@ -98,8 +98,8 @@ def test_letters_are_asked_for_again_by_id_or_filter(call, look):
     assert call("dead-letters", "retry", "nobody").stderr.startswith("no handler has a dead letter nobody")
     result = call("dead-letters", "retry", "event-2", "event-5")
     assert result.stderr.splitlines() == [
-        "notify: 1 dead letter to be delivered again",
-        "other: 1 dead letter to be delivered again",
+        "notify: 1 dead letter queued for redelivery",
+        "other: 1 dead letter queued for redelivery",
     ]
     call("dead-letters", "retry", "--handler", "notify", "--type", "run.*")
     assert [each.event_id for each in look(lambda store: store.redrives("notify", 9))] == [
@@ -112,8 +112,8 @@ def test_letters_are_asked_for_again_by_id_or_filter(call, look):
 def test_letters_are_thrown_away_only_with_yes(call, look):
     result = call("dead-letters", "discard", "--handler", "notify", "--run", RUN_ID)
     assert result.stderr.splitlines() == [
-        "notify: 2 dead letters would be thrown away",
-        "nothing was changed; --yes does it",
+        "notify: 2 dead letters would be discarded",
+        "nothing was changed; pass --yes to apply it",
     ]
     assert len(letter_ids(look)) == 4
     call("dead-letters", "discard", "--handler", "notify", "--run", RUN_ID, "--yes")
@@ -126,7 +126,7 @@ def test_a_handler_is_paused_listed_so_and_resumed(call, lines, look):
     (shown,) = [line for line in lines("handlers", "list") if line["name"] == "notify" and "orders" in line]
     assert (shown["orders"], shown["dead_letters"], shown["parked"]) == (["paused"], 3, 0)
     assert "paused" in call("handlers", "list").stdout
-    assert call("handlers", "resume", "notify").stderr == "notify goes on\n"
+    assert call("handlers", "resume", "notify").stderr == "notify is resumed\n"
     assert call("handlers", "resume", "notify").stderr == "notify was not paused\n"
     assert look(lambda store: store.pending_commands(["notify"]))["notify"].commands == ()
 
@@ -134,8 +134,8 @@ def test_a_handler_is_paused_listed_so_and_resumed(call, lines, look):
 def test_a_handler_is_forgotten_only_with_yes(call, look):
     result = call("handlers", "forget", "notify")
     assert result.stderr.splitlines() == [
-        "notify: its place at offset 5, 0 parked runs, 0 orders, 3 dead letters",
-        "nothing was changed; --yes does it",
+        "notify: cursor at offset 5, 0 parked runs, 0 orders, 3 dead letters",
+        "nothing was changed; pass --yes to apply it",
     ]
     assert call("handlers", "forget", "notify", "--yes").exit_code == 0
     assert look(lambda store: store.cursor("notify")) is None
@@ -166,11 +166,11 @@ def test_a_replay_is_written_into_the_store_and_can_be_taken_back(call, look):
         "replay", "--handler", "notify", "--from-offset", "2", "--to", "2026-01-31T09:30:04Z", "--no-wait"
     )
     assert result.exit_code == 0, result.stderr
-    assert "offsets 2 to 3 are delivered again" in result.stderr
+    assert "offsets 2 to 3 will be delivered again" in result.stderr
     assert "no replica is running" in result.stderr
     (command,) = look(lambda store: store.pending_commands(["notify"]))["notify"].commands
     assert (command.kind, command.after, command.through) == ("replay", 1, 3)
-    assert call("replay", "--handler", "notify", "--cancel").stderr == "notify: 1 replay taken back\n"
+    assert call("replay", "--handler", "notify", "--cancel").stderr == "notify: 1 replay cancelled\n"
     assert look(lambda store: store.pending_commands(["notify"]))["notify"].commands == ()
 
 

@@ -61,7 +61,7 @@ def test_tail_selects_origins_and_all_filters_have_to_hold(lines, call):
     assert ids(lines("tail", "--no-follow", "--origin", "repair", "--run", OTHER_RUN)) == ["event-3"]
     result = call("tail", "--no-follow", "--origin", "rest")
     assert (result.exit_code, result.stderr) == (
-        2, "--origin: there is no origin rest; there are stream, snapshot, gap, repair, timer\n",
+        2, "--origin: there is no origin rest; origins are stream, snapshot, gap, repair, timer\n",
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_tail_refuses_two_beginnings(call):
     result = call("tail", "--earliest", "--from-offset", "3")
     assert (result.exit_code, result.stderr) == (
         2,
-        "--earliest and --from-offset are two beginnings; keep one\n",
+        "--earliest and --from-offset exclude each other; give one of them\n",
     )
 
 
@@ -127,11 +127,14 @@ def test_a_timeline_for_people_shows_states_and_marks_and_names_the_run_on_stand
 
 
 def test_a_record_that_nobody_has_seen_is_a_failure_that_says_so(call):
-    for command in (["timeline"], ["state", "show"]):
+    for command, message in (
+        (["timeline"], "the journal has no events of 0qBxx0000004CZZEA2: "),
+        (["state", "show"], "there is no state of 0qBxx0000004CZZEA2: "),
+    ):
         result = call(*command, "0qBxx0000004CZZ")
         assert result.exit_code == 1
         assert result.stdout == ""
-        assert result.stderr.startswith("nothing is ")
+        assert result.stderr.startswith(message)
 
 
 def test_state_shows_every_field_and_tells_empty_from_unknown(call, lines):
@@ -163,7 +166,7 @@ def test_checkpoint_for_people_names_channels_that_were_never_subscribed(call):
     assert "opaque-7" in result.stdout
     assert "lease held by pod-1/17" in result.stderr
     assert (
-        "/data/ActionCadenceTrackerChangeEvent is configured and has never been subscribed" in result.stderr
+        "/data/ActionCadenceTrackerChangeEvent is configured but has never been subscribed" in result.stderr
     )
 
 
@@ -187,7 +190,7 @@ def test_handlers_list_gives_place_and_lag_and_what_is_installed(lines):
 def test_handlers_are_listed_before_the_service_has_ever_run(call, tmp_path):
     result = call("handlers", "list", "--json", CADENCE_STORE__URL=f"sqlite:///{tmp_path / 'none.db'}")
     assert result.exit_code == 0
-    assert result.stderr.startswith("places and lags are unknown: store sqlite:///")
+    assert result.stderr.startswith("offsets and lags are unknown: store sqlite:///")
     first = json.loads(result.stdout.splitlines()[0])
     assert (first["name"], first["offset"], first["lag"]) == ("notify", None, None)
 
@@ -226,7 +229,10 @@ def test_raw_prints_the_exact_bytes_and_nothing_else(process, store_file):
 
 def test_raw_of_an_unknown_id_fails(call):
     result = call("dead-letters", "list", "--raw", "nope")
-    assert (result.exit_code, result.stderr) == (1, "there is no dead letter nope\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "there is no dead letter nope; `dead-letters list` shows them\n",
+    )
 
 
 def test_dead_letters_for_people_show_first_bytes(call):

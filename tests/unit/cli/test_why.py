@@ -286,10 +286,10 @@ def test_for_people_it_is_what_happened_what_changed_and_what_became_of_it(call)
 def test_an_event_that_nobody_knows_is_a_failure_with_a_sentence(call):
     result = call("why", "event-99")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("there is no event event-99: the journal does not hold it (any more)")
+    assert result.stderr.startswith("there is no event event-99: it is not (or no longer) in the journal")
 
 
 def test_a_handler_that_cannot_be_loaded_is_judged_by_its_place(call):
     result = call("why", "event-5", CADENCE_HANDLERS__NOTIFY__USE="lgo")
-    assert "its filters are not known: handlers.notify.use: no handler is called 'lgo'" in result.stderr
+    assert "its filters are unknown: handlers.notify.use: no handler is called 'lgo'" in result.stderr
     assert "notify    waiting" in result.stdout or "notify   waiting" in result.stdout
