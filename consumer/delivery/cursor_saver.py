@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 from consumer.clock import Clock
 from consumer.delivery.cursor import WINDOW, Cursor
-from consumer.delivery.store_retry import retry_until_available, wait_until_set
+from consumer.delivery.store_retry import StoreRetry, wait_until_set
 from consumer.ports.delivery import (
     CursorStore,
     HandlerDeadLetter,
@@ -24,8 +23,6 @@ from consumer.ports.lease import Tenure
 from consumer.ports.observers import DeliveryEvents
 
 __all__ = ["CursorSaver"]
-
-T = TypeVar("T")
 
 SAVE_INTERVAL_MS = 200
 """Shortest time between two saves …"""
@@ -64,8 +61,7 @@ class CursorSaver:
         self._store = store
         self._tenure = tenure
         self._clock = clock
-        self._random = random
-        self._observer = observer
+        self._retry = StoreRetry(handler, observer, random)
         self._window = window
         self._dead_letters: list[HandlerDeadLetter] = []
         self._unsaved_runs: dict[str | None, SavedBlockedRun | None] = {}
@@ -88,12 +84,12 @@ class CursorSaver:
             CommitRefused: the tenure is over.
             StoreForeign: the place is of a newer format.
         """
-        saved = await self._retry_until_available(lambda: self._store.cursor(self._name))
+        saved = await self._retry.call(self._store.cursor, self._name)
         if saved is None:
-            self.cursor = Cursor(await self._retry_until_available(first_offset), window=self._window)
+            self.cursor = Cursor(await self._retry.call(first_offset), window=self._window)
             await self._save()
             return
-        rows = await self._retry_until_available(lambda: self._store.blocked_runs(self._name))
+        rows = await self._retry.call(self._store.blocked_runs, self._name)
         self.cursor = Cursor.restore(self._handler, saved, self._window, rows)
         self._revision = saved.revision
         self.saved_offset = self.cursor.offset
@@ -168,14 +164,7 @@ class CursorSaver:
         if not self._stopping:
             self._dirty.clear()
             self._urgent.clear()
-        await self._retry_until_available(
-            lambda: self._store.save_cursor(self._tenure, self._name, saved, dead_letters, rows)
-        )
+        await self._retry.call(self._store.save_cursor, self._tenure, self._name, saved, dead_letters, rows)
         del self._dead_letters[: len(dead_letters)]
         self._revision = saved.revision
         self.saved_offset = offset
-
-    async def _retry_until_available(self, operation: Callable[[], Awaitable[T]]) -> T:
-        return await retry_until_available(
-            operation, handler=self._handler, observer=self._observer, random=self._random
-        )

@@ -38,8 +38,12 @@ class HandlerInvoker:
     Args:
         loaded: the handler.
         http: makes or returns the HTTP session that all handlers share.
-        action_sender: what their actions are sent with.
-        memory: what ``ctx.latest`` and ``ctx.once`` ask.
+        action_sender: sends their actions; None where there is no org.
+        memory: answers ``ctx.latest`` and ``ctx.once``.
+        dry_run: whether handlers are told that nothing is to be changed anywhere.
+
+    Attributes:
+        is_open: whether the handler was opened, and has to be closed.
     """
 
     def __init__(
@@ -48,13 +52,17 @@ class HandlerInvoker:
         http: Callable[[], ClientSession],
         action_sender: ActionSender | None = None,
         memory: Memory | None = None,
+        *,
+        dry_run: bool = False,
     ) -> None:
+        self.is_open = False
         self._loaded = loaded
         self._handler = loaded.handler
         self._timeout_ms = loaded.spec.timeout
         self._http = http
         self._action_sender = action_sender
         self._memory = memory
+        self._dry_run = dry_run
         self._log = structlog.get_logger("handler")
 
     async def open(self) -> None:
@@ -69,9 +77,11 @@ class HandlerInvoker:
             log=self._log,
             http=self._http,
             action_sender=self._action_sender,
+            dry_run=self._dry_run,
             memory=self._memory,
         )
         await _with_timeout(self._timeout_ms, self._handler.open(self._loaded.settings, context))
+        self.is_open = True
 
     async def close(self) -> None:
         """Close the handler.
@@ -80,30 +90,50 @@ class HandlerInvoker:
             TimedOut: it took longer than 5 s.
             Exception: whatever it raised.
         """
+        self.is_open = False
         await _with_timeout(CLOSE_MS, self._handler.close())
 
-    async def call(self, deliveries: Sequence[Delivery], events: Sequence[LifecycleEvent]) -> list[Outcome]:
-        """Make one attempt with one event, or with a batch; one outcome per event.
+    def attempt(
+        self, deliveries: Sequence[Delivery], events: Sequence[LifecycleEvent]
+    ) -> Awaitable[list[Outcome]]:
+        """Make one attempt with one delivery, or with a batch; one outcome per delivery.
 
         Args:
-            deliveries: what is attempted; their ``attempts`` is counted up.
-            events: the same, decoded.
+            deliveries: the deliveries, whose ``attempts`` is counted up at once.
+            events: their events, in the same order.
 
         Raises:
-            asyncio.CancelledError: the caller was cancelled, which is nobody's failure.
+            asyncio.CancelledError: as :meth:`call`.
         """
         for delivery in deliveries:
             delivery.attempts += 1
+        first = deliveries[0]
+        return self.call(events, attempt=first.attempts, replayed=first.source.replayed)
+
+    async def call(
+        self, events: Sequence[LifecycleEvent], *, attempt: int = 1, replayed: bool = False
+    ) -> list[Outcome]:
+        """Call the handler with one event, or with a batch; one outcome per event.
+
+        Args:
+            events: more than one only for a :class:`~consumer.plugin.BatchHandler`.
+            attempt: number of the attempt, from 1.
+            replayed: whether a replay delivers the events again.
+
+        Raises:
+            asyncio.CancelledError: the caller was cancelled, which is no failure of the handler.
+        """
         single = len(events) == 1
         context = Context(
             handler=self._loaded.name,
             log=self._log,
             http=self._http,
-            attempt=deliveries[0].attempts,
-            replayed=deliveries[0].source.replayed,
+            attempt=attempt,
+            replayed=replayed,
             event_id=events[0].id if single else None,
             run=events[0].tracker_id if single else None,
             action_sender=self._action_sender,
+            dry_run=self._dry_run,
             memory=self._memory,
             allow_actions_on_replay=self._loaded.spec.allow_actions_on_replay,
         )

@@ -7,22 +7,19 @@ and its place has room; what it reads goes into the lanes that all feeds of the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from consumer.clock import Clock
 from consumer.delivery.cursor import Cursor
 from consumer.delivery.cursor_saver import CursorSaver
 from consumer.delivery.lanes import Delivery, Lanes
-from consumer.delivery.store_retry import retry_until_available
+from consumer.delivery.store_retry import StoreRetry
 from consumer.ports.delivery import HandlerDeadLetter, SavedBlockedRun
 from consumer.ports.journal import JournalEntry, JournalStore
 from consumer.ports.observers import DeliveryEvents
 
 __all__ = ["Demand", "JournalReader"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 READ_LIMIT = 256
 """Entries asked of the journal at a time."""
@@ -71,6 +68,8 @@ class JournalReader:
         through: the last offset that it delivers; None goes on for ever.
     """
 
+    redriven = False
+
     def __init__(
         self,
         demand: Demand,
@@ -89,8 +88,8 @@ class JournalReader:
         self._demand = demand
         self._store = store
         self._clock = clock
-        self._random = random
         self._observer = observer
+        self._retry = StoreRetry(demand.name, observer, random)
         self._through = through
         self._saved_attempts: dict[int, tuple[SavedBlockedRun, int]] = {}
 
@@ -134,16 +133,14 @@ class JournalReader:
         cursor, after = self.cursor_saver.cursor, self.cursor_saver.cursor.offset
         while not self.cancelled and (self._through is None or after < self._through):
             await self._demand.wait_for_demand(cursor)
-            entries = await self._retry_until_available(
-                self._store.read, after, min(READ_LIMIT, cursor.capacity)
-            )
+            entries = await self._retry.call(self._store.read, after, min(READ_LIMIT, cursor.capacity))
             if not entries:
                 if (
                     self._through is not None
-                    and (await self._retry_until_available(self._store.bounds))[0] > self._through
+                    and (await self._retry.call(self._store.bounds))[0] > self._through
                 ):
                     return  # retention has removed the rest
-                await self._retry_until_available(self._store.wait, after, WAIT_MS)
+                await self._retry.call(self._store.wait, after, WAIT_MS)
                 continue
             if entries[0].offset > after + 1:
                 await self._report_gap(after, entries[0].offset)
@@ -174,28 +171,16 @@ class JournalReader:
 
     async def _entries_of(self, tracker_id: str | None, first: int, through: int) -> list[JournalEntry]:
         if tracker_id is not None:
-            entries = await self._retry_until_available(self._store.read_run, tracker_id, first)
+            entries = await self._retry.call(self._store.read_run, tracker_id, first)
             return [entry for entry in entries if entry.offset <= through]
         found: list[JournalEntry] = []
         after = first - 1
-        while after < through and (
-            entries := await self._retry_until_available(self._store.read, after, READ_LIMIT)
-        ):
+        while after < through and (entries := await self._retry.call(self._store.read, after, READ_LIMIT)):
             after = entries[-1].offset
             found += [each for each in entries if each.tracker_id is None and each.offset <= through]
         return found
 
     async def _report_gap(self, after: int, found: int) -> None:
-        first, _ = await self._retry_until_available(self._store.bounds)
+        first, _ = await self._retry.call(self._store.bounds)
         if first >= found > after + 1:
             self._observer.offset_out_of_range(self._demand.name, after, found)
-
-    async def _retry_until_available(
-        self, operation: Callable[P, Awaitable[T]], *arguments: P.args, **keywords: P.kwargs
-    ) -> T:
-        return await retry_until_available(
-            lambda: operation(*arguments, **keywords),
-            handler=self._demand.name,
-            observer=self._observer,
-            random=self._random,
-        )

@@ -33,6 +33,11 @@ class DeliverySource(Protocol):
         ...
 
     @property
+    def redriven(self) -> bool:
+        """Whether its events are dead letters already, so that giving up on one adds none."""
+        ...
+
+    @property
     def cancelled(self) -> bool:
         """Whether its events are not wanted any more."""
         ...

@@ -55,6 +55,16 @@ class LoadedHandler:
         """How many calls may run at once."""
         return self.spec.concurrency or (1 if isinstance(self.handler, BatchHandler) else CONCURRENCY)
 
+    @property
+    def batch_size(self) -> int:
+        """Largest number of events in one call."""
+        return self.handler.batch_max if isinstance(self.handler, BatchHandler) else 1
+
+    @property
+    def batch_wait_ms(self) -> int:
+        """Milliseconds to wait for a batch to fill up; 0 for handlers of single events."""
+        return self.handler.batch_wait if isinstance(self.handler, BatchHandler) else 0
+
 
 def load_handlers(specs: Mapping[str, HandlerSpec]) -> list[LoadedHandler]:
     """Load every enabled handler.

@@ -8,11 +8,10 @@ new error, and the wish goes. A crash in between delivers it once more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from consumer.delivery.lanes import Delivery
-from consumer.delivery.store_retry import retry_until_available
+from consumer.delivery.store_retry import StoreRetry
 from consumer.ports.delivery import (
     CursorStore,
     HandlerDeadLetter,
@@ -23,8 +22,6 @@ from consumer.ports.journal import JournalEntry
 from consumer.ports.observers import DeliveryEvents
 
 __all__ = ["DeadLetterRedrive"]
-
-T = TypeVar("T")
 
 FETCH_LIMIT = 500
 """Letters fetched at a time."""
@@ -42,6 +39,7 @@ class DeadLetterRedrive:
     """
 
     replayed = False
+    redriven = True
     cancelled = False
 
     def __init__(
@@ -56,8 +54,7 @@ class DeadLetterRedrive:
         self._handler = handler
         self._store = store
         self._add = add
-        self._random = random
-        self._observer = observer
+        self._retry = StoreRetry(handler, observer, random)
         self._in_flight: set[str] = set()
         self._removed: list[str] = []
         self._failed_again: list[HandlerDeadLetter] = []
@@ -89,9 +86,7 @@ class DeadLetterRedrive:
             await self.save()
             if self._fetch_pending and len(self._in_flight) < FETCH_LIMIT:
                 self._fetch_pending = False
-                dead_letters = await self._retry_until_available(
-                    lambda: self._store.redrives(self._handler, FETCH_LIMIT)
-                )
+                dead_letters = await self._retry.call(self._store.redrives, self._handler, FETCH_LIMIT)
                 new_letters = [
                     dead_letter for dead_letter in dead_letters if dead_letter.event_id not in self._in_flight
                 ]
@@ -102,16 +97,9 @@ class DeadLetterRedrive:
         """Write down what became of letters, if anything did."""
         removed, failed_again = tuple(self._removed), tuple(self._failed_again)
         if removed or failed_again:
-            await self._retry_until_available(
-                lambda: self._store.resolve_dead_letters(self._handler, removed, failed_again)
-            )
+            await self._retry.call(self._store.resolve_dead_letters, self._handler, removed, failed_again)
             del self._removed[: len(removed)], self._failed_again[: len(failed_again)]
             self._in_flight.difference_update(removed, (dead_letter.event_id for dead_letter in failed_again))
-
-    async def _retry_until_available(self, operation: Callable[[], Awaitable[T]]) -> T:
-        return await retry_until_available(
-            operation, handler=self._handler, observer=self._observer, random=self._random
-        )
 
 
 def _entry_of(dead_letter: HandlerDeadLetter) -> JournalEntry:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from consumer.backoff import Backoff
 from consumer.errors import StoreUnavailable
 from consumer.ports.observers import DeliveryEvents
 
-__all__ = ["retry_until_available", "wait_until_set"]
+__all__ = ["StoreRetry", "retry_until_available", "wait_until_set"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 BACKOFF = Backoff(100, 5_000, shortest=0.5)
@@ -48,6 +49,34 @@ async def retry_until_available(
             retry_after_ms = BACKOFF.delay_ms(attempt, random())
             observer.store_unavailable(handler, error, retry_after_ms)
         await asyncio.sleep(retry_after_ms / 1000)
+
+
+class StoreRetry:
+    """Store calls of one handler, each repeated until the store answers.
+
+    Args:
+        handler: name in the settings.
+        observer: notified of every failed call.
+        random: chance in [0, 1), for the jitter of waits.
+    """
+
+    def __init__(self, handler: str, observer: DeliveryEvents, random: Callable[[], float]) -> None:
+        self._handler = handler
+        self._observer = observer
+        self._random = random
+
+    async def call(self, operation: Callable[P, Awaitable[T]], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Call ``operation``, which must be safe to repeat, until the store is available.
+
+        Raises:
+            StoreError: any but :class:`~consumer.errors.StoreUnavailable`.
+        """
+        return await retry_until_available(
+            lambda: operation(*arguments, **keywords),
+            handler=self._handler,
+            observer=self._observer,
+            random=self._random,
+        )
 
 
 async def wait_until_set(event: asyncio.Event, ms: int | None) -> bool:

@@ -172,6 +172,7 @@ class _TestSource:
     """Where the events come from: a test, which keeps no place."""
 
     replayed: bool
+    redriven: bool = False
     cancelled: bool = False
 
     def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
@@ -201,7 +202,7 @@ class _Process:
         self._policy = RetryPolicy(loaded.spec.max_attempts, loaded.spec.on_failure)
         self._http = SharedHttp()
         self._invoker = HandlerInvoker(loaded, self._http.session, actions, memory)
-        self._batch_size = loaded.handler.batch_max if isinstance(loaded.handler, BatchHandler) else 1
+        self._batch_size = loaded.batch_size
         self._lanes = Lanes()
         self._now_ms = 0
         wall_ms = to_ms(events[-1].time) if events else 0
@@ -222,7 +223,7 @@ class _Process:
             await self._invoker.open()
             while self._report.disabled is None and (deliveries := self._next_deliveries()):
                 events = [each.event for each in deliveries if each.event is not None]
-                results = await self._invoker.call(deliveries, events)
+                results = await self._invoker.attempt(deliveries, events)
                 self.calls += 1
                 for delivery, event, outcome in zip(deliveries, events, results, strict=True):
                     error = None if isinstance(outcome, Success) else outcome.error
