@@ -1,4 +1,7 @@
-"""One call of a handler: with a context, within its time, and what came of it as values."""
+"""Calls of a handler: with a context, within a time limit, and with outcomes as values.
+
+The worker pool, ``handlers test`` and the test plugin for handler authors all call handlers here.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["CLOSE_MS", "HandlerInvoker", "TimedOut"]
 
 CLOSE_MS = 5_000
-"""How long a handler may take to close."""
+"""Time limit of a handler's ``close``."""
 
 
 class TimedOut(Exception):
-    """A handler took longer than it may and was cancelled."""
+    """A handler exceeded its time limit and was cancelled."""
 
     def __init__(self, limit_ms: int) -> None:
         super().__init__(f"not done after {limit_ms / 1000:g} s, and cancelled")
@@ -38,9 +41,9 @@ class HandlerInvoker:
     Args:
         loaded: the handler.
         http: makes or returns the HTTP session that all handlers share.
-        action_sender: sends their actions; None where there is no org.
+        action_sender: sends the handler's actions; None where there is no org.
         memory: answers ``ctx.latest`` and ``ctx.once``.
-        dry_run: whether handlers are told that nothing is to be changed anywhere.
+        dry_run: value of ``ctx.dry_run``, which says that nothing is to be changed anywhere.
 
     Attributes:
         is_open: whether the handler was opened, and has to be closed.
@@ -69,8 +72,8 @@ class HandlerInvoker:
         """Open the handler.
 
         Raises:
-            TimedOut: it took longer than a call may.
-            Exception: whatever it raised.
+            TimedOut: it exceeded the time limit of a call.
+            Exception: raised by the handler.
         """
         context = Context(
             handler=self._loaded.name,
@@ -88,7 +91,7 @@ class HandlerInvoker:
 
         Raises:
             TimedOut: it took longer than 5 s.
-            Exception: whatever it raised.
+            Exception: raised by the handler.
         """
         self.is_open = False
         await _with_timeout(CLOSE_MS, self._handler.close())
@@ -147,7 +150,7 @@ class HandlerInvoker:
         except asyncio.CancelledError as cancelled:
             if _is_being_cancelled():
                 raise
-            error = cancelled  # something inside the handler was cancelled, not we
+            error = cancelled  # the handler awaited something that was cancelled; the caller was not
         except TimeoutError as timeout:
             error = TimedOut(self._timeout_ms) if limit.expired() else timeout
         except Exception as raised:  # noqa: BLE001 - a handler may raise anything; it becomes an outcome

@@ -1,7 +1,7 @@
-"""Asking the store again until it answers.
+"""Retries of store calls until the store answers.
 
-A store that cannot be reached is no reason to lose what is known here or to stop: handlers go on with what they have, and the question is
-repeated, unchanged, after growing pauses.
+An unavailable store is no reason to lose what is in memory or to stop: handlers continue with the events they have, and the call is
+repeated, unchanged, after growing waits.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ async def retry_until_available(
     observer: DeliveryEvents,
     random: Callable[[], float],
 ) -> T:
-    """What ``operation`` answers, asked again while the store is unavailable.
+    """Result of ``operation``, which is repeated while the store is unavailable.
 
     Args:
-        operation: the question, safe to repeat.
-        handler: on whose behalf, for the observer.
-        observer: told of every failure.
+        operation: store call that is safe to repeat.
+        handler: name of the handler, for the observer.
+        observer: notified of every failure.
         random: chance in [0, 1), for the jitter.
 
     Raises:
@@ -80,7 +80,7 @@ class StoreRetry:
 
 
 async def wait_until_set(event: asyncio.Event, ms: int | None) -> bool:
-    """Wait for ``event``, at most ``ms`` milliseconds (None: as long as it takes); whether it is set."""
+    """Wait for ``event``, at most ``ms`` milliseconds (None: without limit); true when it is set."""
     try:
         async with asyncio.timeout(None if ms is None else ms / 1000):
             return await event.wait()

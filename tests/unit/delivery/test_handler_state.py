@@ -33,6 +33,10 @@ def stopped(machine, *causes):
     return machine
 
 
+def test_a_new_handler_has_no_dead_letters(observer):
+    assert not HandlerStateMachine("h", 1, observer).is_at_dead_letter_limit
+
+
 def test_a_new_handler_runs_and_nobody_is_notified(machine, observer):
     machine.update(paused=False, dead_letters=LIMIT - 1)
     assert machine.state is RUNNING
@@ -99,7 +103,9 @@ def test_a_disabled_handler_is_not_resumed_by_the_absence_of_a_pause(machine):
 
 
 def test_dead_letters_that_are_not_stored_yet_count(machine):
-    machine.update(paused=False, dead_letters=LIMIT - 1)
+    machine.update(paused=False, dead_letters=LIMIT - 2)
+    machine.add_dead_letter()
+    assert not machine.is_at_dead_letter_limit
     machine.add_dead_letter()
     assert machine.is_at_dead_letter_limit
     assert machine.state is RUNNING, "one more would be too many, and halts it"
