@@ -183,7 +183,7 @@ class _HandlerLoader:
         except Exception as error:  # noqa: BLE001 - a plugin's constructor may raise anything, and it is reported with all other problems
             self._problem(
                 "use",
-                f"{use!r} cannot be made: {one_line(error)}; its constructor gets no arguments, its open() gets the settings",
+                f"{use!r} cannot be created: {one_line(error)}; its constructor gets no arguments, its open() gets the settings",
             )
             return None
         if isinstance(instance, BatchHandler) and not (instance.batch_max >= 1 and instance.batch_wait >= 0):
