@@ -73,7 +73,9 @@ class Retry(Exception):
 
 
 class Reject(Exception):
-    """Make this event a dead letter at once, whatever ``max_attempts`` and ``on_failure`` say.
+    """Make this event a dead letter at once.
+
+    The settings ``max_attempts`` and ``on_failure`` do not matter then.
 
     Args:
         reason: reason why the event can never succeed, one line.
@@ -85,7 +87,9 @@ class Reject(Exception):
 
 
 class Disable(Exception):
-    """Disable this handler: no event can succeed until an operator has changed something.
+    """Disable this handler until an operator has changed something.
+
+    No event could succeed before that.
 
     The handler gets no more events, and this one is neither lost nor a dead letter: it and all later ones wait in the journal. The handler
     continues with them when it is paused and resumed, or after the next start. Until then the service is not ready. Other handlers are
@@ -101,7 +105,7 @@ class Disable(Exception):
 
 
 class ActionsRefused(Reject):
-    """``ctx.actions`` was used in a replay, where actions would be repeated, or in a dry run.
+    """Refusal of ``ctx.actions``: in a replay they would be repeated, or in a dry run.
 
     Args:
         handler: name of the handler in the settings.
@@ -120,7 +124,7 @@ class ActionsRefused(Reject):
 
 
 class Failed(Exception):
-    """Some events of a batch failed, the rest succeeded.
+    """Report that events of a batch failed while the rest succeeded.
 
     The rest counts as delivered, also events that follow a failed one of the same run; raise any other exception to have the whole batch
     attempted again event by event.
@@ -150,7 +154,7 @@ class Memory(Protocol):
         ...
 
     async def was_done(self, handler: str, key: str) -> bool:
-        """Whether the handler has marked ``key`` as done."""
+        """Return true when the handler has marked ``key`` as done."""
         ...
 
     async def mark_done(self, handler: str, key: str) -> None:
@@ -245,7 +249,9 @@ class Context:
 
     @property
     def actions(self) -> Actions:
-        """Sales Engagement actions; each call carries the handler's name, is limited by ``actions.rate`` and is logged.
+        """Sales Engagement actions, on behalf of the handler.
+
+        Each call carries the handler's name, is limited by ``actions.rate`` and is logged.
 
         Their changes come back as events. The handler that made a change does not get them while its setting ``ignore_own_changes`` is
         on; other handlers do.
@@ -265,7 +271,9 @@ class Context:
         return self._actions
 
     async def latest(self, record_id: str) -> Record | None:
-        """Read a run or a step as of the last commit, which may be newer than the event, from the store.
+        """Read a run or a step from the store, as of the last commit.
+
+        The record may be newer than the event.
 
         Args:
             record_id: 15 or 18 characters, or the record's URL.
@@ -333,7 +341,9 @@ class _HandlerBase:
     Settings: ClassVar[type[BaseModel]] = NoSettings
 
     async def open(self, settings: Any, ctx: Context) -> None:
-        """Connect, create, check; called before the first event, and again after a backoff when it raised.
+        """Connect, create, check.
+
+        Called before the first event, and again after a backoff when it raised.
 
         Args:
             settings: instance of ``Settings``.
@@ -341,7 +351,9 @@ class _HandlerBase:
         """
 
     def wants(self, event: LifecycleEvent) -> bool:  # noqa: ARG002 - for subclasses
-        """Return whether the handler gets ``event``, one of those that ``on`` selects; must be fast and not block.
+        """Return true when the handler is to get ``event``, which ``on`` selects.
+
+        The predicate must be fast and not block.
 
         An exception counts as a failed attempt.
         """

@@ -1,4 +1,4 @@
-"""``handlers test``: calls a handler with events of the journal and shows what it would send."""
+"""Command ``handlers test``: a dry run of a handler with events of the journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["dry_run"]
 
 SEARCHED_ENTRIES = 10_000
-"""Number of entries at the end of the journal that are searched for the newest events of the handler's types."""
+"""Number of entries at the end of the journal that are searched.
+
+The newest events of the handler's types are looked for among them.
+"""
 READ_LIMIT = 1_000
 
 
@@ -39,10 +42,10 @@ def dry_run(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Call a handler with events of the journal and print what it would have sent by ctx.http and ctx.actions.
+    """Call a handler with events of the journal and print what it would send.
 
-    Requests are answered 200, actions succeed, ctx.dry_run is true, places and dead letters stay as they are. What a handler does by other
-    means, such as a connection of its own, it really does.
+    Requests by ctx.http get a response of 200, ctx.actions succeed, ctx.dry_run is true; cursors and dead letters stay as they are. Other
+    effects of the handler, such as those of a connection of its own, are real.
 
     Example: cadence-consumer handlers test notify -n 3
     """
@@ -120,7 +123,7 @@ class _DryRun:
         return failures
 
     async def _attempt(self, event: LifecycleEvent) -> tuple[str, bool]:
-        """Filter one event and call the handler with it; the result to be printed, and whether it is a failure."""
+        """Filter one event and call the handler; the result, and true if it failed."""
         from consumer.delivery.retry import Success, one_line
 
         try:

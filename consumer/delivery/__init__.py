@@ -1,4 +1,4 @@
-"""Delivery of the journal to handlers: each at its own pace, each event until it is acknowledged.
+"""Delivery of the journal to handlers, each of them at its own pace.
 
 ::
 

@@ -1,4 +1,7 @@
-"""One attempt with one event or a batch: decode, filter, call the handler, and carry out the decision of the retry policy."""
+"""Attempts with an event or a batch: decode, filter, call, decide.
+
+The decision of the retry policy is carried out here: acknowledge, wait for another attempt, write a dead letter, or stop the handler.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ from consumer.ports.observers import DeliveryEvents
 __all__ = ["AttemptRunner"]
 
 STOPPED_RETRY_MS = 60_000
-"""Wait of an event that halted or disabled its handler; a handler that is stopped makes no attempts anyway."""
+"""Wait of an event that halted or disabled its handler.
+
+A handler that is stopped makes no attempts anyway.
+"""
 
 
 class AttemptRunner:
@@ -113,7 +119,10 @@ class AttemptRunner:
         self._observer.called(self._handler, ended_ms - started_ms, delivered)
 
     def _decode_and_filter(self, delivery: Delivery) -> LifecycleEvent | None:
-        """Decode and filter one event; None when no call is needed: cancelled, filtered out, or impossible to read."""
+        """Decode and filter one event; None when no call is needed.
+
+        No call is needed for an event that is cancelled, filtered out, or impossible to decode.
+        """
         if delivery.source.cancelled:
             self._acknowledge(delivery)
             return None

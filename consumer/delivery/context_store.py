@@ -1,4 +1,4 @@
-"""Store access of a handler's context: current records for ``ctx.latest``, keys for ``ctx.once``."""
+"""Store access of a handler's context, for ``ctx.latest`` and ``ctx.once``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ContextStore(Protocol):
         ...
 
     async def was_done(self, handler: str, key: str, since_ms: int) -> bool:
-        """Whether ``key`` was marked as done at or after ``since_ms``."""
+        """Return true when ``key`` was marked as done at or after ``since_ms``."""
         ...
 
     async def mark_done(self, handler: str, key: str, at_ms: int, since_ms: int) -> None:
@@ -57,7 +57,7 @@ class HandlerContextStore:
         return ENTITIES.get(state.entity, Record).model_validate(state.values())
 
     async def was_done(self, handler: str, key: str) -> bool:
-        """Whether the handler has marked ``key`` as done within the last 30 days."""
+        """Return true when the handler has marked ``key`` within the last 30 days."""
         return await self._store.was_done(handler, _digest(key), self._clock.wall_ms() - ONCE_RETENTION_MS)
 
     async def mark_done(self, handler: str, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Handler commands, applied to one handler that is delivered to: pause, resume, replay, redrive, and the dead-letter limit.
+"""Application of handler commands: pause, resume, replay, redrive.
 
 Operators write commands into the store; the holder of the lease reads them every second and applies them here. Applying the same commands
 twice changes nothing.
@@ -57,12 +57,18 @@ class HandlerControl:
         self._redrive_task: asyncio.Task[None] | None = None
 
     async def load_commands(self) -> None:
-        """Read the commands from the store and apply them, so that a paused handler does not start with an attempt."""
+        """Read the commands from the store and apply them.
+
+        Called before the handler is opened, so that a paused handler does not begin with an attempt.
+        """
         handler = self._pool.queue.name
         self.apply_commands((await self._retry.call(self._store.pending_commands, [handler]))[handler])
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Carry out redrives and replays from now on, as members of ``tasks``, those of earlier commands included."""
+        """Carry out redrives and replays from now on, as members of ``tasks``.
+
+        Commands that were applied before are carried out as well.
+        """
         self._tasks = tasks
         self._redrive_task = tasks.create_task(self._redrive.run())
         self.apply_commands(self._pending_commands)
@@ -94,7 +100,10 @@ class HandlerControl:
         self._replays.stop()
 
     def save(self, tasks: asyncio.TaskGroup) -> set[asyncio.Task[None]]:
-        """Save the results of redrives and the cursors of replays, when no call is running any more; the tasks that do so."""
+        """Save the results of redrives and replays; returns the tasks that do so.
+
+        To be called when no call of the handler is running any more.
+        """
         for reader in self._replays.readers:
             reader.cursor_saver.stop()
         return {*self._replays.savers, tasks.create_task(self._redrive.save())}

@@ -1,4 +1,4 @@
-"""Cursor of a handler: the offset below which all is acknowledged, and the ranges above it.
+"""Cursor of a handler: an offset, and acknowledged ranges above it.
 
 Runs are delivered in parallel, so events are acknowledged out of order, while a restart must neither skip one nor repeat more than needed.
 The cursor is an *offset*, at or below which every event is acknowledged, plus the acknowledged ranges above it. A range ``[a, b]`` covers
@@ -126,7 +126,9 @@ class Cursor:
         return [run.row for run in self._blocked_runs.values()]
 
     def tracked(self, offset: int, tracker_id: str | None = None) -> bool:
-        """Announce an entry that is to be delivered; False when it was acknowledged before a restart, and must not be.
+        """Announce an entry to be delivered; False when it must not be.
+
+        An entry that was acknowledged before a restart must not be delivered again.
 
         Raises:
             ValueError: ``offset`` is not greater than all before.
@@ -172,7 +174,9 @@ class Cursor:
     # ------------------------------------------------------------ blocked runs
 
     def block(self, row: SavedBlockedRun, offsets: Iterable[int]) -> bool:
-        """Block a run, so that it no longer holds the offset back; or update the row of a blocked run.
+        """Block a run, or update the row of a blocked run.
+
+        A blocked run no longer holds the offset back.
 
         Args:
             row: row of the run; its ``first`` is the lowest unacknowledged entry, its ``done`` those acknowledged above it.
@@ -197,7 +201,10 @@ class Cursor:
         return True
 
     def restore_run(self, tracker_id: str | None, offsets: Iterable[int]) -> None:
-        """Give a blocked run its unacknowledged entries at or below the offset after a restart; without any it is unblocked."""
+        """Restore the unacknowledged entries of a blocked run after a restart.
+
+        These are the entries at or below the offset; later ones are announced. A run without any is unblocked.
+        """
         run = self._blocked_runs[tracker_id]
         for offset in sorted(offsets):
             self._block_entry(run, offset)
@@ -207,7 +214,10 @@ class Cursor:
             self._advance_run(run)
 
     def drop_missing_runs(self) -> None:
-        """Unblock runs whose first entry should have been announced and was not, as when the handler no longer gets its type."""
+        """Unblock runs whose first entry was passed without being announced.
+
+        That happens when the handler no longer gets the type of the entry.
+        """
         for tracker_id in [
             each
             for each in self._unseen_runs
@@ -216,14 +226,14 @@ class Cursor:
             self._unblock(tracker_id)
 
     def changed_rows(self) -> dict[str | None, SavedBlockedRun | None]:
-        """Rows of blocked runs that changed since the last call; None for those that are no longer blocked."""
+        """Return the rows that changed since the last call; None for unblocked runs."""
         rows = {each: self.row(each) for each in self._changed}
         self._changed.clear()
         return rows
 
     @property
     def has_unseen_runs(self) -> bool:
-        """Whether :meth:`drop_missing_runs` could find a run."""
+        """True when :meth:`drop_missing_runs` could find a run."""
         return bool(self._unseen_runs)
 
     def _block_entry(self, run: _LiveBlockedRun, offset: int) -> None:

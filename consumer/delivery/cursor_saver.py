@@ -1,4 +1,4 @@
-"""Saving of a cursor: often enough that a crash repeats little, seldom enough to cost little.
+"""Saving of a cursor: often enough that a crash repeats little, but no oftener.
 
 A cursor is saved by compare-and-set under the tenure, together with the dead letters and the blocked runs of the events that it passes: it
 never passes an event that is neither acknowledged, nor a dead letter, nor of a blocked run. A save whose reply was lost is repeated with
@@ -127,7 +127,10 @@ class CursorSaver:
             self._urgent.set()
 
     def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
-        """Block a run: its entries no longer hold the offset back, unless too many runs are blocked."""
+        """Block a run, so that its entries no longer hold the offset back.
+
+        While too many runs are blocked they still do.
+        """
         if self.cursor.block(row, offsets):
             self._dirty.set()
 
@@ -138,7 +141,7 @@ class CursorSaver:
         self._urgent.set()
 
     async def run(self) -> None:
-        """Save changes at most every 200 ms; returns after :meth:`stop`, when all is saved.
+        """Save changes at most every 200 ms, until :meth:`stop`; then save the rest.
 
         Raises:
             CommitRefused: the tenure has ended, or another process has moved the cursor.

@@ -1,4 +1,4 @@
-"""Delivery to all handlers: one subscription each, with a shared HTTP session and decoder.
+"""Delivery to all handlers, with one subscription each.
 
 The HTTP session is made when the first handler asks for it. Journal entries are decoded once for all handlers, whose cursors are mostly
 near each other. Handlers do not affect each other otherwise: only the end of the tenure ends them all.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher", "SharedHttp"]
 
 REPORT_INTERVAL_MS = 1_000
-"""Interval of reading handler commands, and of reporting cursors and lags to the observer."""
+"""Interval of reading handler commands, and of reporting cursors and lags."""
 CACHED_EVENTS = 1_024
 """Number of decoded events that are cached for the other handlers."""
 HTTP_TIMEOUT_S = 30
@@ -116,10 +116,13 @@ class Dispatcher:
                 self._ended.set()
 
     async def stop(self, grace_ms: int) -> None:
-        """Take nothing new; give running calls ``grace_ms``, cancel the rest, save the cursors, close handlers and HTTP session.
+        """Stop in order, and return when everything is saved and closed.
 
-        Cancelled calls are not failures: their events are delivered again after the next start. Returns when all this is done, at once
-        if nothing runs. Beyond the grace period, saving may take 2 s and closing slow handlers 5 s.
+        Nothing new is taken. Running calls have ``grace_ms``, after which the rest is cancelled. Then cursors are saved, and handlers and
+        HTTP session closed. Returns at once if nothing runs.
+
+        Cancelled calls are not failures: their events are delivered again after the next start. Beyond the grace period, saving may take
+        2 s and closing slow handlers 5 s.
         """
         self._stopping.set()
         ends_ms = self._clock.monotonic_ms() + grace_ms
@@ -157,7 +160,7 @@ class Dispatcher:
 
 
 class _CachingDecoder:
-    """Decoder with a cache of the latest events, so that an entry is decoded once for all handlers."""
+    """Decoder that decodes an entry once for all handlers, with a bounded cache."""
 
     def __init__(self) -> None:
         self._events: OrderedDict[int, LifecycleEvent] = OrderedDict()

@@ -1,4 +1,4 @@
-"""``ctx.http`` and ``ctx.actions`` of a dry run, which record requests instead of sending them.
+"""HTTP session and action sender of a dry run, which record and send nothing.
 
 Every request gets a response of 200 with an empty JSON object, and every action succeeds: other responses are for the handler's tests.
 """
@@ -22,7 +22,10 @@ BODY_PREVIEW_LENGTH = 500
 
 
 class RecordedResponse:
-    """Response to a recorded request: 200 and ``{}``; awaitable and a context manager, as aiohttp's requests are."""
+    """Response to a recorded request: 200 and ``{}``.
+
+    It is awaitable and a context manager, as aiohttp's requests are.
+    """
 
     status = 200
     ok = True
@@ -92,7 +95,9 @@ class RecordedHttp:
 
 
 class RecordingActionSender:
-    """Replacement of the action sender: nothing is sent, every action succeeds, no target is enrolled yet.
+    """Replacement of the action sender, with which every action succeeds.
+
+    Nothing is sent, and no target is enrolled yet.
 
     Args:
         emit: called with a line for every input.

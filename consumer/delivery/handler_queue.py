@@ -15,11 +15,11 @@ from consumer.delivery.loading import LoadedHandler
 __all__ = ["HandlerQueue"]
 
 MIN_READY_LANES = 32
-"""Number of ready lanes below which more is read, for a handler of low concurrency."""
+"""Number of ready lanes below which more is read, at a low concurrency."""
 
 
 class HandlerQueue:
-    """Lanes of one handler; implements :class:`~consumer.delivery.journal_reader.Demand`.
+    """Lanes of one handler; implements ``Demand`` of the journal reader.
 
     Args:
         loaded: the handler.
@@ -53,7 +53,7 @@ class HandlerQueue:
         self.on_enqueued()
 
     def on_enqueued(self) -> None:
-        """Wake the tasks that wait for events; to be called after deliveries were added to the lanes."""
+        """Wake the tasks that wait for events, after deliveries were added to the lanes."""
         if self.lanes.blocked_runs:
             self.blocked.set()  # an event that failed before a restart comes with its wait, which may be the next to end
         if self.lanes.fresh_events >= self.batch_size:
@@ -71,11 +71,14 @@ class HandlerQueue:
             self._waiting_cursors.remove(cursor)
 
     def wake_readers(self) -> None:
-        """Let the waiting readers look again."""
+        """Wake the waiting readers."""
         self._demand.set()
 
     def wake_readers_on_demand(self) -> None:
-        """Let the waiting readers look again, if one of them may read; cheap enough to be called after every call of the handler."""
+        """Wake the waiting readers if one of them may read.
+
+        Cheap enough to be called after every call of the handler.
+        """
         if self._waiting_cursors and self._has_demand():
             for cursor in self._waiting_cursors:
                 if cursor.capacity:
@@ -83,7 +86,7 @@ class HandlerQueue:
                     return
 
     def on_blocked(self) -> None:
-        """Wake the retry timer, and the readers: events of a blocked run leave room in the lanes."""
+        """Wake the retry timer, and the readers: a blocked run is not ready any more."""
         self.blocked.set()
         self._demand.set()
 

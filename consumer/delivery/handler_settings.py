@@ -46,7 +46,7 @@ Start = Literal["latest", "earliest"] | datetime
 
 
 class HandlerSpec(BaseModel):
-    """One enabled handler."""
+    """Settings of an enabled handler."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -115,8 +115,8 @@ class HandlerSpec(BaseModel):
     )
     allow_actions_on_replay: bool = Field(
         default=False,
-        description="Allow `ctx.actions` for events that a replay delivers again; default false: the actions may have been taken before, so "
-        "an event whose handler uses them then becomes a dead letter.",
+        description="Allow `ctx.actions` for events that a replay delivers again; default false: the actions may have been taken before, "
+        "so an event whose handler uses them then becomes a dead letter.",
     )
     settings: dict[str, Any] = Field(
         default_factory=dict,

@@ -1,4 +1,4 @@
-"""State of a handler, and the one table of what stops a handler and what lets it run again.
+"""State of a handler, with one table of the causes that stop it and their ends.
 
 Several causes can stop a handler at once: an operator pauses a handler that its dead-letter limit has halted. Each cause has its own end,
 and the handler runs again when the last cause has ended. Its state is that of the cause with the highest precedence.
@@ -16,7 +16,10 @@ __all__ = ["STOP_CAUSES", "HandlerState", "HandlerStateMachine", "StopCause", "T
 
 
 class HandlerState(Enum):
-    """State of a handler; a handler that is not running makes no attempts, and its events wait in the journal."""
+    """State of a handler.
+
+    A handler that is not running makes no attempts, and its events wait in the journal.
+    """
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -81,7 +84,7 @@ class HandlerStateMachine:
 
     @property
     def is_at_dead_letter_limit(self) -> bool:
-        """Whether the next dead letter would be one too many."""
+        """True when the next dead letter would be one too many."""
         return self._dead_letters >= self._dead_letter_limit
 
     def update(self, *, paused: bool, dead_letters: int) -> None:

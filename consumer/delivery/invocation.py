@@ -1,4 +1,4 @@
-"""Calls of a handler: with a context, within a time limit, and with outcomes as values.
+"""Calls of a handler, with a context, a time limit, and outcomes as values.
 
 The worker pool, ``handlers test`` and the test plugin for handler authors all call handlers here.
 """
@@ -29,7 +29,7 @@ CLOSE_MS = 5_000
 
 
 class TimedOut(Exception):
-    """A handler exceeded its time limit and was cancelled."""
+    """Handler call that exceeded its time limit and was cancelled."""
 
     def __init__(self, limit_ms: int) -> None:
         super().__init__(f"not done after {limit_ms / 1000:g} s, and cancelled")

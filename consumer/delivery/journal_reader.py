@@ -50,7 +50,7 @@ class Demand(Protocol):
         ...
 
     def on_enqueued(self) -> None:
-        """Wake the tasks that wait for events; to be called after deliveries were added to the lanes."""
+        """Wake the tasks that wait for events, after deliveries were added to the lanes."""
         ...
 
 
@@ -110,7 +110,10 @@ class JournalReader:
     # ------------------------------------------------------------ reading
 
     async def recover(self) -> None:
-        """Fetch the unacknowledged events of blocked runs up to the offset; :meth:`run` reads the rest."""
+        """Fetch the unacknowledged events of blocked runs up to the offset.
+
+        Later events of these runs are read by :meth:`run`.
+        """
         cursor = self.cursor_saver.cursor
         now_ms = self._clock.wall_ms()
         for row in cursor.rows():

@@ -1,4 +1,4 @@
-"""Retention of the journal: by age and by bytes, and never less than a handler still needs.
+"""Retention of the journal by age and bytes, never below the need of a handler.
 
 Every minute the oldest entries are examined. Entries older than ``journal.max_age``, or too many for ``journal.max_bytes``, are removed,
 but only up to the lowest entry that a configured handler, a blocked run or a replay needs: no event is removed before a handler got it.
@@ -34,7 +34,10 @@ __all__ = ["GrowthRate", "Retention", "RetentionStore"]
 INTERVAL_MS = 60_000
 """Interval of two checks."""
 READ_LIMIT = 1_000
-"""Largest number of entries read or removed in one step: a step should not block the store for others."""
+"""Largest number of entries read or removed in one step.
+
+A step should not block the store for others.
+"""
 MAX_STEPS = 50
 """Largest number of steps in one check; the next check removes the rest."""
 
@@ -58,14 +61,17 @@ class GrowthRate:
             self._samples.popleft()
 
     def bytes_per_day(self) -> float | None:
-        """Bytes per day, negative when the store shrinks; None before ten minutes were measured."""
+        """Growth in bytes per day, negative when the store shrinks.
+
+        None before ten minutes were measured.
+        """
         (first_ms, first), (last_ms, last) = self._samples[0], self._samples[-1]
         if last_ms - first_ms < self._min_span_ms:
             return None
         return (last - first) * 86_400_000 / (last_ms - first_ms)
 
     def seconds_until_full(self, limit: int | None) -> float | None:
-        """Seconds until ``limit`` bytes are reached at this rate; None when that is never, or unknown."""
+        """Seconds until ``limit`` bytes are reached; None when never, or unknown."""
         growth = self.bytes_per_day()
         if limit is None or growth is None or growth <= 0:
             return None

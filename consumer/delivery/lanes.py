@@ -1,6 +1,6 @@
-"""Order per run: one lane for each run with events to deliver, serial within, parallel across.
+"""Lanes that keep the order per run: serial within a run, parallel across runs.
 
-A lane exists while its run has unacknowledged events here. It is in one of three states: *ready* (its first event may be taken), *in
+There is one lane for each run with unacknowledged events here. It is in one of three states: *ready* (its first event may be taken), *in
 flight* (some of its events are being attempted), *blocked* (its first event waits for its next attempt). Events without a run
 (``system.*``) share a lane of their own.
 
@@ -30,17 +30,20 @@ class DeliverySource(Protocol):
 
     @property
     def replayed(self) -> bool:
-        """Whether its events are delivered again by a replay."""
+        """True when a replay delivers its events again."""
         ...
 
     @property
     def redriven(self) -> bool:
-        """Whether its events are dead letters already, so that giving up on one again adds none."""
+        """True when its events are dead letters already.
+
+        Giving up on one of them again adds no dead letter.
+        """
         ...
 
     @property
     def cancelled(self) -> bool:
-        """Whether its events are no longer to be delivered."""
+        """True when its events are no longer to be delivered."""
         ...
 
     def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
@@ -48,13 +51,16 @@ class DeliverySource(Protocol):
         ...
 
     def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
-        """Record that a run is blocked, with those of its unacknowledged ``offsets`` that came from here."""
+        """Record that a run is blocked.
+
+        The ``offsets`` are those of its unacknowledged entries that came from here.
+        """
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One event on its way to one handler.
+    """Event on its way to a handler.
 
     Attributes:
         entry: entry of the journal.
@@ -102,7 +108,7 @@ _by_sequence = attrgetter("sequence")
 
 
 class Lanes:
-    """All lanes of one handler."""
+    """Lanes of one handler."""
 
     def __init__(self) -> None:
         self._lanes: dict[str | None, _Lane] = {}
@@ -138,7 +144,7 @@ class Lanes:
         return len(self._blocked)
 
     def add(self, delivery: Delivery) -> None:
-        """Append an event to the lane of its run; the events of one source must come in journal order.
+        """Append an event to the lane of its run, in journal order for each source.
 
         The first event of a lane may have failed before a restart; it then waits until it is due.
         """
@@ -158,7 +164,9 @@ class Lanes:
         lane.waiting.append(delivery)
 
     def take(self, now_ms: int, limit: int = 1) -> list[Delivery]:
-        """Take one event that has failed before, or up to ``limit`` others in the order in which they were added; empty if there are none.
+        """Take one event that has failed before, or up to ``limit`` others.
+
+        The others come in the order in which they were added; the list is empty when there are none.
 
         With a limit above 1 there may be several of one run among them. Each must be given back by :meth:`acknowledged` or
         :meth:`retry_later`.
@@ -186,7 +194,10 @@ class Lanes:
         return batch
 
     def acknowledged(self, delivery: Delivery) -> BlockedRun | None:
-        """Give back an acknowledged event; the blocked run, if an earlier event of the same batch failed."""
+        """Give back an acknowledged event.
+
+        Returns the run when it is blocked because an earlier event of the same batch failed.
+        """
         lane = self._lanes[delivery.entry.tracker_id]
         lane.in_flight -= 1
         if lane.in_flight == 0:
@@ -197,7 +208,10 @@ class Lanes:
         return None
 
     def retry_later(self, delivery: Delivery, due_ms: int) -> BlockedRun | None:
-        """Give back an event that waits for another attempt; the blocked run, once the last event of the batch is given back."""
+        """Give back an event that waits for another attempt.
+
+        Returns the blocked run once the last event of the batch is given back.
+        """
         lane = self._lanes[delivery.entry.tracker_id]
         delivery.due_ms = due_ms
         lane.failed.append(delivery)

@@ -45,7 +45,7 @@ class LoadedHandler:
 
     @property
     def has_predicate(self) -> bool:
-        """Whether the handler has a predicate of its own."""
+        """True when the handler has a predicate of its own."""
         if isinstance(self.handler, FunctionHandler):
             return self.handler.when is not None
         return not getattr(type(self.handler).wants, "takes_everything", False)
@@ -198,7 +198,7 @@ class _HandlerLoader:
     def _check_signature(
         self, function: Any, arguments: tuple[str, ...], *, bound: bool, method: str = ""
     ) -> bool:
-        """Whether ``function`` is async and can be called with these positional arguments."""
+        """Return true when ``function`` is async and accepts these arguments."""
         use = self._spec.use
         given = arguments if bound else ("self", *arguments)
         name = method or getattr(function, "__name__", "handle")

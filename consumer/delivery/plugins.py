@@ -1,4 +1,4 @@
-"""Lookup of the object that ``use`` names: an entry point, or ``module:attribute``.
+"""Lookup of the handler that ``use`` names: entry point or ``module:attribute``.
 
 The built-in handlers are entry points like all others. An object that cannot be found is explained, and so is a trap: a user's own package
 called ``handlers`` or ``consumer``, which hides the service's package or is hidden by it.
@@ -34,7 +34,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def installed_handlers() -> dict[str, list[EntryPoint]]:
-    """Handlers of all installed packages, by name; a name with several entry points is ambiguous."""
+    """Return the handlers of all installed packages by name.
+
+    A name with several entry points is ambiguous.
+    """
     found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         same = found.setdefault(entry.name, [])
@@ -100,7 +103,7 @@ def _public(value: object) -> list[str]:
 
 
 def _shadowed_by(package: str) -> str | None:
-    """Path from which ``package`` would be imported, unless it is the package of this service."""
+    """Return the path of another package that hides the service's ``package``."""
     root = Path(consumer.__file__).resolve().parent.parent
     try:
         spec = importlib.util.find_spec(package)

@@ -28,7 +28,7 @@ FETCH_LIMIT = 500
 
 
 class DeadLetterRedrive:
-    """Redrive of one handler's dead letters; a source of deliveries, as a journal reader is.
+    """Redrive of one handler's dead letters, as a source of deliveries.
 
     Args:
         handler: name of the handler in the settings.
@@ -68,7 +68,7 @@ class DeadLetterRedrive:
             self._wakeup.set()
 
     def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
-        """Record that a dead letter is acknowledged, or given up on again as ``dead_letter``."""
+        """Record that a dead letter is acknowledged, or given up on again."""
         if dead_letter is None:
             self._removed.append(delivery.entry.id)
         else:

@@ -1,4 +1,4 @@
-"""Replays of one handler: stretches of the journal that are delivered again on an operator's command.
+"""Replays of one handler: events that an operator has delivered again.
 
 A replay has a reader and a cursor of its own, and feeds the same lanes as ordinary delivery, so that order and limits hold for both
 together. Its cursor is saved, so a replay continues after a restart. The command is removed when everything is acknowledged; a command
@@ -71,7 +71,7 @@ class Replays:
         self._replay_tasks: set[asyncio.Task[None]] = set()
 
     def apply_commands(self, commands: Sequence[HandlerCommand], tasks: asyncio.TaskGroup) -> None:
-        """Start the replays that are new among ``commands``, and cancel those that are no longer there."""
+        """Start the new replays of ``commands``; cancel those that have disappeared."""
         self._finished &= {command.id for command in commands}
         replays = {command.id: command for command in commands if command.kind == "replay"}
         for command in replays.values():

@@ -45,12 +45,12 @@ ATTEMPT_BACKOFF = Backoff(500, 300_000, shortest=0.5)
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The handler returned, and the event is acknowledged."""
+    """Success of the attempt: the handler returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The attempt failed.
+    """Failure of the attempt with this event.
 
     Attributes:
         error: error, one line.
@@ -65,7 +65,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class BatchFailed:
-    """The batch failed as a whole, which says nothing about this event: its next attempt is made alone.
+    """Failure of the batch as a whole, which says nothing about this event.
+
+    The next attempt with the event is made alone.
 
     Attributes:
         error: error, one line.
@@ -80,7 +82,7 @@ class BatchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The handler rejected the event for good.
+    """Rejection of the event for good.
 
     Attributes:
         error: error, one line.
@@ -93,7 +95,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Disabled:
-    """The handler asked to be disabled, because no event can succeed.
+    """Request of the handler to be disabled, because no event can succeed.
 
     Attributes:
         error: error, one line.
@@ -141,7 +143,10 @@ def _outcome_of(why: str | BaseException) -> Outcome:
 
 
 def one_line(why: str | BaseException) -> str:
-    """First line of a sentence or an exception, with the exception's type where it is not one of the plugin API."""
+    """Return the first line of a sentence or an exception.
+
+    The type of an exception is put before it, unless it is one of the plugin API.
+    """
     text = str(why).strip().partition("\n")[0][:MAX_LINE_LENGTH]
     if isinstance(why, str | Retry | Reject | Disable):
         return text or "no reason given"
@@ -165,7 +170,9 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Make another attempt although all are used up, because the run must not continue without the event.
+    """Make another attempt although all are used up.
+
+    The run must not continue without the event.
 
     Attributes:
         after_ms: milliseconds until that attempt.
@@ -200,7 +207,7 @@ Decision = Acknowledge | RetryLater | Block | DeadLetter | Skip | Stop
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Retry policy of one handler: number of attempts, waits between them, and the end.
+    """Retry policy of one handler: attempts, waits between them, and the end.
 
     Attributes:
         max_attempts: number of attempts after which ``on_failure`` decides; a :class:`~consumer.plugin.Reject` decides at once.

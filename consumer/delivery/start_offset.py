@@ -1,4 +1,4 @@
-"""Start offset of a new handler in the journal: ``start = latest | earliest | TIME``."""
+"""Start offset of a new handler: ``start = latest | earliest | TIME``."""
 
 from __future__ import annotations
 

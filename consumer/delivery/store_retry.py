@@ -80,7 +80,10 @@ class StoreRetry:
 
 
 async def wait_until_set(event: asyncio.Event, ms: int | None) -> bool:
-    """Wait for ``event``, at most ``ms`` milliseconds (None: without limit); true when it is set."""
+    """Wait for ``event``, at most ``ms`` milliseconds; true when it is set.
+
+    Without ``ms`` there is no limit.
+    """
     try:
         async with asyncio.timeout(None if ms is None else ms / 1000):
             return await event.wait()

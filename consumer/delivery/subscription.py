@@ -161,7 +161,10 @@ class Subscription:
         self._control.apply_commands(pending_commands)
 
     def stop(self, grace_ends_ms: int) -> None:
-        """Take nothing new, let running calls finish until ``grace_ends_ms`` (monotonic), save, close; :meth:`run` returns then."""
+        """Stop in order; :meth:`run` returns when everything is saved and closed.
+
+        Nothing new is taken, and running calls may finish until ``grace_ends_ms`` (monotonic).
+        """
         self._grace_ends_ms = grace_ends_ms
         self._stopping.set()
         self._pool.stop()

@@ -1,4 +1,4 @@
-"""Workers of one handler: at most ``concurrency`` tasks that take events from the lanes and attempt them.
+"""Workers of one handler: tasks that take events from the lanes and attempt them.
 
 A worker is started when a lane is ready and ends when there is nothing to take, so a handler without events has no task. A task of its own
 wakes the runs whose wait for another attempt has ended.
@@ -26,7 +26,10 @@ from consumer.rate_limit import RateLimiter
 __all__ = ["WorkerPool"]
 
 YIELD_EVERY = 50
-"""Number of calls after which a worker yields: a handler that awaits nothing would otherwise keep the event loop to itself."""
+"""Number of calls after which a worker yields.
+
+A handler that awaits nothing would otherwise keep the event loop to itself.
+"""
 
 
 class WorkerPool:
@@ -102,7 +105,7 @@ class WorkerPool:
         self.queue.batch_full.set()
 
     async def finish_calls(self, grace_ends_ms: int) -> None:
-        """Wait for running calls until ``grace_ends_ms`` (monotonic), then cancel the rest."""
+        """Wait for running calls until ``grace_ends_ms`` (monotonic); cancel the rest."""
         if self._workers:
             remaining_ms = max(0, grace_ends_ms - self._clock.monotonic_ms())
             _, running = await asyncio.wait(set(self._workers), timeout=remaining_ms / 1000)
@@ -144,7 +147,7 @@ class WorkerPool:
                 await asyncio.sleep(0)
 
     async def _fill_batch(self) -> bool:
-        """Wait up to ``batch_wait`` for a batch that is not full; False when the service stops meanwhile."""
+        """Wait up to ``batch_wait`` for a full batch; False when the service stops."""
         if not self._lanes.retries and 0 < self._lanes.fresh_events < self.queue.batch_size:
             self.queue.batch_full.clear()
             await wait_until_set(self.queue.batch_full, self._batch_wait_ms)

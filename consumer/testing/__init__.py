@@ -61,7 +61,10 @@ def new_run() -> Callable[..., ScriptedRun]:
 
 @pytest.fixture
 def feed() -> Callable[..., Feed]:
-    """Factory of feeds of a handler: a class, a decorated function, or a value of the setting ``use``; see :class:`Feed`."""
+    """Factory of feeds of a handler; see :class:`Feed`.
+
+    The handler is a class, a decorated function, or a value of the setting ``use``.
+    """
     from consumer.testing.feeding import Feed
 
     return Feed

@@ -1,4 +1,4 @@
-"""In-memory store for handlers in tests: records of the events, and keys of ``ctx.once``.
+"""In-memory store for handlers in tests: records, and keys of ``ctx.once``.
 
 Its contents outlive a killed process, as those of the store do. ``ctx.latest`` returns a record as the last of the fed events has it.
 """
@@ -33,7 +33,7 @@ class InMemoryContextStore:
                 self._records[event.record_id] = None if is_deleted else event.after
 
     async def latest(self, record_id: str) -> Record | None:
-        """Return the record as its last event has it; None when there is no event of it, or it was deleted."""
+        """Return the record as its last event has it; None when unknown or deleted."""
         return self._records.get(parse_record_id(record_id))
 
     async def was_done(self, handler: str, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Delivery of events to one handler under test, without a store and without waiting.
+"""Delivery of events to one handler under test, without a store or waits.
 
 Loading, filters, order within a run, the call with its context and time limit, retries, backoff and dead letters are the service's own
 modules. Left out is what a test of a handler should not need: the store, parallel calls, and the waits, which are added up in
@@ -41,12 +41,12 @@ from consumer.testing.recorded_actions import RecordedActions
 __all__ = ["Attempt", "Feed", "Report"]
 
 MEDIAN_JITTER = 0.5
-"""Chance for the jitter of the backoff, random in the service: in the middle, so that a test repeats exactly."""
+"""Chance for the jitter of the backoff, which is random in the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One event in one call of the handler.
+    """Attempt with one event, in a call of the handler.
 
     Attributes:
         event: the event.
@@ -87,7 +87,7 @@ class Report:
 
     @property
     def types(self) -> list[str]:
-        """The types of the delivered events, in order."""
+        """Types of the delivered events, in order."""
         return [event.type for event in self.delivered]
 
 
@@ -186,7 +186,7 @@ class _TestSource:
 
 
 class _Process:
-    """One process: from opening the handler to closing it, or to the kill."""
+    """Life of a process: from opening the handler to closing it, or to the kill."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Scripted run of a cadence, with the lifecycle events that the service makes of it.
+"""Scripted run of a cadence, with the lifecycle events of the service.
 
 Each method is one transaction: change events are built as Salesforce publishes them (the run's and the step's in one transaction where
 both change) and interpreted by :mod:`consumer.domain.lifecycle`, so a test sees the events, ids and fields that production would send.
@@ -84,7 +84,10 @@ class ScriptedRun:
         return self._transaction(("CREATE", RUN, self.tracker_id, fields))
 
     def begin_step(self, step_type: str = "SendAnEmail", *, title: str = "First Touch") -> Self:
-        """Advance the run to a new step: ``step.created``, ``step.activated``, ``run.advanced``."""
+        """Advance the run to a new step.
+
+        Events: ``step.created``, ``step.activated``, ``run.advanced``.
+        """
         self._steps += 1
         step_id = self.step_tracker_id
         fields = {
@@ -130,7 +133,7 @@ class ScriptedRun:
         return self.change(OwnerId=owner)
 
     def end(self, reason: str = "NoMoreSteps", *, disposition: str | None = None) -> Self:
-        """End the run for a documented ``CompletionReason``: ``run.ended.finished`` and its like."""
+        """End the run for a documented ``CompletionReason``: ``run.ended.*``."""
         fields = {"State": "Complete", "CompletionReason": reason}
         if disposition is not None:
             fields["CompletionDisposition"] = disposition
