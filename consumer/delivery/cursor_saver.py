@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from consumer.clock import Clock
 from consumer.delivery.cursor import WINDOW, Cursor
 from consumer.delivery.store_retry import StoreRetry, wait_until_set
 from consumer.ports.delivery import (
@@ -38,7 +37,6 @@ class CursorSaver:
         store: store of the cursors.
         tenure: tenure under which the cursor is saved.
         cursor_name: name under which the cursor is stored; that of the handler by default.
-        clock: spaces the saves.
         random: chance in [0, 1), for backoff.
         observer: notified when the store is unavailable.
         window: window of the cursor.
@@ -55,7 +53,6 @@ class CursorSaver:
         tenure: Tenure,
         *,
         cursor_name: str | None = None,
-        clock: Clock,
         random: Callable[[], float],
         observer: DeliveryEvents,
         window: int = WINDOW,
@@ -64,7 +61,6 @@ class CursorSaver:
         self._name = cursor_name or handler
         self._store = store
         self._tenure = tenure
-        self._clock = clock
         self._retry = StoreRetry(handler, observer, random)
         self._window = window
         self._dead_letters: list[HandlerDeadLetter] = []

@@ -121,7 +121,6 @@ class Subscription:
                     store,
                     tenure,
                     cursor_name=cursor_name,
-                    clock=clock,
                     random=random,
                     observer=observer,
                     window=window,
