@@ -31,7 +31,7 @@ class Trigger(Enum):
     """Event that begins or ends a cause."""
 
     PAUSE = "an operator pauses the handler"
-    RESUME = "an operator takes the pause back"
+    RESUME = "an operator resumes the handler"
     LIMIT_REACHED = "the handler has `dead_letter_limit` dead letters"
     BELOW_LIMIT = "dead letters were redriven or discarded, and fewer than the limit are left"
     DISABLE = "the handler raises Disable"
