@@ -37,7 +37,7 @@ OnFailure = Literal["dead_letter", "block", "skip"]
 
 MAX_LINE_LENGTH = 500
 ATTEMPT_BACKOFF = Backoff(500, 300_000, shortest=0.5)
-"""Wait between two attempts with an event, unless its handler asks for another one."""
+"""Wait between two attempts with an event, unless its handler asks for another."""
 
 
 # ---------------------------------------------------------------- outcomes
