@@ -1,4 +1,4 @@
-"""Everything a handler author needs, re-exported from ``consumer``.
+"""Public API for handler authors, re-exported from ``consumer``.
 
 A handler is one async function, or a class when it has settings or holds something open::
 
@@ -6,11 +6,10 @@ A handler is one async function, or a class when it has settings or holds someth
     async def notify(event: LifecycleEvent, ctx: Context) -> None:
         await ctx.http.post(URL, json={"text": f"{event.cadence_name}: {event.type}"})
 
-Decorating makes a value and registers nothing: the settings name it (``use = "module:notify"``), or an entry point of the group
-``cadence_consumer.handlers`` does. To raise nothing is to be done with an event. :class:`Retry` and every other exception mean *again,
-later*; :class:`Reject` means *never again*: the event becomes a dead letter at once; :class:`Disable` stops the
-handler. A handler sees each event at least once, so it
-should be able to see one twice: ``event.id`` is the same every time.
+The decorator makes a value and registers nothing: the settings name it (``use = "module:notify"``), or an entry point of the group
+``cadence_consumer.handlers`` does. A handler that returns acknowledges the event. :class:`Retry` and every other exception ask for another
+attempt; :class:`Reject` makes the event a dead letter at once; :class:`Disable` stops the handler. A handler gets each event at least once,
+so it must be able to get one twice: ``event.id`` is the same every time.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.domain.objects import Record
 from consumer.event_types import EventPattern
 
-if TYPE_CHECKING:  # a third of a second of imports that `--help` need not pay
+if TYPE_CHECKING:  # importing these takes a third of a second, which `--help` does not need
     from aiohttp import ClientSession
     from structlog.typing import FilteringBoundLogger
 
@@ -48,17 +47,17 @@ __all__ = [
 ]
 
 
-# ---------------------------------------------------------------- what a handler may raise
+# ---------------------------------------------------------------- exceptions for handlers
 
 
 class Retry(Exception):
-    """Not now: try this event again.
+    """Ask for another attempt with this event, later.
 
-    It counts as an attempt. Later events of the same run wait for it; other runs do not.
+    The call counts as an attempt. Later events of the same run wait for it; other runs do not.
 
     Args:
-        after: how long to wait at least, a timedelta or seconds; None leaves it to the handler's back-off.
-        reason: for people, one line.
+        after: wait until the next attempt, a timedelta or seconds; None for the handler's backoff.
+        reason: reason for the log, one line.
 
     Raises:
         ValueError: ``after`` is negative or not a number.
@@ -74,10 +73,12 @@ class Retry(Exception):
 
 
 class Reject(Exception):
-    """Never: this event becomes a dead letter at once, whatever ``max_attempts`` and ``on_failure`` say.
+    """Make this event a dead letter at once.
+
+    The settings ``max_attempts`` and ``on_failure`` do not matter then.
 
     Args:
-        reason: why it can never succeed, for people, one line.
+        reason: reason why the event can never succeed, one line.
     """
 
     def __init__(self, reason: str) -> None:
@@ -86,14 +87,16 @@ class Reject(Exception):
 
 
 class Disable(Exception):
-    """Stop this handler: no event can succeed until a person has changed something.
+    """Disable this handler until an operator has changed something.
 
-    The handler gets no more events, and this one is neither lost nor a dead letter: it and all that follow wait in the journal, and the
-    handler goes on with them when it is paused and resumed, or after the next start. Until then the service is not ready. Other
-    handlers are not concerned.
+    No event could succeed before that.
+
+    The handler gets no more events, and this one is neither lost nor a dead letter: it and all later ones wait in the journal. The handler
+    continues with them when it is paused and resumed, or after the next start. Until then the service is not ready. Other handlers are
+    not affected.
 
     Args:
-        reason: what is to be changed, for people, one line.
+        reason: change that is needed, one line.
     """
 
     def __init__(self, reason: str) -> None:
@@ -102,34 +105,32 @@ class Disable(Exception):
 
 
 class ActionsRefused(Reject):
-    """``ctx.actions`` was asked for where acting would do something a second time, or where nothing is to be done.
+    """Refusal of ``ctx.actions``: in a replay they would be repeated, or in a dry run.
 
     Args:
-        handler: its name in the settings.
-        dry_run: whether it is a dry run; else it is a replay.
+        handler: name of the handler in the settings.
+        dry_run: true in a dry run, false in a replay.
     """
 
     def __init__(self, handler: str, *, dry_run: bool) -> None:
         if dry_run:
-            reason = (
-                f"handler {handler!r} asked for ctx.actions in a dry run, which changes nothing in Salesforce"
-            )
+            reason = f"handler {handler!r} used ctx.actions in a dry run, which changes nothing in Salesforce"
         else:
             reason = (
-                f"handler {handler!r} asked for ctx.actions for an event that a replay delivers again; what it does may have been done "
-                f"then: look at ctx.replayed, or set handlers.{handler}.allow_actions_on_replay"
+                f"handler {handler!r} used ctx.actions for an event that a replay delivers again, so the action may have been taken "
+                f"before: check ctx.replayed, or set handlers.{handler}.allow_actions_on_replay"
             )
         super().__init__(reason)
 
 
 class Failed(Exception):
-    """Some events of a batch failed, the rest succeeded.
+    """Report that events of a batch failed while the rest succeeded.
 
-    The rest counts as delivered, also those that follow a failed one of the same run; raise any other exception to have the whole batch
-    tried again event by event.
+    The rest counts as delivered, also events that follow a failed one of the same run; raise any other exception to have the whole batch
+    attempted again event by event.
 
     Args:
-        why: event id to what went wrong: a sentence, or the exception (:class:`Retry` and :class:`Reject` keep their meaning).
+        why: error by event id: a sentence, or an exception (:class:`Retry` and :class:`Reject` keep their meaning).
 
     Raises:
         ValueError: ``why`` is empty.
@@ -142,40 +143,40 @@ class Failed(Exception):
         super().__init__(f"{len(self.why)} events of the batch failed")
 
 
-# ---------------------------------------------------------------- what a handler is given
+# ---------------------------------------------------------------- context of a call
 
 
 class Memory(Protocol):
-    """What :class:`Context` asks of the store."""
+    """Part of the store that :class:`Context` uses."""
 
     async def latest(self, record_id: str) -> Record | None:
-        """What is known of a record now."""
+        """Current record; None when it is unknown or deleted."""
         ...
 
     async def was_done(self, handler: str, key: str) -> bool:
-        """Whether the handler has marked ``key``."""
+        """Return true when the handler has marked ``key`` as done."""
         ...
 
     async def mark_done(self, handler: str, key: str) -> None:
-        """Mark ``key``."""
+        """Mark ``key`` as done."""
         ...
 
 
 class Context:
-    """What an attempt knows and may use; a new one for every attempt.
+    """Context of one attempt: facts about it, and the means that a handler may use.
 
     Args:
-        handler: the handler's name in the settings.
-        log: the logger to derive :attr:`log` from.
+        handler: name of the handler in the settings.
+        log: logger from which :attr:`log` is derived.
         http: makes or returns the HTTP session that all handlers share.
-        attempt: which attempt this is, from 1.
-        replayed: whether the event is delivered again because somebody asked for a replay.
-        event_id: of the event, None for batches and for ``open``.
-        run: of the event, where it has one; for the log.
-        action_sender: what :attr:`actions` are sent with; None where there is no org to send them to.
+        attempt: number of the attempt, from 1.
+        replayed: whether a replay delivers the event again.
+        event_id: id of the event; None for batches and for ``open``.
+        run: run of the event, if it has one; for the log.
+        action_sender: sends :attr:`actions`; None where there is no org.
         dry_run: whether nothing is to be changed anywhere.
-        memory: what :meth:`latest` and :meth:`once` ask; None where there is no store.
-        allow_actions_on_replay: whether :attr:`actions` may be used although the event is delivered again by a replay.
+        memory: answers :meth:`latest` and :meth:`once`; None where there is no store.
+        allow_actions_on_replay: whether :attr:`actions` may be used in a replay.
     """
 
     __slots__ = (
@@ -225,7 +226,7 @@ class Context:
 
     @property
     def log(self) -> FilteringBoundLogger:
-        """A structlog logger bound to this handler, event, run and attempt."""
+        """Structlog logger bound to this handler, event, run and attempt."""
         if self._bound is None:  # bound on first use: most attempts log nothing
             facts: dict[str, Any] = {"handler": self.handler}
             if self._event_id is not None:
@@ -237,7 +238,9 @@ class Context:
 
     @property
     def http(self) -> ClientSession:
-        """The aiohttp session that all handlers share: opened on first use, closed by the service, 30 s for a request, keeps no cookies.
+        """HTTP session of aiohttp that all handlers share.
+
+        It is opened on first use and closed by the service; its requests may take 30 s, and it keeps no cookies.
 
         Raises:
             RuntimeError: the service has stopped.
@@ -246,36 +249,41 @@ class Context:
 
     @property
     def actions(self) -> Actions:
-        """The Sales Engagement actions; each call is signed with the handler's name, paced by ``actions.rate`` and logged.
+        """Sales Engagement actions, on behalf of the handler.
 
-        What they change comes back as events. The handler that made a change does not get them as long as its setting
-        ``ignore_own_changes`` is on; other handlers do.
+        Each call carries the handler's name, is limited by ``actions.rate`` and is logged.
+
+        Their changes come back as events. The handler that made a change does not get them while its setting ``ignore_own_changes`` is
+        on; other handlers do.
 
         Raises:
-            ActionsRefused: the event is delivered again by a replay, and the settings do not allow acting then; or this is a dry run. Left
-                alone, it makes the event a dead letter.
-            RuntimeError: there is no org to act in.
+            ActionsRefused: a replay delivers the event again, and the settings do not allow actions then; or this is a dry run. When the
+                handler does not catch it, the event becomes a dead letter.
+            RuntimeError: there is no org.
         """
-        recorded = getattr(self._action_sender, "records", False)  # sends nothing
+        recorded = getattr(self._action_sender, "records", False)  # a recording sender sends nothing
         if not recorded and (self.dry_run or (self.replayed and not self._allow_actions_on_replay)):
             raise ActionsRefused(self.handler, dry_run=self.dry_run)
         if self._action_sender is None:
-            raise RuntimeError("ctx.actions: there is no Salesforce org to act in here")
+            raise RuntimeError("ctx.actions: there is no Salesforce org here")
         if self._actions is None:
             self._actions = Actions(self._action_sender, self.log, client=client_name_for(self.handler))
         return self._actions
 
     async def latest(self, record_id: str) -> Record | None:
-        """What is known of a run or a step as of the last commit, which may be newer than the event; asks the store, not Salesforce.
+        """Read a run or a step from the store, as of the last commit.
+
+        The record may be newer than the event.
 
         Args:
             record_id: 15 or 18 characters, or the record's URL.
 
         Returns:
-            An ``ActionCadenceTracker`` or ``ActionCadenceStepTracker``, sparse where unknown; None when the record is unknown or deleted.
+            An ``ActionCadenceTracker`` or ``ActionCadenceStepTracker`` with the fields that are known; None when the record is unknown or
+            deleted.
 
         Raises:
-            ValueError: ``record_id`` is none.
+            ValueError: ``record_id`` is no record id.
             RuntimeError: there is no store here.
         """
         return await self._required_memory().latest(record_id)
@@ -284,18 +292,18 @@ class Context:
     async def once(self, key: str) -> AsyncIterator[bool]:
         """Do something once for this handler, however often the event is delivered.
 
-        Such as::
+        For example::
 
             async with ctx.once(f"mail/{event.id}") as first:
                 if first:
                     await send(...)
 
-        ``key`` is recorded after the block has succeeded: an exception records nothing, and a crash inside the block repeats it. Keys are
-        remembered for 30 days, the newest million of them. Of two calls at once with one key both may be the first. In a dry run
-        everything is the first time and nothing is recorded.
+        ``key`` is stored after the block has succeeded: an exception stores nothing, and a crash inside the block repeats it. Keys are
+        kept for 30 days, the newest million of them. Two simultaneous calls with one key may both be the first. In a dry run every call
+        is the first and nothing is stored.
 
         Args:
-            key: what is done; of this handler alone.
+            key: name of the work; keys of different handlers are independent.
 
         Raises:
             RuntimeError: there is no store here.
@@ -312,70 +320,74 @@ class Context:
         return self._memory
 
 
-# ---------------------------------------------------------------- what a handler is
+# ---------------------------------------------------------------- handlers
 
 
 class NoSettings(BaseModel):
-    """For handlers that take none: any setting is an unknown one."""
+    """Settings of handlers that have none: every setting is rejected as unknown."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class _HandlerBase:
-    """What both classes of handlers share.
+    """Common part of both handler classes.
 
     Attributes:
-        on: the event types it wants, exact or as patterns (``run.ended.*``), which mypy checks; the settings may say otherwise.
-        Settings: a pydantic model of ``handlers.<name>.settings``, validated before anything starts.
+        on: event types of the handler, exact or as patterns (``run.ended.*``), which mypy checks; the settings may override it.
+        Settings: pydantic model of ``handlers.<name>.settings``, validated before anything starts.
     """
 
     on: EventPattern | Sequence[EventPattern] = ("*",)
     Settings: ClassVar[type[BaseModel]] = NoSettings
 
     async def open(self, settings: Any, ctx: Context) -> None:
-        """Connect, create, check; called before the first event, and again after a back-off when it raised.
+        """Connect, create, check.
+
+        Called before the first event, and again after a backoff when it raised.
 
         Args:
-            settings: an instance of ``Settings``.
-            ctx: for ``log`` and ``http``.
+            settings: instance of ``Settings``.
+            ctx: context with ``log`` and ``http``.
         """
 
-    def wants(self, event: LifecycleEvent) -> bool:  # noqa: ARG002 - for those that choose
-        """The predicate: whether to be given ``event``, of those that ``on`` selects; must be quick and wait for nothing.
+    def wants(self, event: LifecycleEvent) -> bool:  # noqa: ARG002 - for subclasses
+        """Return true when the handler is to get ``event``, which ``on`` selects.
+
+        The predicate must be fast and not block.
 
         An exception counts as a failed attempt.
         """
         return True
 
-    wants.takes_everything = True  # type: ignore[attr-defined]  # nobody pays for asking it
+    wants.takes_everything = True  # type: ignore[attr-defined]  # lets delivery skip the call of a predicate that is not overridden
 
     async def close(self) -> None:
-        """Leave nothing behind, within 5 s; called once if ``open`` had returned."""
+        """Release everything within 5 s; called once if ``open`` had returned."""
 
 
 class Handler(_HandlerBase, ABC):
-    """A handler with settings or something to hold open, one event at a time.
+    """Handler of single events, with settings or resources of its own.
 
     Up to ``concurrency`` calls run at once, never two for the same run.
     """
 
     @abstractmethod
     async def handle(self, event: LifecycleEvent, ctx: Context) -> None:
-        """Take ``event``; to return is to be done with it.
+        """Handle ``event``; returning acknowledges it.
 
         Raises:
-            Retry: again, later. Any other exception says the same.
-            Reject: never again.
-            Disable: no event can succeed; stop.
+            Retry: another attempt is needed; any other exception means the same.
+            Reject: the event can never succeed.
+            Disable: no event can succeed; the handler is stopped.
         """
 
 
 class BatchHandler(_HandlerBase, ABC):
-    """A handler that takes many events at a time, for sinks where a round trip costs more than an event.
+    """Handler of batches, for sinks where a round trip costs more than an event.
 
     Attributes:
-        batch_max: most events in a batch.
-        batch_wait: milliseconds to wait for more after the first; 0 takes what is there.
+        batch_max: largest number of events in a batch.
+        batch_wait: milliseconds to wait for a batch to fill up; 0 for no wait.
     """
 
     batch_max: int = 500
@@ -383,26 +395,26 @@ class BatchHandler(_HandlerBase, ABC):
 
     @abstractmethod
     async def handle_batch(self, events: Sequence[LifecycleEvent], ctx: Context) -> None:
-        """Take ``events``, in journal order, possibly several of one run.
+        """Handle ``events``, in journal order, possibly several of one run.
 
-        When it raises anything but :class:`Failed`, every event is tried again alone, as a batch of one, so that a poison event fails
+        After any exception but :class:`Failed`, every event is attempted again alone, as a batch of one, so that a poison event fails
         alone.
 
         Raises:
-            Failed: some failed, the rest succeeded.
-            Retry: again, event by event, later. Any other exception says the same.
-            Reject: in a batch of one, never again; else as any other exception, for it does not say which.
+            Failed: some events failed, the rest succeeded.
+            Retry: another attempt is needed, event by event; any other exception means the same.
+            Reject: in a batch of one, the event can never succeed; otherwise as any other exception, because it does not say which.
         """
 
 
 class FunctionHandler(Handler):
-    """An async function as a handler; still callable, so that a test calls it like the function it was.
+    """Async function as a handler, which can still be called like the function.
 
     Attributes:
-        function: what was decorated.
-        on: the event types it wants.
-        name: for people.
-        when: the predicate; None takes every event that ``on`` selects.
+        function: decorated function.
+        on: event types of the handler.
+        name: name for log lines and listings.
+        when: predicate; None for every event that ``on`` selects.
     """
 
     def __init__(
@@ -427,7 +439,7 @@ class FunctionHandler(Handler):
         return f"<handler {self.name} on {', '.join(self.on)}>"
 
     def wants(self, event: LifecycleEvent) -> bool:
-        """Ask the predicate."""
+        """Call the predicate."""
         return self.when is None or self.when(event)
 
     async def handle(self, event: LifecycleEvent, ctx: Context) -> None:
@@ -443,15 +455,15 @@ def handler(
 ) -> Callable[[Callable[[LifecycleEvent, Context], Awaitable[None]]], FunctionHandler]:
     """Make a handler of ``async def f(event, ctx)``.
 
-    The result is a value; nothing is registered. What is wrong with it (not async, other arguments, a pattern that selects no event
-    type) is reported when the settings enable it, together with all other problems.
+    The result is a value; nothing is registered. Problems (not async, other arguments, a pattern that selects no event type) are reported
+    when the settings enable the handler, together with all other problems.
 
     Args:
-        on: the event types it wants, exact or as patterns: ``"run.*"``, ``["run.ended.*", "step.failed"]``; mypy checks them.
-        when: a predicate, to be given only some of these, as in ``when=lambda event: event.owner_id == ME``; quick, waits for nothing.
-        name: for people; the function's name by default.
+        on: event types of the handler, exact or as patterns: ``"run.*"``, ``["run.ended.*", "step.failed"]``; mypy checks them.
+        when: predicate that selects among these, as in ``when=lambda event: event.owner_id == ME``; must be fast and not block.
+        name: name for log lines and listings; that of the function by default.
     """
-    # What a type checker lets pass may still be a wrong word, which loading reports.
+    # A pattern that a type checker accepts may still select nothing, which loading reports.
     patterns: tuple[EventPattern, ...] = (on,) if isinstance(on, str) else tuple(on)
 
     def decorate(function: Callable[[LifecycleEvent, Context], Awaitable[None]]) -> FunctionHandler:

@@ -1,8 +1,8 @@
-"""``handlers test``: what a handler would do with events of the journal, without sending anything."""
+"""Command ``handlers test``: a dry run of a handler with events of the journal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["dry_run"]
 
 SEARCHED_ENTRIES = 10_000
-"""Entries at the end of the journal among which the newest wanted ones are looked for."""
+"""Number of entries at the end of the journal that are searched.
+
+The newest events of the handler's types are looked for among them.
+"""
 READ_LIMIT = 1_000
 
 
@@ -39,10 +42,10 @@ def dry_run(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Call a handler with events of the journal and print what it would have sent by ctx.http and ctx.actions.
+    """Call a handler with events of the journal and print what it would send.
 
-    Requests are answered 200, actions succeed, ctx.dry_run is true, places and dead letters stay as they are. What a handler does by other
-    means, such as a connection of its own, it really does.
+    Requests by ctx.http get a response of 200, ctx.actions succeed, ctx.dry_run is true; cursors and dead letters stay as they are. Other
+    effects of the handler, such as those of a connection of its own, are real.
 
     Example: cadence-consumer handlers test notify -n 3
     """
@@ -51,7 +54,7 @@ def dry_run(
         from consumer.delivery.loading import load_handlers
         from consumer.telemetry.logging import Redactor, configure_logging
 
-        # What is sent is told; what the handler logs of it would say it twice.
+        # Requests and actions are printed; a log line about each would show it twice.
         configure_logging("warning", settings.log.format, Redactor(settings.secrets()))
         specs = settings.handlers_to_run()
         if name not in specs:
@@ -81,75 +84,58 @@ async def _select_entries(
 
 
 class _DryRun:
-    """A handler that is tried out."""
+    """Calls of one handler that send nothing and store nothing."""
 
     def __init__(self, loaded: LoadedHandler, store: Store, *, json: bool) -> None:
-        self._loaded = loaded
-        self._store = store
-        self._json = json
-        self._sent: list[str] = []
-
-    async def run(self, entries: list[JournalEntry]) -> int:
-        """Call it with every entry; how many calls failed."""
-        import asyncio
-
-        from consumer.clock import SystemClock
-        from consumer.delivery.filters import EventFilter
-        from consumer.delivery.retry import one_line
-        from consumer.domain.lifecycle_events import LifecycleEvent
-
-        event_filter = EventFilter(self._loaded, SystemClock().wall_ms)
-        handler, failures = self._loaded.handler, 0
-        async with asyncio.timeout(self._loaded.spec.timeout / 1000):
-            await handler.open(self._loaded.settings, self._context(None))
-        try:
-            for entry in entries:
-                self._sent.clear()
-                event = LifecycleEvent.from_json(entry.data)
-                outcome = "done"
-                try:
-                    if (why := event_filter.rejected_by(event, replayed=True)) is not None:
-                        outcome = f"left out: {why}"
-                    else:
-                        await self._call(event)
-                except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is what the trial is for
-                    failures += 1
-                    outcome = f"failed: {one_line(error)}"
-                self._print_outcome(entry, outcome)
-        finally:
-            await handler.close()
-        return failures
-
-    async def _call(self, event: LifecycleEvent) -> None:
-        import asyncio
-
-        from consumer.plugin import BatchHandler
-
-        handler, context = self._loaded.handler, self._context(event.id)
-        async with asyncio.timeout(self._loaded.spec.timeout / 1000):
-            if isinstance(handler, BatchHandler):
-                await handler.handle_batch([event], context)
-            else:
-                await handler.handle(event, context)
-
-    def _context(self, event_id: str | None) -> Any:
-        import structlog
-
         from consumer.clock import SystemClock
         from consumer.delivery.context_store import HandlerContextStore
         from consumer.delivery.dry_run import RecordedHttp, RecordingActionSender
-        from consumer.plugin import Context
+        from consumer.delivery.filters import EventFilter
+        from consumer.delivery.invocation import HandlerInvoker
 
+        clock = SystemClock()
+        self._json = json
+        self._sent: list[str] = []
         http = cast("ClientSession", RecordedHttp(self._sent.append))
-        return Context(
-            handler=self._loaded.name,
-            log=structlog.get_logger("handler"),
-            http=lambda: http,
-            event_id=event_id,
-            action_sender=RecordingActionSender(self._sent.append),
+        self._event_filter = EventFilter(loaded, clock.wall_ms)
+        self._invoker = HandlerInvoker(
+            loaded,
+            lambda: http,
+            RecordingActionSender(self._sent.append),
+            HandlerContextStore(store, clock),
             dry_run=True,
-            memory=HandlerContextStore(self._store, SystemClock()),
         )
+
+    async def run(self, entries: list[JournalEntry]) -> int:
+        """Call the handler with every entry; the number of calls that failed."""
+        from consumer.domain.lifecycle_events import LifecycleEvent
+
+        failures = 0
+        await self._invoker.open()
+        try:
+            for entry in entries:
+                self._sent.clear()
+                result, failed = await self._attempt(LifecycleEvent.from_json(entry.data))
+                failures += failed
+                self._print_outcome(entry, result)
+        finally:
+            await self._invoker.close()
+        return failures
+
+    async def _attempt(self, event: LifecycleEvent) -> tuple[str, bool]:
+        """Filter one event and call the handler; the result, and true if it failed."""
+        from consumer.delivery.retry import Success, one_line
+
+        try:
+            rejected_by = self._event_filter.rejected_by(event, replayed=True)
+        except Exception as error:  # noqa: BLE001 - a predicate may raise anything, and a dry run is to show it
+            return f"failed: {one_line(error)}", True
+        if rejected_by is not None:
+            return f"left out: {rejected_by}", False
+        [outcome] = await self._invoker.call([event])
+        if isinstance(outcome, Success):
+            return "done", False
+        return f"failed: {outcome.error}", True
 
     def _print_outcome(self, entry: JournalEntry, outcome: str) -> None:
         if self._json:

@@ -1,10 +1,11 @@
-"""From the journal to the handlers: each at its own pace, each event until it is settled.
+"""Delivery of the journal to handlers, each of them at its own pace.
 
 ::
 
-    dispatcher ─▶ subscription ─▶ lanes (order per run)      loading ─▶ spec
-                       │    └───▶ retry (what a failure means)
-                       └────────▶ place_keeper ─▶ place (what is settled)
+    loading ─▶ dispatcher ─▶ subscription ─┬▶ journal_reader, replays, redrive ─▶ lanes (order per run)
+                                           ├▶ worker_pool ─▶ attempts ─▶ invocation (the call), retry (the decision)
+                                           ├▶ control ─▶ handler_state (why a handler is stopped)
+                                           └▶ cursor_saver ─▶ cursor (what is acknowledged)
 
-``place``, ``lanes``, ``retry`` and ``pace`` are pure: they know no clock, no store and no asyncio.
+``cursor``, ``lanes``, ``retry`` and ``handler_state`` are pure: they know no clock, no store and no asyncio.
 """

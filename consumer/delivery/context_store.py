@@ -1,4 +1,4 @@
-"""What a handler may ask of the store by ``ctx``: what is known of a record now, and what it has done already."""
+"""Store access of a handler's context, for ``ctx.latest`` and ``ctx.once``."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from consumer.domain.record_state import RecordState
 __all__ = ["ONCE_RETENTION_MS", "ContextStore", "HandlerContextStore"]
 
 ONCE_RETENTION_MS = 30 * 86_400_000
-"""How long a handler's ``once`` keys are remembered."""
+"""Retention of a handler's ``once`` keys."""
 
 
 class ContextStore(Protocol):
-    """What this needs of the store."""
+    """Part of the store that a handler's context uses."""
 
     async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
-        """The encoded states of those that are known."""
+        """Encoded states of those records that are known."""
         ...
 
     async def was_done(self, handler: str, key: str, since_ms: int) -> bool:
-        """Whether it was marked since then."""
+        """Return true when ``key`` was marked as done at or after ``since_ms``."""
         ...
 
     async def mark_done(self, handler: str, key: str, at_ms: int, since_ms: int) -> None:
-        """Mark it, and forget what was marked before ``since_ms``."""
+        """Mark ``key`` as done, and forget keys marked before ``since_ms``."""
         ...
 
 
@@ -37,8 +37,8 @@ class HandlerContextStore:
     """Implements :class:`consumer.plugin.Memory`.
 
     Args:
-        store: asked.
-        clock: its wall dates keys.
+        store: store of states and keys.
+        clock: its wall time dates the keys.
     """
 
     def __init__(self, store: ContextStore, clock: Clock) -> None:
@@ -46,7 +46,7 @@ class HandlerContextStore:
         self._clock = clock
 
     async def latest(self, record_id: str) -> Record | None:
-        """What is known of a record as of the last commit; None when it is unknown or deleted."""
+        """Record as of the last commit; None when it is unknown or deleted."""
         full_id = parse_record_id(record_id)
         data = (await self._store.states([full_id])).get(full_id)
         if data is None:
@@ -57,15 +57,15 @@ class HandlerContextStore:
         return ENTITIES.get(state.entity, Record).model_validate(state.values())
 
     async def was_done(self, handler: str, key: str) -> bool:
-        """Whether the handler has marked ``key`` within the last 30 days."""
+        """Return true when the handler has marked ``key`` within the last 30 days."""
         return await self._store.was_done(handler, _digest(key), self._clock.wall_ms() - ONCE_RETENTION_MS)
 
     async def mark_done(self, handler: str, key: str) -> None:
-        """Mark ``key``."""
+        """Mark ``key`` as done."""
         now_ms = self._clock.wall_ms()
         await self._store.mark_done(handler, _digest(key), now_ms, now_ms - ONCE_RETENTION_MS)
 
 
 def _digest(key: str) -> str:
-    """A key of bounded length: whatever a handler makes of an event may be long."""
+    """Key of bounded length: handlers make keys of event data, which may be long."""
     return hashlib.sha256(key.encode()).hexdigest()

@@ -1,20 +1,18 @@
-"""A handler's place in the journal: everything up to an offset is settled, and some of what follows.
+"""Cursor of a handler: an offset, and acknowledged ranges above it.
 
-Runs are delivered side by side, so events are settled out of order, while a restart must neither skip one nor repeat more than it has
-to. The place therefore is an *offset*, at or below which nothing is unsettled, and the ranges above it that are settled already. A range
-``[a, b]`` says: whatever the journal holds from ``a`` to ``b`` is settled; holes (retention) and entries that the handler does not want
-lie in it without being mentioned.
+Runs are delivered in parallel, so events are acknowledged out of order, while a restart must neither skip one nor repeat more than needed.
+The cursor is an *offset*, at or below which every event is acknowledged, plus the acknowledged ranges above it. A range ``[a, b]`` covers
+whatever the journal holds from ``a`` to ``b``, holes left by retention and entries of other types included.
 
-An event that has failed waits for its next attempt, for minutes perhaps, and with it what follows in its run. Such a run is *parked*: its
-events no longer hold the offset back, and a row of its own says where it stands (:class:`~consumer.ports.delivery.SavedBlockedRun`).
-Everything of the
-run from the row's first event on is unsettled, except what the row names as done. So one run in trouble costs one row, however long it
-takes, and a restart finds its events in the journal, which retention keeps from the row's first event on.
+An event that has failed waits for its next attempt, for minutes perhaps, and with it the later events of its run. Such a run is *blocked*:
+its events no longer hold the offset back, and a row of its own is stored for it (:class:`~consumer.ports.delivery.SavedBlockedRun`). All
+events of the run from the row's first entry on are unacknowledged, except those that the row lists as done. A failing run thus costs one
+row, however long it fails, and a restart finds its events in the journal, which retention keeps from the row's first entry on.
 
-What is above the offset or parked is bounded by the *window*: when that many entries wait or are settled above one that is not, nothing
-more may be taken. Runs that fail while the most allowed are parked hold the offset back.
+The *window* bounds the entries that are tracked one by one, above the offset or in blocked runs: when it is full, nothing more is read. A
+run that fails while the largest number of runs is blocked holds the offset back.
 
-The encoded form is JSON: ``{"v": 2, "offset": 41, "settled": [[43, 60], [62, 62]]}``; the rows are kept beside it. Version 1 knew none.
+The encoded form is JSON: ``{"v": 2, "offset": 41, "settled": [[43, 60], [62, 62]]}``; the rows are stored beside it. Version 1 had none.
 """
 
 from __future__ import annotations
@@ -35,16 +33,16 @@ __all__ = ["MAX_BLOCKED_RUNS", "WINDOW", "Cursor"]
 
 FORMAT = 2
 WINDOW = 10_000
-"""Most entries that are remembered one by one."""
+"""Largest number of entries that are tracked one by one."""
 MAX_BLOCKED_RUNS = 1_000
-"""Most runs that are parked at once."""
+"""Largest number of runs that are blocked at once."""
 
 
 @dataclass(slots=True)
 class _LiveBlockedRun:
-    """A parked run while it lives.
+    """Blocked run in memory.
 
-    ``row`` is what was stored at first; ``pending`` are its unsettled entries as far as they were announced, ascending.
+    ``row`` is the row to be stored; ``pending`` are its unacknowledged entries as far as they were announced, ascending.
     """
 
     row: SavedBlockedRun
@@ -52,16 +50,16 @@ class _LiveBlockedRun:
 
 
 class Cursor:
-    """Where a handler is.
+    """Cursor of one handler.
 
-    Entries are announced in ascending order, by :meth:`tracked` or :meth:`skipped`, and settled in any order.
+    Entries are announced in ascending order, by :meth:`tracked` or :meth:`skipped`, and acknowledged in any order.
 
     Args:
-        offset: at or below it everything is settled.
-        acknowledged: ranges above it that are settled as well, ascending, not touching.
-        window: how many entries are remembered at most.
-        blocked_runs: the runs that are parked. :meth:`restore_run` gives them their entries up to ``offset``; later ones are announced.
-        max_blocked_runs: how many runs are parked at most.
+        offset: offset at or below which everything is acknowledged.
+        acknowledged: ranges above it that are acknowledged as well, ascending, not touching.
+        window: largest number of entries that are tracked one by one.
+        blocked_runs: blocked runs. :meth:`restore_run` gives them their entries up to ``offset``; later ones are announced.
+        max_blocked_runs: largest number of blocked runs.
     """
 
     def __init__(
@@ -75,61 +73,62 @@ class Cursor:
         self._offset = offset
         self._highest_announced = offset
         self._window = window
-        self._tracked: deque[int] = (
-            deque()
-        )  # ascending; from the lowest outstanding one, settled ones between
+        # Ascending; begins with the lowest outstanding one, with acknowledged ones in between.
+        self._tracked: deque[int] = deque()
         self._outstanding: set[int] = set()
         self._restored_ranges = list(acknowledged or [])
         self._max_blocked_runs = MAX_BLOCKED_RUNS if max_blocked_runs is None else max_blocked_runs
         self._blocked_runs = {row.tracker_id: _LiveBlockedRun(row, deque()) for row in blocked_runs}
-        self._blocked_entries: dict[int, str | None] = {}  # unsettled entries of parked runs
-        self._unseen_runs = set(self._blocked_runs)  # parked runs of which no entry has been seen yet
+        self._blocked_entries: dict[int, str | None] = {}  # unacknowledged entries of blocked runs
+        self._unseen_runs = set(self._blocked_runs)  # blocked runs of which no entry has been seen yet
         self._changed: set[str | None] = set()
 
     @property
     def offset(self) -> int:
-        """At or below it everything is settled."""
+        """Offset at or below which everything is acknowledged."""
         return self._offset
 
     @property
     def through(self) -> int:
-        """The highest settled entry."""
+        """Highest acknowledged offset."""
         spans = self.ranges()
         return spans[-1][1] if spans else self._offset
 
     @property
     def capacity(self) -> int:
-        """How many entries may be taken now."""
+        """Number of further entries that may be announced now."""
         return max(
             0, self._window - len(self._tracked) - len(self._restored_ranges) - len(self._blocked_entries)
         )
 
     @property
     def outstanding(self) -> int:
-        """How many entries are taken and not settled."""
+        """Number of announced entries that are not acknowledged."""
         return len(self._outstanding) + len(self._blocked_entries)
 
     @property
     def blocked_runs(self) -> int:
-        """How many runs are parked."""
+        """Number of blocked runs."""
         return len(self._blocked_runs)
 
     @property
     def lowest_needed_offset(self) -> int:
-        """The lowest entry that is still needed from the journal."""
+        """Lowest offset that is still needed from the journal."""
         return min((self._offset + 1, *(run.row.first for run in self._blocked_runs.values())))
 
     def row(self, tracker_id: str | None) -> SavedBlockedRun | None:
-        """The row of a run; None when it is not parked."""
+        """Row of a run; None when it is not blocked."""
         run = self._blocked_runs.get(tracker_id)
         return None if run is None else run.row
 
     def rows(self) -> list[SavedBlockedRun]:
-        """Every parked run."""
+        """Rows of all blocked runs."""
         return [run.row for run in self._blocked_runs.values()]
 
     def tracked(self, offset: int, tracker_id: str | None = None) -> bool:
-        """Announce an entry that is to be delivered; False when it was settled before a restart, and must not be.
+        """Announce an entry to be delivered; False when it must not be.
+
+        An entry that was acknowledged before a restart must not be delivered again.
 
         Raises:
             ValueError: ``offset`` is not greater than all before.
@@ -149,7 +148,7 @@ class Cursor:
         return True
 
     def skipped(self, offset: int) -> None:
-        """Announce an entry that the handler does not want.
+        """Announce an entry of a type that the handler does not get.
 
         Raises:
             ValueError: ``offset`` is not greater than all before.
@@ -158,10 +157,10 @@ class Cursor:
         self._advance()
 
     def acknowledged(self, offset: int) -> None:
-        """Settle an entry that was taken.
+        """Acknowledge an announced entry.
 
         Raises:
-            ValueError: it was not taken, or is settled.
+            ValueError: it was not announced, or is acknowledged already.
         """
         if offset in self._blocked_entries:
             self._acknowledge_blocked(offset)
@@ -172,17 +171,19 @@ class Cursor:
         if offset == self._tracked[0]:
             self._advance()
 
-    # ------------------------------------------------------------ parked runs
+    # ------------------------------------------------------------ blocked runs
 
     def block(self, row: SavedBlockedRun, offsets: Iterable[int]) -> bool:
-        """Put a run aside, so that it holds the offset back no longer; or say anew why it is.
+        """Block a run, or update the row of a blocked run.
+
+        A blocked run no longer holds the offset back.
 
         Args:
-            row: the run; its ``first`` is the lowest unsettled entry, its ``done`` whatever was settled above that since it is delivered.
-            offsets: its unsettled entries, as far as they were taken.
+            row: row of the run; its ``first`` is the lowest unacknowledged entry, its ``done`` those acknowledged above it.
+            offsets: unacknowledged entries of the run, as far as they were announced.
 
         Returns:
-            False when too many runs are parked; the run goes on holding the offset back.
+            False when too many runs are blocked; the run then still holds the offset back.
         """
         run = self._blocked_runs.get(row.tracker_id)
         if run is None:
@@ -200,7 +201,10 @@ class Cursor:
         return True
 
     def restore_run(self, tracker_id: str | None, offsets: Iterable[int]) -> None:
-        """After a restart: which unsettled entries at or below the offset a parked run has; it is parked no longer when there are none."""
+        """Restore the unacknowledged entries of a blocked run after a restart.
+
+        These are the entries at or below the offset; later ones are announced. A run without any is unblocked.
+        """
         run = self._blocked_runs[tracker_id]
         for offset in sorted(offsets):
             self._block_entry(run, offset)
@@ -210,7 +214,10 @@ class Cursor:
             self._advance_run(run)
 
     def drop_missing_runs(self) -> None:
-        """Let go of parked runs whose first entry should have come and did not, as when the handler does not want it any more."""
+        """Unblock runs whose first entry was passed without being announced.
+
+        That happens when the handler no longer gets the type of the entry.
+        """
         for tracker_id in [
             each
             for each in self._unseen_runs
@@ -219,14 +226,14 @@ class Cursor:
             self._unblock(tracker_id)
 
     def changed_rows(self) -> dict[str | None, SavedBlockedRun | None]:
-        """What became of parked runs since the last call; None for those that are parked no longer."""
+        """Return the rows that changed since the last call; None for unblocked runs."""
         rows = {each: self.row(each) for each in self._changed}
         self._changed.clear()
         return rows
 
     @property
     def has_unseen_runs(self) -> bool:
-        """Whether :meth:`drop_missing_runs` could find anything."""
+        """True when :meth:`drop_missing_runs` could find a run."""
         return bool(self._unseen_runs)
 
     def _block_entry(self, run: _LiveBlockedRun, offset: int) -> None:
@@ -263,10 +270,10 @@ class Cursor:
         self._unseen_runs.discard(tracker_id)
         self._changed.add(tracker_id)
 
-    # ------------------------------------------------------------ storing
+    # ------------------------------------------------------------ encoding
 
     def ranges(self) -> list[tuple[int, int]]:
-        """The settled ranges above the offset, ascending."""
+        """Acknowledged ranges above the offset, ascending."""
         spans = [span for span in self._restored_ranges if span[1] > self._offset]
         first: int | None = None
         last = 0
@@ -282,32 +289,34 @@ class Cursor:
         spans.sort()
         merged: list[tuple[int, int]] = []
         for span in spans:
-            # What was settled before a restart may lie between what was settled since: it is part of that range, not another one.
+            # A range from before a restart may lie within one that was acknowledged since: it is part of that range.
             if not merged or span[0] > merged[-1][1]:
                 merged.append(span)
         return merged
 
     def snapshot(self) -> bytes:
-        """The encoded place."""
+        """Encode the cursor, without the rows of blocked runs."""
         return orjson.dumps({"v": FORMAT, "offset": self._offset, "settled": self.ranges()})
 
     @classmethod
     def load(cls, data: bytes, window: int = WINDOW, blocked_runs: Iterable[SavedBlockedRun] = ()) -> Cursor:
-        """Decode a snapshot, with the rows kept beside it.
+        """Decode a snapshot, with the rows that are stored beside it.
 
         Raises:
-            ValueError: it is not one, or of a newer format.
+            ValueError: ``data`` is no snapshot, or has a newer format.
         """
         value = load_object(data, FORMAT)
         try:
             offset, acknowledged = value["offset"], [(a, b) for a, b in value["settled"]]
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a place of format {FORMAT} without an offset or ranges") from error
+            raise ValueError(f"a cursor of format {FORMAT} without an offset or ranges") from error
         ends = [offset, *(end for span in acknowledged for end in span)]
         if not all(type(end) is int and end >= 0 for end in ends):
-            raise ValueError(f"a place of format {FORMAT} whose offset or ranges are no offsets of a journal")
+            raise ValueError(
+                f"a cursor of format {FORMAT} whose offset or ranges are no offsets of a journal"
+            )
         if any(a > b for a, b in acknowledged) or any(b >= a for (_, b), (a, _) in pairwise(acknowledged)):
-            raise ValueError(f"a place of format {FORMAT} whose ranges do not ascend")
+            raise ValueError(f"a cursor of format {FORMAT} whose ranges do not ascend")
         return cls(offset, acknowledged, window, blocked_runs)
 
     @classmethod
@@ -318,16 +327,16 @@ class Cursor:
         window: int = WINDOW,
         blocked_runs: Iterable[SavedBlockedRun] = (),
     ) -> Cursor:
-        """Decode what the store holds for ``handler``, with the rows kept beside it.
+        """Decode the stored cursor of ``handler``, with the rows stored beside it.
 
         Raises:
-            StoreForeign: it is of a newer format, or none of ours.
+            StoreForeign: the cursor has a newer format, or is none.
         """
         try:
             return cls.load(saved.data, window, blocked_runs)
         except ValueError as error:
             raise StoreForeign(
-                f"the place of handler {handler!r} cannot be read ({error}): "
+                f"the cursor of handler {handler!r} cannot be read ({error}): "
                 "a newer version of this service wrote it; run that version"
             ) from error
 

@@ -1,19 +1,17 @@
-"""Keeps a handler's place in the store: often enough that a crash repeats little, seldom enough that it costs little.
+"""Saving of a cursor: often enough that a crash repeats little, but no oftener.
 
-A place is written by compare-and-set under the tenure, together with the dead letters and the parked runs of the events it passes: what is
-neither delivered, nor in the dead letters, nor of a parked run is never passed. A write whose reply was lost is repeated as it was,
-revision and all, which the store takes for what it is. A refusal means that another delivers this handler now: it ends everything.
+A cursor is saved by compare-and-set under the tenure, together with the dead letters and the blocked runs of the events that it passes: it
+never passes an event that is neither acknowledged, nor a dead letter, nor of a blocked run. A save whose reply was lost is repeated with
+the same revision, which the store recognises. A refused save means that another process delivers to this handler now, and ends the tenure.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
-from consumer.clock import Clock
 from consumer.delivery.cursor import WINDOW, Cursor
-from consumer.delivery.store_retry import retry_until_available, wait_until_set
+from consumer.delivery.store_retry import StoreRetry, wait_until_set
 from consumer.ports.delivery import (
     CursorStore,
     HandlerDeadLetter,
@@ -25,26 +23,27 @@ from consumer.ports.observers import DeliveryEvents
 
 __all__ = ["CursorSaver"]
 
-T = TypeVar("T")
-
 SAVE_INTERVAL_MS = 200
-"""Shortest time between two saves …"""
+"""Shortest interval of saves …"""
 SAVE_AFTER_EVENTS = 500
-"""… unless this many events have been settled since the last one."""
+"""… unless this number of events was acknowledged since the last save."""
 
 
 class CursorSaver:
-    """The place of one handler, and the task that saves it.
+    """Cursor of one handler or replay, and the task that saves it.
 
     Args:
-        handler: its name in the settings.
-        store: where places are.
-        tenure: under which is written.
-        cursor_name: under which name the place is kept; the handler's by default.
-        clock: for the spacing of saves.
-        random: chance in [0, 1), for back-off.
-        observer: told when the store is unavailable.
-        window: of the place.
+        handler: name of the handler in the settings.
+        store: store of the cursors.
+        tenure: tenure under which the cursor is saved.
+        cursor_name: name under which the cursor is stored; that of the handler by default.
+        random: chance in [0, 1), for backoff.
+        observer: notified when the store is unavailable.
+        window: window of the cursor.
+
+    Attributes:
+        cursor: current cursor.
+        saved_offset: offset of the saved cursor; None before it was read.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class CursorSaver:
         tenure: Tenure,
         *,
         cursor_name: str | None = None,
-        clock: Clock,
         random: Callable[[], float],
         observer: DeliveryEvents,
         window: int = WINDOW,
@@ -63,9 +61,7 @@ class CursorSaver:
         self._name = cursor_name or handler
         self._store = store
         self._tenure = tenure
-        self._clock = clock
-        self._random = random
-        self._observer = observer
+        self._retry = StoreRetry(handler, observer, random)
         self._window = window
         self._dead_letters: list[HandlerDeadLetter] = []
         self._unsaved_runs: dict[str | None, SavedBlockedRun | None] = {}
@@ -79,43 +75,43 @@ class CursorSaver:
         self.saved_offset: int | None = None
 
     async def load_or_create(self, first_offset: Callable[[], Awaitable[int]]) -> None:
-        """Read the place, or make and save the first one.
+        """Read the cursor, or create and save the first one.
 
         Args:
-            first_offset: where a new handler begins: the offset after which it is given events.
+            first_offset: finds the offset after which a new handler gets events.
 
         Raises:
-            CommitRefused: the tenure is over.
-            StoreForeign: the place is of a newer format.
+            CommitRefused: the tenure has ended.
+            StoreForeign: the cursor has a newer format.
         """
-        saved = await self._retry_until_available(lambda: self._store.cursor(self._name))
+        saved = await self._retry.call(self._store.cursor, self._name)
         if saved is None:
-            self.cursor = Cursor(await self._retry_until_available(first_offset), window=self._window)
+            self.cursor = Cursor(await self._retry.call(first_offset), window=self._window)
             await self._save()
             return
-        rows = await self._retry_until_available(lambda: self._store.blocked_runs(self._name))
+        rows = await self._retry.call(self._store.blocked_runs, self._name)
         self.cursor = Cursor.restore(self._handler, saved, self._window, rows)
         self._revision = saved.revision
         self.saved_offset = self.cursor.offset
 
     @property
     def unsaved(self) -> Sequence[HandlerDeadLetter]:
-        """Dead letters that are not written yet."""
+        """Dead letters that are not stored yet."""
         return self._dead_letters
 
     async def wait_until_drained(self) -> None:
-        """Returns when nothing is unsettled."""
+        """Return when every announced entry is acknowledged."""
         while self.cursor.outstanding:
             self._all_acknowledged = asyncio.Event()
             await self._all_acknowledged.wait()
 
     def skipped(self, offset: int) -> None:
-        """The handler does not want the entry."""
+        """Pass an entry of a type that the handler does not get."""
         self.cursor.skipped(offset)
         self._dirty.set()
 
     def acknowledged(self, offset: int, dead_letter: HandlerDeadLetter | None = None) -> None:
-        """The entry is done with, or is kept aside as ``dead_letter``."""
+        """Acknowledge an entry, given up on as ``dead_letter`` if there is one."""
         self.cursor.acknowledged(offset)
         if dead_letter is not None:
             self._dead_letters.append(dead_letter)
@@ -127,21 +123,24 @@ class CursorSaver:
             self._urgent.set()
 
     def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
-        """The run waits: its unsettled entries hold the offset back no longer, or, with too many runs parked, still do."""
+        """Block a run, so that its entries no longer hold the offset back.
+
+        While too many runs are blocked they still do.
+        """
         if self.cursor.block(row, offsets):
             self._dirty.set()
 
     def stop(self) -> None:
-        """Nothing more will be settled: :meth:`run` saves what there is and returns."""
+        """Let :meth:`run` save a last time and return; nothing more will be acknowledged."""
         self._stopping = True
         self._dirty.set()
         self._urgent.set()
 
     async def run(self) -> None:
-        """Save whenever there is something to save and it is time; returns after :meth:`stop`, when all is saved.
+        """Save changes at most every 200 ms, until :meth:`stop`; then save the rest.
 
         Raises:
-            CommitRefused: the tenure is over, or another process has moved the place.
+            CommitRefused: the tenure has ended, or another process has moved the cursor.
         """
         while True:
             await self._dirty.wait()
@@ -168,14 +167,7 @@ class CursorSaver:
         if not self._stopping:
             self._dirty.clear()
             self._urgent.clear()
-        await self._retry_until_available(
-            lambda: self._store.save_cursor(self._tenure, self._name, saved, dead_letters, rows)
-        )
+        await self._retry.call(self._store.save_cursor, self._tenure, self._name, saved, dead_letters, rows)
         del self._dead_letters[: len(dead_letters)]
         self._revision = saved.revision
         self.saved_offset = offset
-
-    async def _retry_until_available(self, operation: Callable[[], Awaitable[T]]) -> T:
-        return await retry_until_available(
-            operation, handler=self._handler, observer=self._observer, random=self._random
-        )

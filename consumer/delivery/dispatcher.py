@@ -1,7 +1,7 @@
-"""All handlers at once: one subscription each, and what they share.
+"""Delivery to all handlers, with one subscription each.
 
-They share the HTTP session, which is made when the first handler asks for it, and the decoding of journal entries, because handlers are
-mostly at about the same place. They share no fate: only what ends the tenure ends them all.
+The HTTP session is made when the first handler asks for it. Journal entries are decoded once for all handlers, whose cursors are mostly
+near each other. Handlers do not affect each other otherwise: only the end of the tenure ends them all.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher", "SharedHttp"]
 
 REPORT_INTERVAL_MS = 1_000
-"""How often places and lags are told to the observer, and what people ask for is read."""
+"""Interval of reading handler commands, and of reporting cursors and lags."""
 CACHED_EVENTS = 1_024
-"""Decoded events kept for the other handlers."""
+"""Number of decoded events that are cached for the other handlers."""
 HTTP_TIMEOUT_S = 30
 
 
@@ -39,14 +39,14 @@ class Dispatcher:
     """Delivers the journal to every handler, for one tenure.
 
     Args:
-        store: journal and places.
-        tenure: under which places are saved.
-        handlers: what :func:`~consumer.delivery.loading.load_handlers` made.
-        clock: monotonic for waiting, wall for ages and dead letters.
+        store: journal, cursors and commands.
+        tenure: tenure under which cursors are saved.
+        handlers: handlers from :func:`~consumer.delivery.loading.load_handlers`.
+        clock: monotonic for waits, wall for ages and dead letters.
         random: chance in [0, 1), for jitter.
-        observer: told of everything that happens.
-        window: per handler, most entries above its lowest unsettled one.
-        action_sender: what handlers' actions are sent with; None where there is no org to act in.
+        observer: notified of everything.
+        window: per handler, largest number of entries above its lowest unacknowledged one.
+        action_sender: sends the handlers' actions; None where there is no org.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Dispatcher:
         """Deliver until :meth:`stop`; may be called once.
 
         Raises:
-            CommitRefused: the tenure is over. Calls under way were cancelled; their events come again.
-            StoreForeign: a place is of a newer format.
+            CommitRefused: the tenure has ended. Running calls were cancelled; their events are delivered again.
+            StoreForeign: a cursor has a newer format.
         """
         self._running = True
         try:
@@ -116,10 +116,13 @@ class Dispatcher:
                 self._ended.set()
 
     async def stop(self, grace_ms: int) -> None:
-        """Take nothing new; give running calls ``grace_ms``, cancel the rest, save the places, close handlers and HTTP session.
+        """Stop in order, and return when everything is saved and closed.
 
-        Cancelled calls are not failures: their events are delivered again after the next start. Returns when all that is done, at once
-        if nothing runs. Beyond the grace it may take 2 s to save and 5 s to close handlers that are slow to.
+        Nothing new is taken. Running calls have ``grace_ms``, after which the rest is cancelled. Then cursors are saved, and handlers and
+        HTTP session closed. Returns at once if nothing runs.
+
+        Cancelled calls are not failures: their events are delivered again after the next start. Beyond the grace period, saving may take
+        2 s and closing slow handlers 5 s.
         """
         self._stopping.set()
         ends_ms = self._clock.monotonic_ms() + grace_ms
@@ -140,7 +143,7 @@ class Dispatcher:
                 [subscription.name for subscription in self._subscriptions]
             )
         except StoreUnavailable:
-            return  # the subscriptions meet the same and tell
+            return  # the subscriptions see the same error and report it
         for subscription in self._subscriptions:
             if subscription.saved_offset is not None:
                 subscription.apply_commands(pending_commands[subscription.name])
@@ -157,7 +160,7 @@ class Dispatcher:
 
 
 class _CachingDecoder:
-    """Decodes an entry once for all handlers that come by soon."""
+    """Decoder that decodes an entry once for all handlers, with a bounded cache."""
 
     def __init__(self) -> None:
         self._events: OrderedDict[int, LifecycleEvent] = OrderedDict()
@@ -176,24 +179,24 @@ def _decode(entry: JournalEntry) -> LifecycleEvent:
 
 
 class SharedHttp:
-    """The HTTP session of all handlers, made when one asks for it."""
+    """HTTP session of all handlers, made on first use."""
 
     def __init__(self) -> None:
         self._session: ClientSession | None = None
         self._closed = False
 
     def session(self) -> ClientSession:
-        """The session.
+        """Return the session, which is made on the first call.
 
         Raises:
-            RuntimeError: it is closed for good.
+            RuntimeError: the session was closed for good.
         """
         if self._closed:
             raise RuntimeError(
                 "the service has stopped and closed ctx.http; finish requests before the handler returns"
             )
         if self._session is None:
-            import aiohttp  # only those who use it pay for it
+            import aiohttp  # a slow import that only handlers with requests need
 
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S), cookie_jar=aiohttp.DummyCookieJar()
@@ -201,7 +204,7 @@ class SharedHttp:
         return self._session
 
     async def aclose(self) -> None:
-        """Close it for good."""
+        """Close the session for good."""
         self._closed = True
         if self._session is not None:
             await self._session.close()

@@ -1,6 +1,6 @@
-"""``ctx.http`` and ``ctx.actions`` that write down what would have been sent, for trying a handler out.
+"""HTTP session and action sender of a dry run, which record and send nothing.
 
-Every request is answered 200 with an empty JSON object and every action succeeds: what a handler does with other answers is for its tests.
+Every request gets a response of 200 with an empty JSON object, and every action succeeds: other responses are for the handler's tests.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ __all__ = ["RecordedHttp", "RecordingActionSender"]
 InputT = TypeVar("InputT", bound=ActionInput)
 
 BODY_PREVIEW_LENGTH = 500
-"""Characters of a body that are told."""
+"""Number of characters of a body that are shown."""
 
 
 class RecordedResponse:
-    """What a recorded request is answered: 200 and ``{}``. Awaitable and a context manager, as aiohttp's requests are."""
+    """Response to a recorded request: 200 and ``{}``.
+
+    It is awaitable and a context manager, as aiohttp's requests are.
+    """
 
     status = 200
     ok = True
@@ -30,45 +33,45 @@ class RecordedResponse:
     headers: Mapping[str, str] = {"Content-Type": "application/json"}
 
     async def json(self, **_: Any) -> Any:
-        """An empty object."""
+        """Return an empty object."""
         return {}
 
     async def text(self, **_: Any) -> str:
-        """An empty object."""
+        """Return an empty object as text."""
         return "{}"
 
     async def read(self) -> bytes:
-        """An empty object."""
+        """Return an empty object as bytes."""
         return b"{}"
 
     def raise_for_status(self) -> None:
-        """It is 200."""
+        """Do nothing: the status is 200."""
 
     def release(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no connection is held."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     def __await__(self) -> Generator[Any, None, Self]:
-        """Itself, at once."""
+        """Return the response at once."""
         return self.__aenter__().__await__()
 
     async def __aenter__(self) -> Self:
-        """Itself."""
+        """Return the response."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held."""
+        """Do nothing: no connection is held."""
 
 
 class RecordedHttp:
-    """Stands in for the shared ``aiohttp.ClientSession``.
+    """Replacement of the shared ``aiohttp.ClientSession``.
 
     Args:
-        emit: gets a line for every request.
+        emit: called with a line for every request.
     """
 
     closed = False
@@ -77,7 +80,7 @@ class RecordedHttp:
         self._emit = emit
 
     def request(self, method: str, url: object, **named: Any) -> RecordedResponse:
-        """Write a request down."""
+        """Record a request."""
         body = named.get("json", named.get("data"))
         shown = "" if body is None else f" {_preview(body)}"
         self._emit(f"{method.upper()} {url}{shown}")
@@ -92,10 +95,12 @@ class RecordedHttp:
 
 
 class RecordingActionSender:
-    """Stands in for what sends actions: nothing is sent, everything succeeds, nobody is enrolled yet.
+    """Replacement of the action sender, with which every action succeeds.
+
+    Nothing is sent, and no target is enrolled yet.
 
     Args:
-        emit: gets a line for every input.
+        emit: called with a line for every input.
     """
 
     records = True
@@ -104,18 +109,18 @@ class RecordingActionSender:
         self._emit = emit
 
     async def send(self, inputs: Sequence[InputT], *, client: str) -> list[ActionResult[InputT]]:
-        """Write inputs down."""
+        """Record inputs."""
         del client
         for action_input in inputs:
             self._emit(f"{action_input.action} {action_input.model_dump_json(exclude_none=True)}")
         return [ActionResult(action_input, ActionStatus.SUCCEEDED) for action_input in inputs]
 
     async def active_runs(self, inputs: Sequence[AssignTarget]) -> list[str | None]:
-        """None is active."""
+        """Return no run for every input."""
         return [None] * len(inputs)
 
     async def is_active(self, tracker_id: str) -> bool:
-        """It is."""
+        """Return true for every run."""
         del tracker_id
         return True
 

@@ -1,4 +1,4 @@
-"""Which of the events that a handler's ``on`` selects it is really given."""
+"""Filters of a handler, for the events that its ``on`` selects."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["EventFilter"]
 
 
 class EventFilter:
-    """The filters of one handler: origins, own changes, age, predicate.
+    """Filters of one handler: origins, own changes, age, predicate.
 
     Args:
         loaded: the handler.
-        wall_ms: the time, wall milliseconds.
+        wall_ms: returns the current wall milliseconds.
     """
 
     def __init__(self, loaded: LoadedHandler, wall_ms: Callable[[], int]) -> None:
@@ -27,12 +27,12 @@ class EventFilter:
         self._wall_ms = wall_ms
 
     def rejected_by(self, event: LifecycleEvent, *, replayed: bool) -> str | None:
-        """Why the handler does not get it, as a stable label; None when it does.
+        """Name of the filter that rejects ``event``; None when the handler gets it.
 
-        Whoever asks for a replay means these very events, so their age leaves none of them out.
+        A replay names its events by offset, so none of them is rejected for its age.
 
         Raises:
-            Exception: whatever the handler's predicate raised.
+            Exception: raised by the handler's predicate.
         """
         spec = self._spec
         if event.origin not in spec.origins:

@@ -1,4 +1,7 @@
-"""One call of a handler: with a context, within its time, and what came of it as values."""
+"""Calls of a handler, with a context, a time limit, and outcomes as values.
+
+The worker pool, ``handlers test`` and the test plugin for handler authors all call handlers here.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["CLOSE_MS", "HandlerInvoker", "TimedOut"]
 
 CLOSE_MS = 5_000
-"""How long a handler may take to close."""
+"""Time limit of a handler's ``close``."""
 
 
 class TimedOut(Exception):
-    """A handler took longer than it may and was cancelled."""
+    """Handler call that exceeded its time limit and was cancelled."""
 
     def __init__(self, limit_ms: int) -> None:
         super().__init__(f"not done after {limit_ms / 1000:g} s, and cancelled")
@@ -38,8 +41,12 @@ class HandlerInvoker:
     Args:
         loaded: the handler.
         http: makes or returns the HTTP session that all handlers share.
-        action_sender: what their actions are sent with.
-        memory: what ``ctx.latest`` and ``ctx.once`` ask.
+        action_sender: sends the handler's actions; None where there is no org.
+        memory: answers ``ctx.latest`` and ``ctx.once``.
+        dry_run: value of ``ctx.dry_run``, which says that nothing is to be changed anywhere.
+
+    Attributes:
+        is_open: whether the handler was opened, and has to be closed.
     """
 
     def __init__(
@@ -48,62 +55,88 @@ class HandlerInvoker:
         http: Callable[[], ClientSession],
         action_sender: ActionSender | None = None,
         memory: Memory | None = None,
+        *,
+        dry_run: bool = False,
     ) -> None:
+        self.is_open = False
         self._loaded = loaded
         self._handler = loaded.handler
         self._timeout_ms = loaded.spec.timeout
         self._http = http
         self._action_sender = action_sender
         self._memory = memory
+        self._dry_run = dry_run
         self._log = structlog.get_logger("handler")
 
     async def open(self) -> None:
         """Open the handler.
 
         Raises:
-            TimedOut: it took longer than a call may.
-            Exception: whatever it raised.
+            TimedOut: it exceeded the time limit of a call.
+            Exception: raised by the handler.
         """
         context = Context(
             handler=self._loaded.name,
             log=self._log,
             http=self._http,
             action_sender=self._action_sender,
+            dry_run=self._dry_run,
             memory=self._memory,
         )
         await _with_timeout(self._timeout_ms, self._handler.open(self._loaded.settings, context))
+        self.is_open = True
 
     async def close(self) -> None:
         """Close the handler.
 
         Raises:
             TimedOut: it took longer than 5 s.
-            Exception: whatever it raised.
+            Exception: raised by the handler.
         """
+        self.is_open = False
         await _with_timeout(CLOSE_MS, self._handler.close())
 
-    async def call(self, deliveries: Sequence[Delivery], events: Sequence[LifecycleEvent]) -> list[Outcome]:
-        """Make one attempt with one event, or with a batch; one outcome per event.
+    def attempt(
+        self, deliveries: Sequence[Delivery], events: Sequence[LifecycleEvent]
+    ) -> Awaitable[list[Outcome]]:
+        """Make one attempt with one delivery, or with a batch; one outcome per delivery.
 
         Args:
-            deliveries: what is attempted; their ``attempts`` is counted up.
-            events: the same, decoded.
+            deliveries: the deliveries, whose ``attempts`` is counted up at once.
+            events: their events, in the same order.
 
         Raises:
-            asyncio.CancelledError: the caller was cancelled, which is nobody's failure.
+            asyncio.CancelledError: as :meth:`call`.
         """
         for delivery in deliveries:
             delivery.attempts += 1
+        first = deliveries[0]
+        return self.call(events, attempt=first.attempts, replayed=first.source.replayed)
+
+    async def call(
+        self, events: Sequence[LifecycleEvent], *, attempt: int = 1, replayed: bool = False
+    ) -> list[Outcome]:
+        """Call the handler with one event, or with a batch; one outcome per event.
+
+        Args:
+            events: more than one only for a :class:`~consumer.plugin.BatchHandler`.
+            attempt: number of the attempt, from 1.
+            replayed: whether a replay delivers the events again.
+
+        Raises:
+            asyncio.CancelledError: the caller was cancelled, which is no failure of the handler.
+        """
         single = len(events) == 1
         context = Context(
             handler=self._loaded.name,
             log=self._log,
             http=self._http,
-            attempt=deliveries[0].attempts,
-            replayed=deliveries[0].source.replayed,
+            attempt=attempt,
+            replayed=replayed,
             event_id=events[0].id if single else None,
             run=events[0].tracker_id if single else None,
             action_sender=self._action_sender,
+            dry_run=self._dry_run,
             memory=self._memory,
             allow_actions_on_replay=self._loaded.spec.allow_actions_on_replay,
         )
@@ -117,7 +150,7 @@ class HandlerInvoker:
         except asyncio.CancelledError as cancelled:
             if _is_being_cancelled():
                 raise
-            error = cancelled  # something inside the handler was cancelled, not we
+            error = cancelled  # the handler awaited something that was cancelled; the caller was not
         except TimeoutError as timeout:
             error = TimedOut(self._timeout_ms) if limit.expired() else timeout
         except Exception as raised:  # noqa: BLE001 - a handler may raise anything; it becomes an outcome

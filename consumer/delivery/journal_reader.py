@@ -1,75 +1,74 @@
-"""Where a handler's events come from: the journal, read ahead from a place.
+"""Reader of the journal for one handler or replay, ahead of its cursor.
 
-A feed belongs to one place. It fetches what is unsettled of parked runs, then reads on from the offset, as long as its handler wants more
-and its place has room; what it reads goes into the lanes that all feeds of the handler share, and what becomes of it is told to the place.
+It first fetches the unacknowledged events of blocked runs, then reads from the offset on, while the handler has demand and the cursor has
+capacity. Events go into the lanes, which all readers of a handler share; acknowledgements go to the reader's own cursor.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from consumer.clock import Clock
 from consumer.delivery.cursor import Cursor
 from consumer.delivery.cursor_saver import CursorSaver
 from consumer.delivery.lanes import Delivery, Lanes
-from consumer.delivery.store_retry import retry_until_available
+from consumer.delivery.store_retry import StoreRetry
 from consumer.ports.delivery import HandlerDeadLetter, SavedBlockedRun
 from consumer.ports.journal import JournalEntry, JournalStore
 from consumer.ports.observers import DeliveryEvents
 
 __all__ = ["Demand", "JournalReader"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 READ_LIMIT = 256
-"""Entries asked of the journal at a time."""
+"""Largest number of entries in one read."""
 WAIT_MS = 5_000
-"""Longest wait for new entries before the journal is read anyway."""
+"""Longest wait for new entries, after which the journal is read anyway."""
 
 
 class Demand(Protocol):
-    """What a feed needs of the handler that it feeds."""
+    """Demand of a handler, as its readers see it."""
 
     @property
     def name(self) -> str:
-        """Of the handler."""
+        """Name of the handler in the settings."""
         ...
 
     @property
     def types(self) -> frozenset[str]:
-        """The event types it gets."""
+        """Event types that the handler gets."""
         ...
 
     @property
     def lanes(self) -> Lanes:
-        """Where events wait for it."""
+        """Lanes in which events wait for the handler."""
         ...
 
     async def wait_for_demand(self, cursor: Cursor) -> None:
-        """Returns when it wants more and ``cursor`` has room."""
+        """Return when more events are needed and ``cursor`` has capacity."""
         ...
 
     def on_enqueued(self) -> None:
-        """Something was added to the lanes."""
+        """Wake the tasks that wait for events, after deliveries were added to the lanes."""
         ...
 
 
 class JournalReader:
-    """Feeds one handler from one place.
+    """Reads the journal for one cursor.
 
     Args:
-        demand: the handler.
-        cursor_saver: of the place.
+        demand: demand and lanes of the handler.
+        cursor_saver: cursor of the reader.
         store: the journal.
-        clock: for the waits of parked runs.
-        random: chance in [0, 1), for back-off.
-        observer: told of gaps and of an unavailable store.
-        replayed: whether these events are delivered again because somebody asked.
-        through: the last offset that it delivers; None goes on for ever.
+        clock: measures the waits of blocked runs.
+        random: chance in [0, 1), for backoff.
+        observer: notified of removed entries and of an unavailable store.
+        replayed: whether a replay delivers these events again.
+        through: last offset that is read; None for no end.
     """
+
+    redriven = False
 
     def __init__(
         self,
@@ -89,29 +88,32 @@ class JournalReader:
         self._demand = demand
         self._store = store
         self._clock = clock
-        self._random = random
         self._observer = observer
+        self._retry = StoreRetry(demand.name, observer, random)
         self._through = through
         self._saved_attempts: dict[int, tuple[SavedBlockedRun, int]] = {}
 
     def cancel(self) -> None:
-        """Read nothing more; what was read is not delivered."""
+        """Read nothing more; events that were read are acknowledged without a call."""
         self.cancelled = True
 
-    # ------------------------------------------------------------ what becomes of events
+    # ------------------------------------------------------------ results
 
     def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
-        """The handler is done with it, or it is kept aside as ``dead_letter``."""
+        """Acknowledge a delivery, given up on as ``dead_letter`` if there is one."""
         self.cursor_saver.acknowledged(delivery.entry.offset, dead_letter)
 
     def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
-        """A run waits, with these unsettled entries of this feed."""
+        """Block a run with these unacknowledged entries of this reader."""
         self.cursor_saver.blocked_runs(row, offsets)
 
     # ------------------------------------------------------------ reading
 
     async def recover(self) -> None:
-        """Fetch what is unsettled of parked runs and lies behind the offset; :meth:`run` meets the rest."""
+        """Fetch the unacknowledged events of blocked runs up to the offset.
+
+        Later events of these runs are read by :meth:`run`.
+        """
         cursor = self.cursor_saver.cursor
         now_ms = self._clock.wall_ms()
         for row in cursor.rows():
@@ -130,20 +132,18 @@ class JournalReader:
                 self._demand.lanes.add(self._delivery(entry))
 
     async def run(self) -> None:
-        """Read on; returns when ``through`` is reached, with the last of it perhaps unsettled."""
+        """Read until ``through`` is reached; its last events may be unacknowledged then."""
         cursor, after = self.cursor_saver.cursor, self.cursor_saver.cursor.offset
         while not self.cancelled and (self._through is None or after < self._through):
             await self._demand.wait_for_demand(cursor)
-            entries = await self._retry_until_available(
-                self._store.read, after, min(READ_LIMIT, cursor.capacity)
-            )
+            entries = await self._retry.call(self._store.read, after, min(READ_LIMIT, cursor.capacity))
             if not entries:
                 if (
                     self._through is not None
-                    and (await self._retry_until_available(self._store.bounds))[0] > self._through
+                    and (await self._retry.call(self._store.bounds))[0] > self._through
                 ):
                     return  # retention has removed the rest
-                await self._retry_until_available(self._store.wait, after, WAIT_MS)
+                await self._retry.call(self._store.wait, after, WAIT_MS)
                 continue
             if entries[0].offset > after + 1:
                 await self._report_gap(after, entries[0].offset)
@@ -151,7 +151,7 @@ class JournalReader:
             if self._through is not None and after > self._through:
                 entries = [entry for entry in entries if entry.offset <= self._through]
             self._enqueue(entries)
-            await asyncio.sleep(0)  # a store that answers from memory would never let anyone else have a turn
+            await asyncio.sleep(0)  # a store that answers from memory would keep the event loop to itself
 
     def _enqueue(self, entries: Sequence[JournalEntry]) -> None:
         cursor_saver, types, add = self.cursor_saver, self._demand.types, self._demand.lanes.add
@@ -166,7 +166,7 @@ class JournalReader:
         self._demand.on_enqueued()
 
     def _delivery(self, entry: JournalEntry) -> Delivery:
-        """With what was tried before a restart."""
+        """Make a delivery, with the attempts before a restart."""
         row, due_ms = self._saved_attempts.pop(entry.offset, (None, 0))
         if row is None:
             return Delivery(entry, self)
@@ -174,28 +174,16 @@ class JournalReader:
 
     async def _entries_of(self, tracker_id: str | None, first: int, through: int) -> list[JournalEntry]:
         if tracker_id is not None:
-            entries = await self._retry_until_available(self._store.read_run, tracker_id, first)
+            entries = await self._retry.call(self._store.read_run, tracker_id, first)
             return [entry for entry in entries if entry.offset <= through]
         found: list[JournalEntry] = []
         after = first - 1
-        while after < through and (
-            entries := await self._retry_until_available(self._store.read, after, READ_LIMIT)
-        ):
+        while after < through and (entries := await self._retry.call(self._store.read, after, READ_LIMIT)):
             after = entries[-1].offset
             found += [each for each in entries if each.tracker_id is None and each.offset <= through]
         return found
 
     async def _report_gap(self, after: int, found: int) -> None:
-        first, _ = await self._retry_until_available(self._store.bounds)
+        first, _ = await self._retry.call(self._store.bounds)
         if first >= found > after + 1:
             self._observer.offset_out_of_range(self._demand.name, after, found)
-
-    async def _retry_until_available(
-        self, operation: Callable[P, Awaitable[T]], *arguments: P.args, **keywords: P.kwargs
-    ) -> T:
-        return await retry_until_available(
-            lambda: operation(*arguments, **keywords),
-            handler=self._demand.name,
-            observer=self._observer,
-            random=self._random,
-        )

@@ -1,11 +1,11 @@
-"""How much of the journal is kept: by age and by bytes, and never less than a handler still needs.
+"""Retention of the journal by age and bytes, never below the need of a handler.
 
-Every so often the oldest entries are looked at. What is past ``journal.max_age``, or too much for ``journal.max_bytes``, is removed, but
-only up to the lowest entry that a configured handler, a parked run or a replay needs: what a handler has not seen is not taken from under
-it. Where that keeps more than the settings allow it is told (:meth:`RetentionEvents.held_back`), because the store goes on growing then.
+Every minute the oldest entries are examined. Entries older than ``journal.max_age``, or too many for ``journal.max_bytes``, are removed,
+but only up to the lowest entry that a configured handler, a blocked run or a replay needs: no event is removed before a handler got it.
+Where that keeps more than the settings allow, the observer is notified (:meth:`RetentionEvents.held_back`), because the store grows then.
 
-Age is that of the event. Entries are removed from the front only, so an old event that became known late stays as long as what stands
-before it does.
+The age is that of the event. Entries are removed from the front only, so an old event that became known late stays as long as the entries
+before it.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ from consumer.ports.store import SizeStore, StoreSize
 
 __all__ = ["GrowthRate", "Retention", "RetentionStore"]
 
-EVERY_MS = 60_000
-"""Between two looks."""
+INTERVAL_MS = 60_000
+"""Interval of two checks."""
 READ_LIMIT = 1_000
-"""Entries looked at, and removed, at a time: a step should not keep others from the store."""
+"""Largest number of entries read or removed in one step.
+
+A step should not block the store for others.
+"""
 MAX_STEPS = 50
-"""Steps in one look; what is left over is for the next."""
+"""Largest number of steps in one check; the next check removes the rest."""
 
 
 class RetentionStore(JournalStore, CursorStore, SizeStore, Protocol):
-    """What retention needs of the store."""
+    """Part of the store that retention uses."""
 
 
 class GrowthRate:
-    """How fast the store grows, from what was measured within the last day. Pure: told the time."""
+    """Growth rate of the store over the last day; pure, with the time as an argument."""
 
     def __init__(self, span_ms: int = 86_400_000, min_span_ms: int = 600_000) -> None:
         self._span_ms = span_ms
@@ -52,20 +55,23 @@ class GrowthRate:
         self._samples: deque[tuple[int, int]] = deque()
 
     def add(self, now_ms: int, size: int) -> None:
-        """So large is it now."""
+        """Add a measurement of the store's size in bytes."""
         self._samples.append((now_ms, size))
         while self._samples[0][0] < now_ms - self._span_ms:
             self._samples.popleft()
 
     def bytes_per_day(self) -> float | None:
-        """Bytes per day, negative when it shrinks; None before ten minutes have been seen."""
+        """Growth in bytes per day, negative when the store shrinks.
+
+        None before ten minutes were measured.
+        """
         (first_ms, first), (last_ms, last) = self._samples[0], self._samples[-1]
         if last_ms - first_ms < self._min_span_ms:
             return None
         return (last - first) * 86_400_000 / (last_ms - first_ms)
 
     def seconds_until_full(self, limit: int | None) -> float | None:
-        """Seconds until ``limit`` bytes are reached at this pace; None when that is never, or unknown."""
+        """Seconds until ``limit`` bytes are reached; None when never, or unknown."""
         growth = self.bytes_per_day()
         if limit is None or growth is None or growth <= 0:
             return None
@@ -82,13 +88,13 @@ class Retention:
     """Keeps the journal within its limits, for one tenure.
 
     Args:
-        store: asked and trimmed.
-        tenure: under which is trimmed.
-        handlers: names of all configured handlers, also disabled ones; the places of others hold nothing back.
-        clock: monotonic for waiting, wall for ages.
-        events: told of everything.
-        max_age_ms: of an event.
-        max_bytes: of the journal, about; None sets no limit.
+        store: journal and cursors.
+        tenure: tenure under which the journal is trimmed.
+        handlers: names of all configured handlers, also disabled ones; cursors of other handlers keep no entries.
+        clock: monotonic for waits, wall for ages.
+        events: notified of everything.
+        max_age_ms: largest age of an event.
+        max_bytes: largest size of the journal, roughly; None for no limit.
     """
 
     def __init__(
@@ -112,25 +118,27 @@ class Retention:
         self._growth = GrowthRate()
 
     async def run(self) -> None:
-        """Look every minute, for ever; before the first minute is over only measure, for not every handler has its first place yet.
+        """Check every minute; never returns.
+
+        The first check comes after a minute, when every handler has its first cursor; at the beginning the store is only measured.
 
         Raises:
-            CommitRefused: the tenure is over.
+            CommitRefused: the tenure has ended.
         """
-        with suppress(StoreUnavailable):  # ingest and delivery meet the same and tell
+        with suppress(StoreUnavailable):  # ingest and delivery see the same error and report it
             first, last = await self._store.bounds()
             await self._measure(last - first + 1)
         while True:
-            await asyncio.sleep(EVERY_MS / 1000)
+            await asyncio.sleep(INTERVAL_MS / 1000)
             with suppress(StoreUnavailable):
                 await self.enforce()
 
     async def enforce(self) -> None:
-        """Measure, and remove what may go.
+        """Measure the store, and remove what exceeds the limits and no handler needs.
 
         Raises:
             StoreUnavailable: try again later.
-            CommitRefused: the tenure is over.
+            CommitRefused: the tenure has ended.
         """
         first, last = await self._store.bounds()
         size = await self._measure(last - first + 1)
@@ -171,7 +179,7 @@ class Retention:
         return size
 
     def _expired_through(self, entries: Sequence[JournalEntry], before: int) -> int:
-        """The last offset of the entries at the front that are too old."""
+        """Last offset of the entries at the front that are too old."""
         oldest_ms = self._clock.wall_ms() - self._max_age_ms
         through = before
         for entry in entries:
@@ -181,7 +189,7 @@ class Retention:
         return through
 
     async def _floor(self, last: int) -> _RetentionFloor:
-        """The lowest entry that somebody needs, and who."""
+        """Lowest offset that is still needed, and the handler that needs it."""
         floor = _RetentionFloor(last + 1, "")
         pending_commands = await self._store.pending_commands(self._handlers)
         for handler in self._handlers:

@@ -1,11 +1,12 @@
-"""Order per run: one lane for each run that has something to deliver, serial inside, parallel across.
+"""Lanes that keep the order per run: serial within a run, parallel across runs.
 
-A lane exists while its run has events here, and goes when the last one is settled. It is in one of three states: *ready* (its first event
-may be taken), *flying* (some of its events are being handled), *parked* (its first event waits for its next attempt). Events without a run
+There is one lane for each run with unacknowledged events here. It is in one of three states: *ready* (its first event may be taken), *in
+flight* (some of its events are being attempted), *blocked* (its first event waits for its next attempt). Events without a run
 (``system.*``) share a lane of their own.
 
-An event that has failed is always taken alone: a batch that failed as a whole is tried again event by event, and what failed alone should
-not spoil another batch. Lanes are told the time and have no limit themselves; the window of the handler's place bounds what is in them.
+An event that has failed is always taken alone: a batch that failed as a whole is attempted again event by event, and an event that failed
+alone should not spoil another batch. Lanes get the time as an argument and have no limit themselves; the window of the handler's cursor
+bounds them.
 """
 
 from __future__ import annotations
@@ -25,39 +26,50 @@ __all__ = ["BlockedRun", "Delivery", "DeliverySource", "Lanes"]
 
 
 class DeliverySource(Protocol):
-    """Where events come from: a feed, or dead letters that are tried again."""
+    """Source of events: a journal reader, or redriven dead letters."""
 
     @property
     def replayed(self) -> bool:
-        """Whether its events are delivered again because somebody asked."""
+        """True when a replay delivers its events again."""
+        ...
+
+    @property
+    def redriven(self) -> bool:
+        """True when its events are dead letters already.
+
+        Giving up on one of them again adds no dead letter.
+        """
         ...
 
     @property
     def cancelled(self) -> bool:
-        """Whether its events are not wanted any more."""
+        """True when its events are no longer to be delivered."""
         ...
 
     def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
-        """The handler is done with one, or it is to be kept aside as ``dead_letter``."""
+        """Record that ``delivery`` is acknowledged, or given up on as ``dead_letter``."""
         ...
 
     def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
-        """A run waits; these of its unsettled events came from here."""
+        """Record that a run is blocked.
+
+        The ``offsets`` are those of its unacknowledged entries that came from here.
+        """
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One event on its way to one handler.
+    """Event on its way to a handler.
 
     Attributes:
-        entry: as the journal has it.
-        source: where it came from, which is told what becomes of it.
-        attempts: made so far.
-        due_ms: monotonic milliseconds before which no other attempt is to be made.
-        event: ``entry`` decoded, once it was.
-        error: what the last attempt came to, one line.
-        sequence: its place in the order in which events came to the lanes.
+        entry: entry of the journal.
+        source: source of the event, which records what becomes of it.
+        attempts: number of attempts so far.
+        due_ms: monotonic milliseconds before which no further attempt is made.
+        event: decoded ``entry``; None before it was decoded.
+        error: error of the last attempt, one line.
+        sequence: number in the order in which events were added to the lanes.
     """
 
     entry: JournalEntry
@@ -71,12 +83,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class BlockedRun:
-    """A run has come to a stop: its first event waits for another attempt.
+    """Run whose first event waits for another attempt.
 
     Attributes:
         first: that event.
-        waiting: all its events here in their order, ``first`` included.
-        acknowledged: events that were settled in the same batch.
+        waiting: all events of the run here in their order, ``first`` included.
+        acknowledged: events that were acknowledged in the same batch.
     """
 
     first: Delivery
@@ -96,7 +108,7 @@ _by_sequence = attrgetter("sequence")
 
 
 class Lanes:
-    """All lanes of one handler."""
+    """Lanes of one handler."""
 
     def __init__(self) -> None:
         self._lanes: dict[str | None, _Lane] = {}
@@ -113,28 +125,28 @@ class Lanes:
 
     @property
     def ready(self) -> int:
-        """How many lanes have an event that may be taken."""
+        """Number of lanes with an event that may be taken."""
         return len(self._fresh) + len(self._ready_retries)
 
     @property
     def fresh_events(self) -> int:
-        """How many events that were never tried may be taken."""
+        """Number of events that may be taken and were never attempted."""
         return self._fresh_events
 
     @property
     def retries(self) -> int:
-        """How many events may be taken that have failed before."""
+        """Number of events that may be taken and have failed before."""
         return len(self._ready_retries)
 
     @property
     def blocked_runs(self) -> int:
-        """How many runs wait for another attempt."""
+        """Number of runs that wait for another attempt."""
         return len(self._blocked)
 
     def add(self, delivery: Delivery) -> None:
-        """Append an event to the lane of its run; those of one source come in journal order.
+        """Append an event to the lane of its run, in journal order for each source.
 
-        The first of a lane may have failed before a restart; it waits for its time then.
+        The first event of a lane may have failed before a restart; it then waits until it is due.
         """
         key = delivery.entry.tracker_id
         self._last_sequence += 1
@@ -152,9 +164,11 @@ class Lanes:
         lane.waiting.append(delivery)
 
     def take(self, now_ms: int, limit: int = 1) -> list[Delivery]:
-        """Take what may be handled now: one event that has failed before, or up to ``limit`` others in the order they came; empty if none.
+        """Take one event that has failed before, or up to ``limit`` others.
 
-        With a greater limit than 1 there may be several of one run among them. Each must be given back by :meth:`acknowledged` or
+        The others come in the order in which they were added; the list is empty when there are none.
+
+        With a limit above 1 there may be several of one run among them. Each must be given back by :meth:`acknowledged` or
         :meth:`retry_later`.
         """
         self.wake(now_ms)
@@ -169,7 +183,7 @@ class Lanes:
             lane = self._fresh[0]
             replayed = (batch or lane.waiting)[0].source.replayed
             if lane.waiting[0].source.replayed is not replayed:
-                break  # a call is told once whether its events are replayed
+                break  # `ctx.replayed` is one value for all events of a call
             self._fresh.popleft()
             self._fresh_events -= len(lane.waiting)
             while lane.waiting and len(batch) < limit and lane.waiting[0].source.replayed is replayed:
@@ -180,7 +194,10 @@ class Lanes:
         return batch
 
     def acknowledged(self, delivery: Delivery) -> BlockedRun | None:
-        """The event is done with; says so when its run stands still, because an earlier one of the same batch failed."""
+        """Give back an acknowledged event.
+
+        Returns the run when it is blocked because an earlier event of the same batch failed.
+        """
         lane = self._lanes[delivery.entry.tracker_id]
         lane.in_flight -= 1
         if lane.in_flight == 0:
@@ -191,7 +208,10 @@ class Lanes:
         return None
 
     def retry_later(self, delivery: Delivery, due_ms: int) -> BlockedRun | None:
-        """The event waits for another attempt, and with it what follows in its run, which is told when the last of its batch is back."""
+        """Give back an event that waits for another attempt.
+
+        Returns the blocked run once the last event of the batch is given back.
+        """
         lane = self._lanes[delivery.entry.tracker_id]
         delivery.due_ms = due_ms
         lane.failed.append(delivery)
@@ -199,12 +219,12 @@ class Lanes:
         return self._release_lane(delivery.entry.tracker_id, lane) if lane.in_flight == 0 else None
 
     def wake(self, now_ms: int) -> None:
-        """Make the lanes ready whose wait is over."""
+        """Make the lanes ready whose wait has ended."""
         while self._blocked and self._blocked[0][0] <= now_ms:
             self._ready_retries.append(heapq.heappop(self._blocked)[2])
 
     def next_due_ms(self) -> int | None:
-        """When the next wait is over, monotonic milliseconds; None when no lane is parked."""
+        """End of the next wait, in monotonic milliseconds; None when no lane is blocked."""
         return self._blocked[0][0] if self._blocked else None
 
     def _release_lane(self, key: str | None, lane: _Lane) -> BlockedRun | None:

@@ -1,7 +1,7 @@
-"""From the settings to handlers that can run, or to everything that stands in the way, at once.
+"""Loading of handlers from the settings, with all problems reported at once.
 
-Loading imports, looks and validates; it calls nothing of a handler but the constructor of its class, which takes no arguments. What is
-wrong with any handler stops the start, so that nobody finds out at three in the morning that ``on`` had a typing error.
+Loading imports, inspects and validates; it calls nothing of a handler but the constructor of its class, which takes no arguments. A
+problem with any handler stops the start, so that a misspelt ``on`` is found then and not at three in the morning.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from consumer.plugin import BatchHandler, FunctionHandler, Handler
 
 __all__ = ["LoadedHandler", "load_handler", "load_handlers"]
 
-CONCURRENCY = 8
+DEFAULT_CONCURRENCY = 8
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedHandler:
-    """A handler that can run.
+    """Loaded and validated handler.
 
     Attributes:
-        name: in the settings; its place is stored under it.
+        name: name in the settings, under which its cursor is stored.
         spec: its settings section.
-        types: the event types it gets.
-        handler: what is called.
-        settings: what its ``open`` is given.
+        types: event types that it gets.
+        handler: the handler itself.
+        settings: its own settings, the argument of its ``open``.
     """
 
     name: str
@@ -45,26 +45,35 @@ class LoadedHandler:
 
     @property
     def has_predicate(self) -> bool:
-        """Whether the handler has a predicate of its own."""
+        """True when the handler has a predicate of its own."""
         if isinstance(self.handler, FunctionHandler):
             return self.handler.when is not None
         return not getattr(type(self.handler).wants, "takes_everything", False)
 
     @property
     def concurrency(self) -> int:
-        """How many calls may run at once."""
-        return self.spec.concurrency or (1 if isinstance(self.handler, BatchHandler) else CONCURRENCY)
+        """Largest number of calls at the same time."""
+        return self.spec.concurrency or (1 if isinstance(self.handler, BatchHandler) else DEFAULT_CONCURRENCY)
+
+    @property
+    def batch_size(self) -> int:
+        """Largest number of events in one call."""
+        return self.handler.batch_max if isinstance(self.handler, BatchHandler) else 1
+
+    @property
+    def batch_wait_ms(self) -> int:
+        """Milliseconds to wait for a batch to fill up; 0 for handlers of single events."""
+        return self.handler.batch_wait if isinstance(self.handler, BatchHandler) else 0
 
 
 def load_handlers(specs: Mapping[str, HandlerSpec]) -> list[LoadedHandler]:
     """Load every enabled handler.
 
     Args:
-        specs: the settings sections ``handlers.<name>``.
+        specs: settings sections ``handlers.<name>``.
 
     Raises:
-        SettingsError: with every problem of every handler; the settings named are ``handlers.<name>.use``, ``.on`` and
-            ``.settings.<key>``.
+        SettingsError: with every problem of every handler, under ``handlers.<name>.use``, ``.on`` and ``.settings.<key>``.
     """
     problems: list[SettingProblem] = []
     loaded: list[LoadedHandler] = []
@@ -82,19 +91,19 @@ def load_handlers(specs: Mapping[str, HandlerSpec]) -> list[LoadedHandler]:
 def load_handler(
     name: str, spec: HandlerSpec, value: object | None = None
 ) -> tuple[LoadedHandler | None, list[SettingProblem]]:
-    """Load one handler, or say everything that stands in the way.
+    """Load one handler; None with every problem if there are any.
 
     Args:
-        name: in the settings.
-        spec: its section.
-        value: the handler itself, where it is at hand; None to look up what ``use`` names.
+        name: name in the settings.
+        spec: settings section.
+        value: the handler itself, where the caller has it; None to look up the value of ``use``.
     """
     problems: list[SettingProblem] = []
     return _HandlerLoader(name, spec, problems, value).load(), problems
 
 
 class _HandlerLoader:
-    """One handler being loaded; what is wrong goes into ``problems``."""
+    """Loader of one handler, which adds its problems to ``problems``."""
 
     def __init__(
         self, name: str, spec: HandlerSpec, problems: list[SettingProblem], value: object | None = None
@@ -174,7 +183,7 @@ class _HandlerLoader:
         except Exception as error:  # noqa: BLE001 - a plugin's constructor may raise anything, and it is reported with all other problems
             self._problem(
                 "use",
-                f"{use!r} cannot be made: {one_line(error)}; its constructor gets no arguments, its open() gets the settings",
+                f"{use!r} cannot be created: {one_line(error)}; its constructor gets no arguments, its open() gets the settings",
             )
             return None
         if isinstance(instance, BatchHandler) and not (instance.batch_max >= 1 and instance.batch_wait >= 0):
@@ -189,7 +198,7 @@ class _HandlerLoader:
     def _check_signature(
         self, function: Any, arguments: tuple[str, ...], *, bound: bool, method: str = ""
     ) -> bool:
-        """Whether ``function`` is async and can be called with these positional arguments."""
+        """Return true when ``function`` is async and accepts these arguments."""
         use = self._spec.use
         given = arguments if bound else ("self", *arguments)
         name = method or getattr(function, "__name__", "handle")
@@ -262,7 +271,7 @@ def _lower_first(text: str) -> str:
 
 
 def _accepted_keys(model: type[BaseModel]) -> set[str]:
-    """Under which keys a model takes its fields."""
+    """Keys under which a model accepts its fields."""
     by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
     keys: set[str] = set()
     for name, field in model.model_fields.items():

@@ -1,7 +1,7 @@
-"""From ``use`` to the object it names: an entry point, or ``module:attribute``.
+"""Lookup of the handler that ``use`` names: entry point or ``module:attribute``.
 
-The built-in handlers are entry points like everybody else's. What cannot be found is explained, also the trap that catches users once: a
-package of their own called ``handlers`` or ``consumer``, which hides ours or is hidden by it.
+The built-in handlers are entry points like all others. An object that cannot be found is explained, and so is a trap: a user's own package
+called ``handlers`` or ``consumer``, which hides the service's package or is hidden by it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ _OWN_PACKAGES = ("consumer", "handlers")
 
 
 class HandlerNotFound(Exception):
-    """``use`` names nothing usable; the message says what and what to do."""
+    """``use`` names no usable handler; the message says why and what to do."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` or nothing."""
+    """Return ``; did you mean 'x'?``, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def installed_handlers() -> dict[str, list[EntryPoint]]:
-    """Every handler that an installed package offers, by name; a name with several is ambiguous."""
+    """Return the handlers of all installed packages by name.
+
+    A name with several entry points is ambiguous.
+    """
     found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         same = found.setdefault(entry.name, [])
@@ -44,7 +47,7 @@ def installed_handlers() -> dict[str, list[EntryPoint]]:
 
 
 def resolve(use: str) -> object:
-    """The object that ``use`` names.
+    """Object that ``use`` names.
 
     Raises:
         HandlerNotFound: there is none, or it cannot be imported.
@@ -100,11 +103,11 @@ def _public(value: object) -> list[str]:
 
 
 def _shadowed_by(package: str) -> str | None:
-    """Where ``package`` would be imported from, if that is not beside this service."""
+    """Return the path of another package that hides the service's ``package``."""
     root = Path(consumer.__file__).resolve().parent.parent
     try:
         spec = importlib.util.find_spec(package)
-    except ValueError:  # in sys.modules without a spec: somebody put it there by hand
+    except ValueError:  # in sys.modules without a spec, as a module that a test made
         return "something in sys.modules"
     if spec is None:
         return None

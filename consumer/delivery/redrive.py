@@ -1,18 +1,17 @@
-"""Dead letters that somebody asked to be delivered once more.
+"""Redrive of dead letters: delivery once more, on an operator's command.
 
-The wish stands beside the letter in the store, so it survives whoever was asked. The letter's event joins the lane of its run behind what
-waits there, the oldest letters first. When the handler is done with it the letter goes; when it gives up again the letter stays, with the
-new error, and the wish goes. A crash in between delivers it once more.
+The command is a mark on the dead letter in the store, so it survives the process that was to carry it out. The event joins the lane of its
+run behind those that wait there, the oldest dead letters first. When the handler acknowledges it the dead letter is removed; when the
+handler gives up again the dead letter stays, with the new error and without the mark. A crash in between delivers the event once more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from consumer.delivery.lanes import Delivery
-from consumer.delivery.store_retry import retry_until_available
+from consumer.delivery.store_retry import StoreRetry
 from consumer.ports.delivery import (
     CursorStore,
     HandlerDeadLetter,
@@ -24,24 +23,23 @@ from consumer.ports.observers import DeliveryEvents
 
 __all__ = ["DeadLetterRedrive"]
 
-T = TypeVar("T")
-
 FETCH_LIMIT = 500
-"""Letters fetched at a time."""
+"""Largest number of dead letters that are fetched and in flight."""
 
 
 class DeadLetterRedrive:
-    """The dead letters of one handler that are delivered again; its events come from here as from a feed.
+    """Redrive of one handler's dead letters, as a source of deliveries.
 
     Args:
-        handler: its name in the settings.
-        store: where letters are.
-        add: takes a delivery into the lanes.
-        random: chance in [0, 1), for back-off.
-        observer: told when the store is unavailable.
+        handler: name of the handler in the settings.
+        store: store of the dead letters.
+        add: adds deliveries to the lanes.
+        random: chance in [0, 1), for backoff.
+        observer: notified when the store is unavailable.
     """
 
     replayed = False
+    redriven = True
     cancelled = False
 
     def __init__(
@@ -56,8 +54,7 @@ class DeadLetterRedrive:
         self._handler = handler
         self._store = store
         self._add = add
-        self._random = random
-        self._observer = observer
+        self._retry = StoreRetry(handler, observer, random)
         self._in_flight: set[str] = set()
         self._removed: list[str] = []
         self._failed_again: list[HandlerDeadLetter] = []
@@ -65,13 +62,13 @@ class DeadLetterRedrive:
         self._fetch_pending = False
 
     def apply_commands(self, pending_commands: PendingCommands) -> None:
-        """What the store says is wanted."""
+        """Fetch dead letters if more are marked than are in flight."""
         if pending_commands.redrives > len(self._in_flight):
             self._fetch_pending = True
             self._wakeup.set()
 
     def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
-        """The handler is done with it, or has given up again."""
+        """Record that a dead letter is acknowledged, or given up on again."""
         if dead_letter is None:
             self._removed.append(delivery.entry.id)
         else:
@@ -79,39 +76,30 @@ class DeadLetterRedrive:
         self._wakeup.set()
 
     def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
-        """Nothing is to be kept: the letters themselves stay until they are settled."""
+        """Store nothing: the dead letters themselves stay until they are acknowledged."""
 
     async def run(self) -> None:
-        """Fetch what is asked for and write down what became of it, for ever."""
+        """Fetch marked dead letters and save their results; never returns."""
         while True:
             await self._wakeup.wait()
             self._wakeup.clear()
             await self.save()
             if self._fetch_pending and len(self._in_flight) < FETCH_LIMIT:
                 self._fetch_pending = False
-                dead_letters = await self._retry_until_available(
-                    lambda: self._store.redrives(self._handler, FETCH_LIMIT)
-                )
-                new_letters = [
+                dead_letters = await self._retry.call(self._store.redrives, self._handler, FETCH_LIMIT)
+                new = [
                     dead_letter for dead_letter in dead_letters if dead_letter.event_id not in self._in_flight
                 ]
-                self._in_flight.update(dead_letter.event_id for dead_letter in new_letters)
-                self._add([Delivery(_entry_of(dead_letter), self) for dead_letter in new_letters])
+                self._in_flight.update(dead_letter.event_id for dead_letter in new)
+                self._add([Delivery(_entry_of(dead_letter), self) for dead_letter in new])
 
     async def save(self) -> None:
-        """Write down what became of letters, if anything did."""
+        """Save the results since the last save, if there are any."""
         removed, failed_again = tuple(self._removed), tuple(self._failed_again)
         if removed or failed_again:
-            await self._retry_until_available(
-                lambda: self._store.resolve_dead_letters(self._handler, removed, failed_again)
-            )
+            await self._retry.call(self._store.resolve_dead_letters, self._handler, removed, failed_again)
             del self._removed[: len(removed)], self._failed_again[: len(failed_again)]
             self._in_flight.difference_update(removed, (dead_letter.event_id for dead_letter in failed_again))
-
-    async def _retry_until_available(self, operation: Callable[[], Awaitable[T]]) -> T:
-        return await retry_until_available(
-            operation, handler=self._handler, observer=self._observer, random=self._random
-        )
 
 
 def _entry_of(dead_letter: HandlerDeadLetter) -> JournalEntry:

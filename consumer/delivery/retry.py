@@ -1,7 +1,7 @@
-"""What a failed attempt leads to: a pure question with a value for an answer.
+"""Outcomes of attempts, and the decisions that follow from them.
 
 First an exception becomes an *outcome* (what happened), then the policy turns attempt and outcome into a *decision* (what to do). Neither
-knows a clock or a random generator: delays are answers in whole milliseconds, and jitter is an argument.
+knows a clock or a random generator: delays are results in whole milliseconds, and jitter is an argument.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OnFailure = Literal["dead_letter", "block", "skip"]
 
 MAX_LINE_LENGTH = 500
 ATTEMPT_BACKOFF = Backoff(500, 300_000, shortest=0.5)
-"""Between two attempts of an event, unless its handler asks for another wait."""
+"""Wait between two attempts with an event, unless its handler asks for another."""
 
 
 # ---------------------------------------------------------------- outcomes
@@ -45,17 +45,17 @@ ATTEMPT_BACKOFF = Backoff(500, 300_000, shortest=0.5)
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The handler is done with the event."""
+    """Success of the attempt: the handler returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The attempt failed.
+    """Failure of the attempt with this event.
 
     Attributes:
-        error: one line.
-        after_ms: how long the handler asked to wait at least; None when it did not say.
-        cause: what was raised, for a log's traceback; None where the handler gave a sentence.
+        error: error, one line.
+        after_ms: wait that the handler asked for, in milliseconds; None when it asked for none.
+        cause: exception, for the traceback in the log; None where the handler gave a sentence.
     """
 
     error: str
@@ -65,12 +65,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class BatchFailed:
-    """The batch failed as a whole, which says nothing of this event: it deserves an attempt alone.
+    """Failure of the batch as a whole, which says nothing about this event.
+
+    The next attempt with the event is made alone.
 
     Attributes:
-        error: one line.
-        after_ms: how long the handler asked to wait at least; None when it did not say.
-        cause: what was raised, for a log's traceback; None where the handler gave a sentence.
+        error: error, one line.
+        after_ms: wait that the handler asked for, in milliseconds; None when it asked for none.
+        cause: exception, for the traceback in the log; None where the handler gave a sentence.
     """
 
     error: str
@@ -80,11 +82,11 @@ class BatchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The handler will never take this event.
+    """Rejection of the event for good.
 
     Attributes:
-        error: one line.
-        cause: what was raised, for a log's traceback.
+        error: error, one line.
+        cause: exception, for the traceback in the log.
     """
 
     error: str
@@ -93,11 +95,11 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Disabled:
-    """The handler says that no event can succeed.
+    """Request of the handler to be disabled, because no event can succeed.
 
     Attributes:
-        error: one line.
-        cause: what was raised.
+        error: error, one line.
+        cause: exception.
     """
 
     error: str
@@ -108,11 +110,11 @@ Outcome = Success | Failure | BatchFailed | Rejection | Disabled
 
 
 def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outcome]:
-    """What a call with these events came to, one outcome per event in their order.
+    """Outcomes of one call, one per event and in the same order.
 
     Args:
-        event_ids: of the events of the call, one or a batch.
-        error: what the call raised; None when it returned.
+        event_ids: ids of the events of the call, one or a batch.
+        error: exception that the call raised; None when it returned.
     """
     if error is None:
         return [Success()] * len(event_ids)
@@ -123,7 +125,7 @@ def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outc
                 _outcome_of(error.why[event_id]) if event_id in error.why else Success()
                 for event_id in event_ids
             ]
-        # Believing "the rest succeeded" would lose the event that was meant.
+        # The whole batch fails: to believe that the rest succeeded would lose the event whose id was meant.
         error = ValueError(f"Failed names an event that is not in the batch: {min(unknown)}")
     if len(event_ids) == 1 or isinstance(error, Disable):
         return [_outcome_of(error)] * len(event_ids)
@@ -141,7 +143,10 @@ def _outcome_of(why: str | BaseException) -> Outcome:
 
 
 def one_line(why: str | BaseException) -> str:
-    """The first line of a sentence or an exception, with the exception's type where it is not a word of the plugin API."""
+    """Return the first line of a sentence or an exception.
+
+    The type of an exception is put before it, unless it is one of the plugin API.
+    """
     text = str(why).strip().partition("\n")[0][:MAX_LINE_LENGTH]
     if isinstance(why, str | Retry | Reject | Disable):
         return text or "no reason given"
@@ -153,40 +158,46 @@ def one_line(why: str | BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """The event is settled."""
+    """Acknowledge the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Another attempt, ``after_ms`` milliseconds from now."""
+    """Make another attempt, ``after_ms`` milliseconds from now."""
 
     after_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Attempts are used up and the handler must not go on without this event: another attempt, ``after_ms`` milliseconds from now."""
+    """Make another attempt although all are used up.
+
+    The run must not continue without the event.
+
+    Attributes:
+        after_ms: milliseconds until that attempt.
+    """
 
     after_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Keep the event aside, with ``reason``, and go on."""
+    """Make the event a dead letter, with ``reason``, and continue with its run."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Attempts are used up and the user chose to go on without the event."""
+    """Continue without the event, whose attempts are used up, as the settings say."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Give the handler no more events; this one stays unsettled."""
+    """Disable the handler; the event stays unacknowledged."""
 
     reason: str
 
@@ -196,23 +207,23 @@ Decision = Acknowledge | RetryLater | Block | DeadLetter | Skip | Stop
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, how long, and then what.
+    """Retry policy of one handler: attempts, waits between them, and the end.
 
     Attributes:
-        max_attempts: attempts after which ``on_failure`` decides; what a :class:`~consumer.plugin.Reject` says goes before it.
-        on_failure: keep aside and go on, stay at it, or go on without.
+        max_attempts: number of attempts after which ``on_failure`` decides; a :class:`~consumer.plugin.Reject` decides at once.
+        on_failure: make it a dead letter, keep its run blocked, or skip it.
     """
 
     max_attempts: int
     on_failure: OnFailure
 
     def decide(self, attempt: int, outcome: Outcome, jitter: float) -> Decision:
-        """What to do.
+        """Decide what follows from an attempt.
 
         Args:
-            attempt: which attempt this was, from 1.
-            outcome: what it came to.
-            jitter: in [0, 1).
+            attempt: number of the attempt, from 1.
+            outcome: outcome of the attempt.
+            jitter: jitter in [0, 1).
         """
         match outcome:
             case Success():

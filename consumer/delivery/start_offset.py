@@ -1,4 +1,4 @@
-"""Where a new handler begins in the journal: ``start = latest | earliest | TIME``."""
+"""Start offset of a new handler: ``start = latest | earliest | TIME``."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from consumer.ports.journal import JournalStore
 
 __all__ = ["first_offset"]
 
-SCAN = 1_000
+READ_LIMIT = 1_000
 
 
 async def first_offset(store: JournalStore, start: Start) -> int:
-    """The offset after which a new handler is given events.
+    """Offset after which a new handler gets events.
 
-    For a time it is the one before the first event that happened then or later. Journal order is not strictly that of time (late and
-    reconciled events stand where they became known), so older events may follow it. When there is no such event, it is the end.
+    For a time, it is the offset before the first event of that time or later. Journal order is not strictly the order of time (late and
+    reconciled events are appended when they become known), so older events may follow. Without such an event it is the end of the journal.
 
     Raises:
-        StoreUnavailable: ask again.
+        StoreUnavailable: try again later.
     """
     first, last = await store.bounds()
     if start == "latest":
         return last
     if start == "earliest" or not isinstance(start, datetime):
         return first - 1
-    wanted_ms = to_ms(start)
+    start_ms = to_ms(start)
     after = first - 1
     while after < last:
-        entries = await store.read(after, SCAN)
+        entries = await store.read(after, READ_LIMIT)
         for entry in entries:
-            if to_ms(datetime.fromisoformat(orjson.loads(entry.data)["time"])) >= wanted_ms:
+            if to_ms(datetime.fromisoformat(orjson.loads(entry.data)["time"])) >= start_ms:
                 return entry.offset - 1
         if not entries:
             break

@@ -1,21 +1,22 @@
-"""Asking the store again until it answers.
+"""Retries of store calls until the store answers.
 
-A store that cannot be reached is no reason to lose what is known here or to stop: handlers go on with what they have, and the question is
-repeated, unchanged, after growing pauses.
+An unavailable store is no reason to lose what is in memory or to stop: handlers continue with the events they have, and the call is
+repeated, unchanged, after growing waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from consumer.backoff import Backoff
 from consumer.errors import StoreUnavailable
 from consumer.ports.observers import DeliveryEvents
 
-__all__ = ["retry_until_available", "wait_until_set"]
+__all__ = ["StoreRetry", "retry_until_available", "wait_until_set"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 BACKOFF = Backoff(100, 5_000, shortest=0.5)
@@ -28,12 +29,12 @@ async def retry_until_available(
     observer: DeliveryEvents,
     random: Callable[[], float],
 ) -> T:
-    """What ``operation`` answers, asked again while the store is unavailable.
+    """Result of ``operation``, which is repeated while the store is unavailable.
 
     Args:
-        operation: the question, safe to repeat.
-        handler: on whose behalf, for the observer.
-        observer: told of every failure.
+        operation: store call that is safe to repeat.
+        handler: name of the handler, for the observer.
+        observer: notified of every failure.
         random: chance in [0, 1), for the jitter.
 
     Raises:
@@ -50,8 +51,39 @@ async def retry_until_available(
         await asyncio.sleep(retry_after_ms / 1000)
 
 
+class StoreRetry:
+    """Store calls of one handler, each repeated until the store answers.
+
+    Args:
+        handler: name in the settings.
+        observer: notified of every failed call.
+        random: chance in [0, 1), for the jitter of waits.
+    """
+
+    def __init__(self, handler: str, observer: DeliveryEvents, random: Callable[[], float]) -> None:
+        self._handler = handler
+        self._observer = observer
+        self._random = random
+
+    async def call(self, operation: Callable[P, Awaitable[T]], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Call ``operation``, which must be safe to repeat, until the store is available.
+
+        Raises:
+            StoreError: any but :class:`~consumer.errors.StoreUnavailable`.
+        """
+        return await retry_until_available(
+            lambda: operation(*arguments, **keywords),
+            handler=self._handler,
+            observer=self._observer,
+            random=self._random,
+        )
+
+
 async def wait_until_set(event: asyncio.Event, ms: int | None) -> bool:
-    """Wait for ``event``, at most ``ms`` milliseconds (None: as long as it takes); whether it is set."""
+    """Wait for ``event``, at most ``ms`` milliseconds; true when it is set.
+
+    Without ``ms`` there is no limit.
+    """
     try:
         async with asyncio.timeout(None if ms is None else ms / 1000):
             return await event.wait()

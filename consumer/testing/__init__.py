@@ -1,17 +1,17 @@
-"""A pytest plugin for handler authors: scripted runs, and a service that calls the handler as the real one does. No server needed.
+"""Pytest plugin for handler authors: scripted runs, and the service's own calls.
 
-Installed with the package; two fixtures are there at once::
+It needs no server, is installed with the package, and has two fixtures::
 
-    async def test_every_ending_is_told(new_run, feed):
+    async def test_every_end_of_a_run_is_reported(new_run, feed):
         run = new_run().enrol().begin_step("Call").complete_step().end("NoMoreSteps")
         report = await feed(notify).deliver(run.events)
         assert report.types == ["run.ended.finished"]
 
 ``new_run()``
-    makes a :class:`ScriptedRun`, whose events are interpreted from changes by the code that the service uses.
+    makes a :class:`ScriptedRun`, whose events are interpreted from change events by the code that the service uses.
 ``feed(handler, **section)``
-    makes a :class:`Feed` of one handler; keywords are its settings section: ``feed(Warehouse, settings={"dsn": …}, max_attempts=3)``.
-    Loading, filters, calls, time limits, retries and what follows them are those of the service; only the waiting is left out.
+    makes a :class:`Feed` of one handler; the keywords are its settings section: ``feed(Warehouse, settings={"dsn": …}, max_attempts=3)``.
+    Loading, filters, calls, time limits, retries and dead letters are those of the service; only the waits are left out.
 
 Async tests need an asyncio plugin such as pytest-asyncio; the fixtures themselves do not.
 """
@@ -26,7 +26,7 @@ import pytest
 
 if (
     TYPE_CHECKING
-):  # a plugin is imported by every pytest in the environment: what it needs comes with its first use
+):  # every pytest run in the environment imports this plugin; the rest is imported on first use
     from consumer.testing.feeding import Attempt, Feed, Report
     from consumer.testing.recorded_actions import RecordedActions
     from consumer.testing.scripted_run import ScriptedRun
@@ -36,9 +36,9 @@ __all__ = ["Attempt", "Feed", "RecordedActions", "Report", "ScriptedRun", "feed"
 _MODULE_OF = {
     "Attempt": "feeding",
     "Feed": "feeding",
-    "RecordedActions": "recording",
+    "RecordedActions": "recorded_actions",
     "Report": "feeding",
-    "ScriptedRun": "story",
+    "ScriptedRun": "scripted_run",
 }
 
 
@@ -52,7 +52,7 @@ def __getattr__(name: str) -> Any:
 
 @pytest.fixture
 def new_run() -> Callable[..., ScriptedRun]:
-    """Makes runs of their own: ``new_run(cadence="Outbound")``."""
+    """Factory of runs: ``new_run(cadence="Outbound")`` makes a new one each time."""
     from consumer.testing.scripted_run import ScriptedRun
 
     numbers = count(1)
@@ -61,7 +61,10 @@ def new_run() -> Callable[..., ScriptedRun]:
 
 @pytest.fixture
 def feed() -> Callable[..., Feed]:
-    """Makes a feed of a handler: a class, a decorated function, or what ``use`` may name; see :class:`Feed`."""
+    """Factory of feeds of a handler; see :class:`Feed`.
+
+    The handler is a class, a decorated function, or a value of the setting ``use``.
+    """
     from consumer.testing.feeding import Feed
 
     return Feed

@@ -1,6 +1,6 @@
-"""What a handler in a test asks of the store: the records that its events tell about, and what it has marked as done.
+"""In-memory store for handlers in tests: records, and keys of ``ctx.once``.
 
-It outlives a killed process, as the store does; what a handler sees by ``ctx.latest`` is what the last of the fed events says.
+Its contents outlive a killed process, as those of the store do. ``ctx.latest`` returns a record as the last of the fed events has it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class InMemoryContextStore:
     """Implements ``consumer.plugin.Memory``.
 
     Attributes:
-        done: (handler, key) of everything that :meth:`~consumer.Context.once` has marked.
+        done: (handler, key) of everything that :meth:`~consumer.Context.once` has marked as done.
     """
 
     def __init__(self) -> None:
@@ -26,20 +26,20 @@ class InMemoryContextStore:
         self._records: dict[str, Record | None] = {}
 
     def learn(self, events: Iterable[LifecycleEvent]) -> None:
-        """What these events say of their records is known from now on."""
+        """Store the records of these events, each as its last event has it."""
         for event in events:
             if event.record_id is not None:
-                gone = event.type.endswith(".deleted")
-                self._records[event.record_id] = None if gone else event.after
+                is_deleted = event.type.endswith(".deleted")
+                self._records[event.record_id] = None if is_deleted else event.after
 
     async def latest(self, record_id: str) -> Record | None:
-        """The record as the last event told it; None when none did, or it was deleted."""
+        """Return the record as its last event has it; None when unknown or deleted."""
         return self._records.get(parse_record_id(record_id))
 
     async def was_done(self, handler: str, key: str) -> bool:
-        """Whether the handler has marked ``key``."""
+        """Return true when the handler has marked ``key`` as done."""
         return (handler, key) in self.done
 
     async def mark_done(self, handler: str, key: str) -> None:
-        """Mark ``key``."""
+        """Mark ``key`` as done."""
         self.done.add((handler, key))

@@ -1,8 +1,8 @@
-"""One handler, fed as the service feeds it, with time that does not have to pass.
+"""Delivery of events to one handler under test, without a store or waits.
 
-Loading, filters, order within a run, the call with its context and time limit, retries, back-off and dead letters are the service's own
-modules. What is left out is what a test of a handler does not want to wait for or set up: the store, parallel calls, and the waits, which
-are added up in :attr:`Report.waited` instead.
+Loading, filters, order within a run, the call with its context and time limit, retries, backoff and dead letters are the service's own
+modules. Left out is what a test of a handler should not need: the store, parallel calls, and the waits, which are added up in
+:attr:`Report.waited` instead.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from consumer.testing.recorded_actions import RecordedActions
 __all__ = ["Attempt", "Feed", "Report"]
 
 MEDIAN_JITTER = 0.5
-"""Where the service draws lots for the jitter of a back-off."""
+"""Chance for the jitter of the backoff, which is random in the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One event in one call of the handler.
+    """Attempt with one event, in a call of the handler.
 
     Attributes:
         event: the event.
-        number: which attempt with it this was, from 1.
-        error: what went wrong, one line; None when nothing did.
+        number: number of the attempt with it, from 1.
+        error: error of the attempt, one line; None when it succeeded.
     """
 
     event: LifecycleEvent
@@ -61,18 +61,18 @@ class Attempt:
 
 @dataclass(slots=True)
 class Report:
-    """What came of feeding.
+    """Result of feeding events to a handler.
 
     Attributes:
-        delivered: the events that the handler was done with, in the order in which it was.
+        delivered: events that the handler acknowledged, in the order in which it did.
         attempts: every event of every call, in order.
-        dead_letters: event and reason, for events put aside.
+        dead_letters: event and reason, for dead letters.
         skipped: event and reason, for events given up (``on_failure = "skip"``).
-        blocked: event and reason, for events that the handler would try for ever (``on_failure = "block"``), which hold their run back.
-        left_out: event and why (``type``, ``origin``, ``own_change``, ``max_age``, ``predicate``), for events that the handler never saw.
-        disabled: why the handler asked to be stopped (:class:`~consumer.plugin.Disable`), which ends the feeding; None when it did not.
-        waited: how long the service would have waited between attempts.
-        lives: how often the handler was opened: 1, and one for every kill.
+        blocked: event and error, for events that would be attempted for ever (``on_failure = "block"``), which block their run.
+        left_out: event and filter (``type``, ``origin``, ``own_change``, ``max_age``, ``predicate``), for events that it never got.
+        disabled: reason of :class:`~consumer.plugin.Disable`, which ends the feeding; None when it was not raised.
+        waited: total wait of the service between attempts.
+        lives: number of times that the handler was opened: 1, and one for every kill.
     """
 
     delivered: list[LifecycleEvent] = field(default_factory=list)
@@ -87,25 +87,25 @@ class Report:
 
     @property
     def types(self) -> list[str]:
-        """The types of the delivered events, in order."""
+        """Types of the delivered events, in order."""
         return [event.type for event in self.delivered]
 
 
 class Feed:
-    """Feeds one handler.
+    """Feeds events to one handler.
 
     Args:
-        handler: a class, what ``@handler`` made, or text as in the setting ``use``.
-        name: the handler's name in the settings.
+        handler: a class, a function decorated with ``@handler``, or text as in the setting ``use``.
+        name: name of the handler in the settings.
         section: the rest of its section ``handlers.<name>``: ``settings={…}``, ``max_attempts=3``, ``on=[…]`` ….
 
     Attributes:
-        actions: what the handler did by ``ctx.actions``, and how that is to fail.
-        memory: what ``ctx.latest`` and ``ctx.once`` ask.
-        killed: the handlers whose process was killed, never closed, as it is then; a test that minds their open connections closes them.
+        actions: records the handler's actions, and lets them fail.
+        memory: answers ``ctx.latest`` and ``ctx.once``.
+        killed: handlers whose process was killed, which are never closed; a test may close their open connections.
 
     Raises:
-        SettingsError: what the service would say at its start, with every problem.
+        SettingsError: with every problem that the service would report at its start.
     """
 
     def __init__(self, handler: Any, *, name: str = "tested", **section: Any) -> None:
@@ -115,35 +115,38 @@ class Feed:
         self.actions = RecordedActions()
         self.memory = InMemoryContextStore()
         self.killed: list[Handler | BatchHandler] = []
-        self._load()  # so that a wrong setting shows where it is written
+        self._load()  # a wrong setting is reported where the test writes it
 
     def _load(self) -> LoadedHandler:
-        """The handler as a process that has just started has it."""
-        given = None if isinstance(self._handler, str) else self._handler
-        loaded, problems = load_handler(self._name, self._spec, given)
+        """Load the handler anew, as a process does when it starts."""
+        value = None if isinstance(self._handler, str) else self._handler
+        loaded, problems = load_handler(self._name, self._spec, value)
         if loaded is None:
             raise SettingsError(problems)
         return loaded
 
     async def deliver(self, events: Iterable[LifecycleEvent], *, kills: Sequence[int] = ()) -> Report:
-        """Open the handler, deliver the events in journal order, try again what fails, close it.
+        """Open the handler, deliver the events in journal order, retry failures, close it.
 
         Args:
-            events: of any number of runs; they are given in this order, and those of a run wait for each other. For ``max_age`` it is
-                the time of the last one.
-            kills: numbers of calls, from 1 and counted through, after which the process is killed before anything is acknowledged: the
-                handler is not closed, a new one is opened, and every event is delivered again. The worst case of *at least once*.
+            events: events of any number of runs, delivered in this order; those of a run wait for each other. The time of the last one
+                is the present for ``max_age``.
+            kills: numbers of calls, from 1 and counted across all lives, after which the process is killed before anything is
+                acknowledged: the handler is not closed, a new one is opened, and every event is delivered again. The worst case of
+                *at least once*.
 
         Raises:
-            Exception: what the handler's ``open`` or ``close`` raised.
+            Exception: raised by the handler's ``open`` or ``close``.
         """
         return await self._deliver(list(events), kills=frozenset(kills), replayed=False)
 
     async def replay(self, events: Iterable[LifecycleEvent]) -> Report:
-        """Deliver the events as ``cadence-consumer replay`` does: with ``ctx.replayed``, and without ``ctx.actions`` unless allowed.
+        """Deliver the events as ``cadence-consumer replay`` does.
+
+        ``ctx.replayed`` is true, and ``ctx.actions`` is refused unless the settings allow it.
 
         Raises:
-            Exception: what the handler's ``open`` or ``close`` raised.
+            Exception: raised by the handler's ``open`` or ``close``.
         """
         return await self._deliver(list(events), kills=frozenset(), replayed=True)
 
@@ -163,26 +166,27 @@ class Feed:
             calls = process.calls
             report.disabled = None
             report.delivered.clear()
-            for given_up in (report.dead_letters, report.skipped, report.blocked, report.left_out):
-                given_up.clear()
+            for events_and_reasons in (report.dead_letters, report.skipped, report.blocked, report.left_out):
+                events_and_reasons.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class _TestSource:
-    """Where the events come from: a test, which keeps no place."""
+    """Source of the events of a test, which has no cursor."""
 
     replayed: bool
+    redriven: bool = False
     cancelled: bool = False
 
     def acknowledged(self, delivery: Delivery, dead_letter: HandlerDeadLetter | None = None) -> None:
-        """Nobody asks."""
+        """Store nothing."""
 
     def blocked_runs(self, row: SavedBlockedRun, offsets: Sequence[int]) -> None:
-        """Nobody asks."""
+        """Store nothing."""
 
 
 class _Process:
-    """One process: from opening the handler to closing it, or to its death."""
+    """Life of a process: from opening the handler to closing it, or to the kill."""
 
     def __init__(
         self,
@@ -201,7 +205,7 @@ class _Process:
         self._policy = RetryPolicy(loaded.spec.max_attempts, loaded.spec.on_failure)
         self._http = SharedHttp()
         self._invoker = HandlerInvoker(loaded, self._http.session, actions, memory)
-        self._batch_size = loaded.handler.batch_max if isinstance(loaded.handler, BatchHandler) else 1
+        self._batch_size = loaded.batch_size
         self._lanes = Lanes()
         self._now_ms = 0
         wall_ms = to_ms(events[-1].time) if events else 0
@@ -209,9 +213,9 @@ class _Process:
         source = _TestSource(replayed=replayed)
         for offset, event in enumerate(events, 1):
             is_selected = event.type in loaded.types
-            why = event_filter.rejected_by(event, replayed=replayed) if is_selected else "type"
-            if why is not None:
-                report.left_out.append((event, why))
+            rejected_by = event_filter.rejected_by(event, replayed=replayed) if is_selected else "type"
+            if rejected_by is not None:
+                report.left_out.append((event, rejected_by))
                 continue
             entry = JournalEntry(offset, event.id, event.type, event.tracker_id, event.to_json())
             self._lanes.add(Delivery(entry, source, event=event))
@@ -222,7 +226,7 @@ class _Process:
             await self._invoker.open()
             while self._report.disabled is None and (deliveries := self._next_deliveries()):
                 events = [each.event for each in deliveries if each.event is not None]
-                results = await self._invoker.call(deliveries, events)
+                results = await self._invoker.attempt(deliveries, events)
                 self.calls += 1
                 for delivery, event, outcome in zip(deliveries, events, results, strict=True):
                     error = None if isinstance(outcome, Success) else outcome.error
@@ -237,7 +241,7 @@ class _Process:
         return "done"
 
     def _next_deliveries(self) -> list[Delivery]:
-        """What is to be tried next, after a wait if need be; empty at the end."""
+        """Take the next deliveries, after a wait if one is needed; empty at the end."""
         deliveries = self._lanes.take(self._now_ms, self._batch_size)
         due_ms = self._lanes.next_due_ms()
         if deliveries or due_ms is None:
@@ -254,7 +258,7 @@ class _Process:
                 return
             case Block():
                 report.blocked.append((event, "" if isinstance(outcome, Success) else outcome.error))
-                return  # never given back: its run stands still
+                return  # never given back to its lane, so its run stays blocked
             case DeadLetter(reason):
                 report.dead_letters.append((event, reason))
             case Stop(reason):

@@ -1,6 +1,6 @@
-"""The actions that a handler took, recorded instead of sent to Salesforce.
+"""Recorded actions of a handler, in the place of requests to Salesforce.
 
-Inputs are checked, guarded against double enrolment and logged as in production: only what sends is replaced.
+Inputs are validated, guarded against double enrolment and logged as in production: only the sender is replaced.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ InputT = TypeVar("InputT", bound=ActionInput)
 
 
 class RecordedActions:
-    """What ``ctx.actions`` sends to in a test.
+    """Action sender for tests, which records and sends nothing.
 
     Attributes:
-        sent: every input that was sent, in order, those included that then failed.
-        over: ids of runs that are not active (any more); all others are.
-        enrolled: (target, cadence as the handler names it) to the run that :meth:`~consumer.actions.client.Actions.assign` finds there.
+        sent: every input that was sent, in order, failed ones included.
+        over: ids of runs that have ended; all others are active.
+        enrolled: run that :meth:`~consumer.actions.client.Actions.assign` finds, by target and cadence as the handler names it.
     """
 
     def __init__(self) -> None:
@@ -38,18 +38,21 @@ class RecordedActions:
         self._faults: deque[ActionError | str] = deque()
 
     def refuse(self, code: str = "UNKNOWN_EXCEPTION", message: str = "refused by the test") -> None:
-        """Let the next call come back with this error for each of its inputs; several wait in line."""
+        """Let the next call fail with this error for each of its inputs.
+
+        Further uses of this method are for the calls after it.
+        """
         self._faults.append(ActionError(status_code=code, message=message))
 
     def break_off(self, why: str = "connection reset") -> None:
-        """Let the next call lose its answer: nobody knows what took effect."""
+        """Let the next call lose its response, so that its effect is unknown."""
         self._faults.append(why)
 
     async def send(self, inputs: Sequence[InputT], *, client: str) -> list[ActionResult[InputT]]:
         """Record the inputs.
 
         Raises:
-            ActionCallFailed: the test asked for it.
+            ActionCallFailed: the test asked for it with :meth:`break_off`.
         """
         del client
         self.sent += inputs
@@ -62,9 +65,9 @@ class RecordedActions:
         return [ActionResult(action_input, ActionStatus.SUCCEEDED) for action_input in inputs]
 
     async def active_runs(self, inputs: Sequence[AssignTarget]) -> list[str | None]:
-        """As :attr:`enrolled` says."""
+        """Return the runs of :attr:`enrolled`."""
         return [self.enrolled.get((action_input.target_id, action_input.cadence)) for action_input in inputs]
 
     async def is_active(self, tracker_id: str) -> bool:
-        """As :attr:`over` says."""
+        """Return true unless the run is in :attr:`over`."""
         return tracker_id not in self.over

@@ -1,7 +1,7 @@
-"""A run as it would have happened in Salesforce, told in verbs, and the lifecycle events that the service makes of it.
+"""Scripted run of a cadence, with the lifecycle events of the service.
 
-Each verb is one transaction: change events are built as Salesforce publishes them (the run's and the step's in one transaction where both
-change) and interpreted by :mod:`consumer.domain.lifecycle`, so a test sees the events, ids and fields that production would send.
+Each method is one transaction: change events are built as Salesforce publishes them (the run's and the step's in one transaction where
+both change) and interpreted by :mod:`consumer.domain.lifecycle`, so a test sees the events, ids and fields that production would send.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ __all__ = ["ScriptedRun"]
 ORG = to_18("00D5e000000TEST")
 USER = to_18("0055e000000TEST")
 START_MS = 1_767_261_600_000
-"""2026-01-01T10:00Z, when a story begins."""
+"""Beginning of all runs: 2026-01-01T10:00Z."""
 COMMITS_PER_RUN = 1_000
-"""Commit numbers between the beginnings of two runs."""
+"""Distance of the first commit numbers of two runs."""
 
 
 class ScriptedRun:
-    """One run; every verb returns the run itself, so that a story is one expression.
+    """Run whose methods return the run itself, so that a script is one expression.
 
     Args:
-        number: sets its ids and commit numbers apart from those of other runs.
-        cadence: the cadence's name.
-        owner: the assignee's id.
-        minutes: that pass between two verbs.
+        number: keeps its ids and commit numbers apart from those of other runs.
+        cadence: name of the cadence.
+        owner: id of the assignee.
+        minutes: minutes between two transactions.
 
     Attributes:
-        tracker_id: the run's id.
-        target_id: the prospect's, a Lead.
-        cadence_id: the cadence's.
-        events: what happened so far, in order.
+        tracker_id: id of the run.
+        target_id: id of the prospect, a Lead.
+        cadence_id: id of the cadence.
+        events: lifecycle events so far, in order.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ScriptedRun:
 
     @property
     def step_tracker_id(self) -> str:
-        """The current step's id.
+        """Id of the current step.
 
         Raises:
             RuntimeError: no step has begun.
@@ -71,10 +71,10 @@ class ScriptedRun:
             raise RuntimeError("no step of this run has begun; call begin_step() first")
         return self._step_id(self._steps)
 
-    # ------------------------------------------------------------ verbs
+    # ------------------------------------------------------------ transactions
 
     def enrol(self) -> Self:
-        """The target is added to the cadence: ``run.enrolled``, ``run.started``."""
+        """Add the target to the cadence: ``run.enrolled``, ``run.started``."""
         fields = {
             "State": "Running",
             "TargetId": self.target_id,
@@ -84,7 +84,10 @@ class ScriptedRun:
         return self._transaction(("CREATE", RUN, self.tracker_id, fields))
 
     def begin_step(self, step_type: str = "SendAnEmail", *, title: str = "First Touch") -> Self:
-        """The run reaches a step: ``step.created``, ``step.activated``, ``run.advanced``."""
+        """Advance the run to a new step.
+
+        Events: ``step.created``, ``step.activated``, ``run.advanced``.
+        """
         self._steps += 1
         step_id = self.step_tracker_id
         fields = {
@@ -102,49 +105,49 @@ class ScriptedRun:
         )
 
     def complete_step(self) -> Self:
-        """The current step is done: ``step.ended.completed``."""
+        """Complete the current step: ``step.ended.completed``."""
         return self.step(State="Completed", CompletionReason="ManuallyCompleted")
 
     def skip_step(self) -> Self:
-        """The current step is skipped: ``step.ended.skipped``."""
+        """Skip the current step: ``step.ended.skipped``."""
         return self.step(State="Completed", CompletionReason="ManuallySkipped")
 
     def fail_step(self, code: str = "TARGET_EMAIL_BOUNCED") -> Self:
-        """The current step fails: ``step.failed`` with one of the documented error codes."""
+        """Fail the current step: ``step.failed`` with one of the documented error codes."""
         return self.step(State="Error", ErrorCode=code)
 
     def pause(self) -> Self:
-        """``run.paused``."""
+        """Pause the run: ``run.paused``."""
         return self.change(State="Paused")
 
     def resume(self) -> Self:
-        """``run.resumed``."""
+        """Resume the run: ``run.resumed``."""
         return self.change(State="Running")
 
     def fail(self, message: str = "The target could not be loaded.") -> Self:
-        """``run.failed``."""
+        """Fail the run: ``run.failed``."""
         return self.change(State="Error", ErrorMessage=message)
 
     def reassign(self, owner: str) -> Self:
-        """``run.reassigned``."""
+        """Reassign the run to another owner: ``run.reassigned``."""
         return self.change(OwnerId=owner)
 
     def end(self, reason: str = "NoMoreSteps", *, disposition: str | None = None) -> Self:
-        """The run ends, for a documented ``CompletionReason``: ``run.ended.finished`` and its like."""
+        """End the run for a documented ``CompletionReason``: ``run.ended.*``."""
         fields = {"State": "Complete", "CompletionReason": reason}
         if disposition is not None:
             fields["CompletionDisposition"] = disposition
         return self.change(**fields)
 
     def change(self, **fields: Any) -> Self:
-        """Any change of the run, by API names of fields."""
+        """Change any fields of the run, by their API names."""
         return self._transaction(("UPDATE", RUN, self.tracker_id, fields))
 
     def step(self, **fields: Any) -> Self:
-        """Any change of the current step, by API names of fields."""
+        """Change any fields of the current step, by their API names."""
         return self._transaction(("UPDATE", STEP, self.step_tracker_id, fields))
 
-    # ------------------------------------------------------------ what Salesforce would publish
+    # ------------------------------------------------------------ change events
 
     def _step_id(self, step: int) -> str:
         return to_18(f"8HF5e{self._number:06d}{step:04d}")

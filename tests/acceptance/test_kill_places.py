@@ -126,7 +126,7 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
             await service.ended()
 
         before = await look(path)
-        ((command, first_progress),) = before.replay.items()
+        ((command_id, first_progress),) = before.replay.items()
         progress = [first_progress]
         for _ in range(KILLS - 1):
             sandbox.world.advance(10)
@@ -141,7 +141,7 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
                     )
                     return (
                         tried
-                        and now.replay.get(command, 0) > before.replay[command]
+                        and now.replay.get(command_id, 0) > before.replay[command_id]
                         and len(told(tmp_path)) > lines
                     )
 
@@ -156,9 +156,9 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
             for run, row in before.replay_parked.items():
                 assert now.replay_parked[run].first == row.first
             assert before.letters.keys() <= now.letters.keys(), "a dead letter is gone"
-            assert now.replay[command] > before.replay[command], "the replay began anew"
+            assert now.replay[command_id] > before.replay[command_id], "the replay began anew"
             assert now.offset >= before.offset
-            progress.append(now.replay[command])
+            progress.append(now.replay[command_id])
             before = now
 
         sandbox.settle()

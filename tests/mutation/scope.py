@@ -51,6 +51,9 @@ SCOPES = (
     Scope("backoff", "consumer/backoff.py", ("tests/unit/test_backoff.py",)),
     Scope("retry", "consumer/delivery/retry.py", (PURE_DELIVERY, "tests/unit/delivery/test_retry.py")),
     Scope("retrying", "consumer/delivery/redrive.py", ("tests/unit/delivery/test_redrive.py",)),
+    Scope(
+        "handler-state", "consumer/delivery/handler_state.py", ("tests/unit/delivery/test_handler_state.py",)
+    ),
     Scope("place", "consumer/delivery/cursor.py", (PURE_DELIVERY, "tests/unit/delivery/test_cursor.py")),
     Scope("transactions", "consumer/stores/sqlite/transactions.py", CONTRACTS, chosen="sqlite"),
     Scope(

@@ -99,8 +99,8 @@ def test_actions_are_refused_in_a_replay_unless_the_handler_is_allowed_to():
     with pytest.raises(ActionsRefused) as caught:
         _ = context(replayed=True, action_sender=ActionSender()).actions
     assert str(caught.value) == (
-        "handler 'h' asked for ctx.actions for an event that a replay delivers again; what it does may have been done then: "
-        "look at ctx.replayed, or set handlers.h.allow_actions_on_replay"
+        "handler 'h' used ctx.actions for an event that a replay delivers again, so the action may have been taken before: "
+        "check ctx.replayed, or set handlers.h.allow_actions_on_replay"
     )
     assert isinstance(caught.value, Reject), "another attempt would be refused just the same"
     assert context(replayed=True, action_sender=ActionSender(), allow_actions_on_replay=True).actions
@@ -112,7 +112,7 @@ def test_actions_are_refused_in_a_dry_run_whatever_the_settings_say():
 
 
 def test_without_an_org_there_are_no_actions():
-    with pytest.raises(RuntimeError, match="there is no Salesforce org to act in here"):
+    with pytest.raises(RuntimeError, match="there is no Salesforce org here"):
         _ = context().actions
 
 

@@ -165,6 +165,64 @@ async def test_a_paused_handler_makes_no_attempts_and_the_others_go_on(world):
     assert world.observer.of("paused") == [("h",), ("h",)]
 
 
+async def test_a_handler_that_is_paused_and_halted_runs_again_when_both_have_ended(world):
+    log, healed = Log(), asyncio.Event()
+
+    async def handle(event, ctx):
+        if not healed.is_set():
+            raise Reject("bad deploy")
+        log.note(event)
+
+    await world.publish(*(record(n, f"run-{n}") for n in range(10)))
+    async with world.delivering(loaded(handle, dead_letter_limit=2)):
+        await until(lambda: world.observer.count("halted"))
+        healed.set()
+        await world.store.put_command(pause())
+        await until(lambda: world.observer.count("paused"))
+        letters = [dead_letter.event_id for dead_letter in world.store.dead_letters]
+        await world.store.resolve_dead_letters("h", letters)
+        await until(lambda: world.observer.count("resumed"))
+        await asyncio.sleep(120)
+        assert log.ids == []
+        await world.store.remove_command(pause())
+        await world.settled_through(10)
+    assert len(log.ids) == 8
+    changes = [facts for facts in world.observer.seen if facts[0] in ("paused", "halted", "resumed")]
+    assert changes == [
+        ("halted", "h", 2, 2),
+        ("paused", "h"),
+        ("halted", "h", 2, 2),
+        ("resumed", "h"),
+        ("paused", "h"),
+        ("resumed", "h"),
+    ]
+
+
+async def test_a_disabled_handler_that_is_halted_as_well_is_let_go_on_by_resuming_and_by_fewer_dead_letters(
+    world,
+):
+    log, healed = Log(), asyncio.Event()
+
+    async def handle(event, ctx):
+        if not healed.is_set():
+            raise Disable("no licence") if event.id == "e1" else Reject("bad deploy")
+        log.note(event)
+
+    await world.publish(*(record(n, f"run-{n}") for n in range(3)))
+    async with world.delivering(loaded(handle, dead_letter_limit=1, concurrency=1)):
+        await until(lambda: world.observer.count("disabled") or world.observer.count("halted"))
+        await until(lambda: world.observer.count("halted"))
+        healed.set()
+        await world.store.put_command(pause())
+        await until(lambda: world.observer.count("paused"))
+        await world.store.remove_command(pause())
+        await asyncio.sleep(120)
+        assert log.ids == [], "it is halted still"
+        await world.store.resolve_dead_letters("h", ["e0"])
+        await world.settled_through(3)
+    assert log.ids == ["e1", "e2"]
+
+
 async def test_a_replay_delivers_a_stretch_again_beside_what_is_new_and_says_so(world):
     seen = []
 

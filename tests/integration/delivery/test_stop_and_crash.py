@@ -252,7 +252,7 @@ async def test_a_place_moved_by_somebody_else_ends_the_dispatcher(world):
 
 async def test_a_place_of_a_newer_format_is_refused(world):
     world.store.saved["h"] = SavedCursor(1, b'{"v":3}')
-    with pytest.raises(StoreForeign, match="the place of handler 'h' cannot be read"):
+    with pytest.raises(StoreForeign, match="the cursor of handler 'h' cannot be read"):
         await world.dispatcher(loaded(Log())).run()
 
 

@@ -231,6 +231,34 @@ def test_a_handler_is_tried_with_events_of_the_journal_and_nothing_is_sent_or_mo
     assert len(letter_ids(look, "notify")) == 3
 
 
+HANGS = """
+import asyncio
+from consumer import BatchHandler, Failed
+
+class Sink(BatchHandler):
+    async def handle_batch(self, events, ctx):
+        if events[0].type == "run.ended.finished":
+            raise Failed({events[0].id: "the row is locked"})
+        await asyncio.Event().wait()
+"""
+
+
+def test_a_handler_is_tried_with_the_time_limit_and_the_outcomes_of_the_service(process, environ, tmp_path):
+    (tmp_path / "tried_sink.py").write_text(HANGS)
+    more = {
+        **environ,
+        "CADENCE_HANDLERS__NOTIFY__USE": "tried_sink:Sink",
+        "CADENCE_HANDLERS__NOTIFY__TIMEOUT": "100ms",
+        "PYTHONPATH": str(tmp_path),
+    }
+    result = process("handlers", "test", "notify", "-n", "2", **more)
+    assert result.returncode == 1
+    assert [line.split("  ")[-1] for line in result.stdout.splitlines()] == [
+        "failed: TimedOut: not done after 0.1 s, and cancelled",
+        "failed: the row is locked",
+    ]
+
+
 # ---------------------------------------------------------------- a newer release
 
 
@@ -256,5 +284,5 @@ def test_a_cursor_of_a_newer_release_is_reported_in_one_line(tmp_path, call, com
     asyncio.run(write())
     result = call(*command)
     assert result.exit_code == 1
-    assert "the place of handler 'notify' cannot be read (it is of format 9" in result.stderr
+    assert "the cursor of handler 'notify' cannot be read (it is of format 9" in result.stderr
     assert result.stderr.count("\n") == 1

@@ -191,7 +191,7 @@ def problems(**specs):
         (
             "acme_plugins:Demanding",
             (
-                "'acme_plugins:Demanding' cannot be made: TypeError: Demanding.__init__() missing 1 required positional "
+                "'acme_plugins:Demanding' cannot be created: TypeError: Demanding.__init__() missing 1 required positional "
                 "argument: 'dsn'; its constructor gets no arguments, its open() gets the settings"
             ),
         ),

@@ -34,7 +34,7 @@ def delivery(offset: int, run: str | None = "a", attempts: int = 0) -> Delivery:
 
 
 class Nowhere:
-    replayed = cancelled = False
+    replayed = redriven = cancelled = False
 
     def acknowledged(self, delivery, dead_letter=None): ...
 

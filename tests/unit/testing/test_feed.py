@@ -13,6 +13,15 @@ from tests.support.builders.readme import HANDLERS, blocks
 pytest_plugins = ["pytester"]
 
 
+def test_everything_that_the_package_offers_can_be_imported():
+    import consumer.testing
+
+    for name in consumer.testing.__all__:
+        assert getattr(consumer.testing, name).__module__.startswith("consumer.testing")
+    with pytest.raises(AttributeError, match="no attribute 'Fed'"):
+        consumer.testing.Fed  # noqa: B018 - the access is what is tested
+
+
 def whole_story(run):
     return (
         run.enrol()

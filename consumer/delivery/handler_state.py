@@ -1,0 +1,140 @@
+"""State of a handler, with one table of the causes that stop it and their ends.
+
+Several causes can stop a handler at once: an operator pauses a handler that its dead-letter limit has halted. Each cause has its own end,
+and the handler runs again when the last cause has ended. Its state is that of the cause with the highest precedence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from consumer.ports.journal import JournalEntry
+from consumer.ports.observers import DeliveryEvents
+
+__all__ = ["STOP_CAUSES", "HandlerState", "HandlerStateMachine", "StopCause", "Trigger"]
+
+
+class HandlerState(Enum):
+    """State of a handler.
+
+    A handler that is not running makes no attempts, and its events wait in the journal.
+    """
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    HALTED = "halted"
+    DISABLED = "disabled"
+
+
+class Trigger(Enum):
+    """Event that begins or ends a cause."""
+
+    PAUSE = "an operator pauses the handler"
+    RESUME = "an operator resumes the handler"
+    LIMIT_REACHED = "the handler has `dead_letter_limit` dead letters"
+    BELOW_LIMIT = "dead letters were redriven or discarded, and fewer than the limit are left"
+    DISABLE = "the handler raises Disable"
+
+
+@dataclass(frozen=True, slots=True)
+class StopCause:
+    """Reason for which a handler is stopped.
+
+    Attributes:
+        state: state of the handler while no cause of higher precedence holds.
+        begins_with: trigger that begins the cause.
+        ends_with: trigger that ends it.
+    """
+
+    state: HandlerState
+    begins_with: Trigger
+    ends_with: Trigger
+
+
+STOP_CAUSES = (
+    # Highest precedence first: disabled and halted make the service unready, a pause is what an operator wanted.
+    # After a restart: a disabled handler runs again, for nothing is stored; a halted or paused one does not, for the store has its dead
+    # letters and the pause command.
+    StopCause(HandlerState.DISABLED, begins_with=Trigger.DISABLE, ends_with=Trigger.RESUME),
+    StopCause(HandlerState.HALTED, begins_with=Trigger.LIMIT_REACHED, ends_with=Trigger.BELOW_LIMIT),
+    StopCause(HandlerState.PAUSED, begins_with=Trigger.PAUSE, ends_with=Trigger.RESUME),
+)
+
+
+class HandlerStateMachine:
+    """Current state of one handler; notifies the observer of every change.
+
+    Args:
+        handler: name in the settings.
+        dead_letter_limit: number of dead letters at which the handler is halted.
+        observer: notified of pause, halt, disable and their ends.
+
+    Attributes:
+        state: current state.
+    """
+
+    def __init__(self, handler: str, dead_letter_limit: int, observer: DeliveryEvents) -> None:
+        self.state = HandlerState.RUNNING
+        self._handler = handler
+        self._dead_letter_limit = dead_letter_limit
+        self._dead_letters = 0
+        self._observer = observer
+        self._causes: set[HandlerState] = set()
+
+    @property
+    def is_at_dead_letter_limit(self) -> bool:
+        """True when the next dead letter would be one too many."""
+        return self._dead_letters >= self._dead_letter_limit
+
+    def update(self, *, paused: bool, dead_letters: int) -> None:
+        """Apply what the store says: pauses, halts, and ends of both.
+
+        Args:
+            paused: whether there is a pause command.
+            dead_letters: number of dead letters, those to be redriven not counted.
+        """
+        self._dead_letters = dead_letters
+        if paused != (HandlerState.PAUSED in self._causes):
+            self._apply(Trigger.PAUSE if paused else Trigger.RESUME)
+            self._notify()
+        if self.is_at_dead_letter_limit:
+            self.halt()
+        elif HandlerState.HALTED in self._causes:
+            self._apply(Trigger.BELOW_LIMIT)
+            self._notify()
+
+    def add_dead_letter(self) -> None:
+        """Count a dead letter that the store does not have yet."""
+        self._dead_letters += 1
+
+    def halt(self) -> None:
+        """Halt the handler at its dead-letter limit."""
+        if HandlerState.HALTED not in self._causes:
+            self._apply(Trigger.LIMIT_REACHED)
+            self._notify()
+
+    def disable(self, entry: JournalEntry, reason: str) -> None:
+        """Disable the handler, as it asked to be with ``entry``."""
+        if HandlerState.DISABLED not in self._causes:
+            self._apply(Trigger.DISABLE)
+            self._observer.disabled(self._handler, entry, reason)
+
+    def _apply(self, trigger: Trigger) -> None:
+        for cause in STOP_CAUSES:
+            if trigger is cause.begins_with:
+                self._causes.add(cause.state)
+            elif trigger is cause.ends_with:
+                self._causes.discard(cause.state)
+        self.state = next(
+            (cause.state for cause in STOP_CAUSES if cause.state in self._causes), HandlerState.RUNNING
+        )
+
+    def _notify(self) -> None:
+        if self.state in (HandlerState.RUNNING, HandlerState.PAUSED):
+            # Before a pause as well: a handler that is paused and halted no longer leaves the service ready.
+            self._observer.resumed(self._handler)
+        if HandlerState.PAUSED in self._causes:
+            self._observer.paused(self._handler)
+        if HandlerState.HALTED in self._causes:
+            self._observer.halted(self._handler, self._dead_letters, self._dead_letter_limit)
