@@ -8,12 +8,13 @@ from consumer.delivery.loading import LoadedHandler
 from consumer.errors import StopService, StoreForeign, StoreUnavailable, first_error
 from consumer.ingest.supervisor import SupervisorOptions
 from consumer.inspection.status import read_status
+from consumer.ports.observers.service_events import StoreReachable, StoreUnreachable, StoreWarningFound
 from consumer.ports.store import Store
 from consumer.process import ExitCode, stop_on_signals, tune_interpreter
 from consumer.service import Service
 from consumer.settings import Settings
-from consumer.telemetry.ingest_events import TenureTelemetry
 from consumer.telemetry.logging import Redactor, configure_logging
+from consumer.telemetry.service_telemetry import ServiceTelemetry
 from consumer.telemetry.watchdogs import LoopWatch, RetentionWatch
 from consumer.web.server import WebServer
 from consumer.wiring import Instruments, load_enabled_handlers, make_instruments, make_service, make_store
@@ -91,19 +92,19 @@ async def _run(
                 return ExitCode.OK if await service.run() else ExitCode.FAILED
 
 
-async def _open_until_available(store: Store, events: TenureTelemetry, service: Service) -> None:
+async def _open_until_available(store: Store, observer: ServiceTelemetry, service: Service) -> None:
     """Open the store, however often it takes: an unreachable one is no reason to exit, but to be not ready."""
     while True:
         try:
             await store.open()
         except StoreUnavailable as error:
-            events.store_unavailable(error.why)
+            observer.observe(StoreUnreachable(error.why))
             if await service.stopping_within(_STORE_RETRY_AFTER_MS):
                 return
         else:
-            events.store_available()
+            observer.observe(StoreReachable())
             for warning in await store.warnings():
-                events.store_warning(warning)
+                observer.observe(StoreWarningFound(warning))
             return
 
 

@@ -31,13 +31,22 @@ from consumer.ingest.reconcile.fetch import RecordSource
 from consumer.ingest.states.lookup import RowSource
 from consumer.ingest.supervisor import Supervisor, SupervisorOptions
 from consumer.ports.lease import Tenure
-from consumer.ports.observers import (
-    DeliveryEvents,
-    IngestEvents,
-    RetentionEvents,
-    ServiceEvents,
-    SupervisorEvents,
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.ingest_events import IngestEvent
+from consumer.ports.observers.observer import Observer
+from consumer.ports.observers.retention_events import RetentionEvent
+from consumer.ports.observers.service_events import (
+    LeaseAcquired,
+    LeaseAwaited,
+    LeaseRenewed,
+    ServiceEvent,
+    ServiceStopped,
+    StopRequested,
+    StoreReachable,
+    StoreUnreachable,
+    TenureEnded,
 )
+from consumer.ports.observers.session_events import SessionEvent
 from consumer.ports.source import Source
 from consumer.ports.store import Store
 
@@ -89,13 +98,13 @@ class Service:
         options: plain arguments.
         clock: for waiting and for naming instants.
         random: for jitter.
-        events: told what happens to the replica.
-        ingest_events: told what happens in ingest.
-        session_events: told what happens to sessions.
-        delivery_events: told what happens in delivery.
+        observer: told what happens to the replica.
+        ingest_observer: told what happens in ingest.
+        session_observer: told what happens to sessions.
+        delivery_observer: told what happens in delivery.
         action_sender: what handlers' actions are sent with; None lets them do nothing.
         record_source: where reconcile tasks fetch from; None leaves what the stream loses as it is.
-        retention_events: told how large journal and store are; None keeps everything.
+        retention_observer: told how large journal and store are; None keeps everything.
     """
 
     def __init__(
@@ -110,13 +119,13 @@ class Service:
         clock: Clock,
         random: Random,
         *,
-        events: ServiceEvents,
-        ingest_events: IngestEvents,
-        session_events: SupervisorEvents,
-        delivery_events: DeliveryEvents,
+        observer: Observer[ServiceEvent],
+        ingest_observer: Observer[IngestEvent],
+        session_observer: Observer[SessionEvent],
+        delivery_observer: Observer[DeliveryEvent],
         action_sender: ActionSender | None = None,
         record_source: RecordSource | None = None,
-        retention_events: RetentionEvents | None = None,
+        retention_observer: Observer[RetentionEvent] | None = None,
     ) -> None:
         self._store = store
         self._source = source
@@ -127,13 +136,13 @@ class Service:
         self._options = options
         self._clock = clock
         self._random = random
-        self._events = events
-        self._ingest_events = ingest_events
-        self._session_events = session_events
-        self._delivery_events = delivery_events
+        self._observer = observer
+        self._ingest_observer = ingest_observer
+        self._session_observer = session_observer
+        self._delivery_observer = delivery_observer
         self._action_sender = action_sender
         self._record_source = record_source
-        self._retention_events = retention_events
+        self._retention_observer = retention_observer
         self._stop = asyncio.Event()
         self._stop_deadline_ms = 0
 
@@ -141,7 +150,7 @@ class Service:
         """Ask for an orderly stop; the grace counts from here."""
         if not self._stop.is_set():
             self._stop_deadline_ms = self._clock.monotonic_ms() + self._options.grace_ms
-            self._events.stopping(self._options.grace_ms)
+            self._observer.observe(StopRequested(self._options.grace_ms))
             self._stop.set()
 
     async def stopping_within(self, ms: int) -> bool:
@@ -168,10 +177,10 @@ class Service:
                 clean = await self._serve(tenure)
             except* CommitRefused as refusals:
                 refusal = first_error(refusals)
-                self._events.ended(str(refusal), refusal.holder)
+                self._observer.observe(TenureEnded(str(refusal), refusal.holder))
             finally:
                 await self._release_lease(tenure)
-        self._events.stopped(clean=clean)
+        self._observer.observe(ServiceStopped(clean=clean))
         return clean
 
     # ------------------------------------------------------------ the lease
@@ -184,12 +193,12 @@ class Service:
             try:
                 tenure = await self._store.acquire(self._options.holder, self._options.lease_ms)
                 if tenure is not None:
-                    self._events.store_available()
-                    self._events.won(tenure.holder, until_ms, tenure.token)
+                    self._observer.observe(StoreReachable())
+                    self._observer.observe(LeaseAcquired(tenure.holder, until_ms, tenure.token))
                     return tenure
-                self._events.waiting((await self._store.lease()).holder)
+                self._observer.observe(LeaseAwaited((await self._store.lease()).holder))
             except StoreUnavailable as error:
-                self._events.store_unavailable(error.why)
+                self._observer.observe(StoreUnreachable(error.why))
             await self._sleep(_STANDBY_POLL_MS)
         return None
 
@@ -208,10 +217,10 @@ class Service:
             try:
                 await commit_sender.renew(self._options.lease_ms)
             except StoreUnavailable as error:
-                self._events.store_unavailable(error.why)
+                self._observer.observe(StoreUnreachable(error.why))
             else:
-                self._events.store_available()
-                self._events.renewed(until_ms)
+                self._observer.observe(StoreReachable())
+                self._observer.observe(LeaseRenewed(until_ms))
 
     async def _release_lease(self, tenure: Tenure) -> None:
         try:
@@ -219,16 +228,14 @@ class Service:
                 await self._store.release(tenure)
         except (StoreUnavailable, TimeoutError) as error:
             # It runs out by itself; the next holder waits for that.
-            self._events.store_unavailable(f"the lease could not be left: {error}")
+            self._observer.observe(StoreUnreachable(f"the lease could not be left: {error}"))
 
     # ------------------------------------------------------------ a tenure
 
     async def _serve(self, tenure: Tenure) -> bool:
         """One tenure; returns whether it ended in order."""
         options = self._options
-        commit_sender = CommitSender(
-            self._store, self._store, tenure, self._clock, self._ingest_events.commit_failing
-        )
+        commit_sender = CommitSender(self._store, self._store, tenure, self._clock, self._ingest_observer)
         buffer = IntakeBuffer(_BUFFER_MESSAGES, _BUFFER_BYTES)
         ingest = Ingest(
             self._store,
@@ -239,7 +246,7 @@ class Service:
             self._row_source,
             options.ingest,
             self._clock,
-            self._ingest_events,
+            self._ingest_observer,
             self._record_source,
         )
         await self._prepare(ingest)
@@ -247,7 +254,7 @@ class Service:
             self._source,
             ingest,
             buffer,
-            self._session_events,
+            self._session_observer,
             self._clock,
             lateness_ms=options.ingest.lateness_ms,
             random=self._random,
@@ -259,7 +266,7 @@ class Service:
             self._handlers,
             clock=self._clock,
             random=self._random.random,
-            observer=self._delivery_events,
+            observer=self._delivery_observer,
             action_sender=self._action_sender,
         )
         async with asyncio.TaskGroup() as tasks:
@@ -283,13 +290,13 @@ class Service:
         return clean
 
     async def _run_retention(self, tenure: Tenure) -> None:
-        if self._retention_events is not None:
+        if self._retention_observer is not None:
             retention = Retention(
                 self._store,
                 tenure,
                 self._options.handler_names,
                 clock=self._clock,
-                events=self._retention_events,
+                observer=self._retention_observer,
                 max_age_ms=self._options.journal_max_age_ms,
                 max_bytes=self._options.journal_max_bytes,
             )
@@ -300,7 +307,7 @@ class Service:
             try:
                 return await ingest.prepare()
             except StoreUnavailable as error:
-                self._events.store_unavailable(error.why)
+                self._observer.observe(StoreUnreachable(error.why))
                 await asyncio.sleep(_STANDBY_POLL_MS / 1000)
 
     async def _stop_in_order(

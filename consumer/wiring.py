@@ -22,7 +22,9 @@ from consumer.errors import StoreEmpty
 from consumer.ingest.options import IngestOptions
 from consumer.ingest.supervisor import SupervisorOptions
 from consumer.inspection import OrgChecks
-from consumer.ports.observers import SupervisorEvents
+from consumer.ports.observers.observer import Observer
+from consumer.ports.observers.service_events import StoreUnreachable
+from consumer.ports.observers.session_events import SessionEvent
 from consumer.ports.store import SecretStore, Store
 from consumer.salesforce.action_sender import RestActionSender
 from consumer.salesforce.auth import (
@@ -43,14 +45,16 @@ from consumer.salesforce.rest import RestClient
 from consumer.service import Service, ServiceOptions
 from consumer.settings import AuthFlow, SalesforceSettings, Settings
 from consumer.stores.sqlite.sqlite_store import SqliteStore
-from consumer.telemetry.delivery_events import DeliveryTelemetry
+from consumer.telemetry.delivery_telemetry import DeliveryTelemetry
 from consumer.telemetry.health import COMMIT_MARGIN_MS, Health
-from consumer.telemetry.ingest_events import IngestTelemetry, TenureTelemetry
+from consumer.telemetry.ingest_telemetry import IngestTelemetry
 from consumer.telemetry.log_throttle import LogThrottle
 from consumer.telemetry.logging import Redactor
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.org_limits import OrgLimitsWatch
-from consumer.telemetry.retention_events import RetentionTelemetry
+from consumer.telemetry.retention_telemetry import RetentionTelemetry
+from consumer.telemetry.service_telemetry import ServiceTelemetry
+from consumer.telemetry.session_telemetry import SessionTelemetry
 
 __all__ = [
     "Instruments",
@@ -78,7 +82,7 @@ class Instruments:
     health: Health
     throttle: LogThrottle
     redactor: Redactor
-    tenure: TenureTelemetry
+    tenure: ServiceTelemetry
 
 
 def make_instruments(settings: Settings, redactor: Redactor) -> Instruments:
@@ -86,7 +90,7 @@ def make_instruments(settings: Settings, redactor: Redactor) -> Instruments:
     clock, metrics, throttle = SystemClock(), Metrics(), LogThrottle()
     commit_limit_ms = settings.ordering.max_hold + COMMIT_MARGIN_MS
     health = Health(settings.channels, clock.monotonic_ms(), commit_limit_ms=commit_limit_ms)
-    tenure = TenureTelemetry(metrics, health, clock, throttle)
+    tenure = ServiceTelemetry(metrics, health, clock, throttle)
     return Instruments(clock, metrics, health, throttle, redactor, tenure)
 
 
@@ -97,10 +101,10 @@ async def make_service(
     handlers: list[LoadedHandler],
     instruments: Instruments,
     *,
-    session_events: SupervisorEvents | None = None,
+    session_observer: Observer[SessionEvent] | None = None,
     supervisor: SupervisorOptions | None = None,
 ) -> AsyncIterator[Service]:
-    """A replica on an opened store; ``session_events`` stands in for the usual telemetry of sessions."""
+    """A replica on an opened store; ``session_observer`` stands in for the usual telemetry of sessions."""
     clock, metrics, health, throttle = (
         instruments.clock,
         instruments.metrics,
@@ -109,13 +113,18 @@ async def make_service(
     )
     salesforce = settings.salesforce
     tokens = TokenCache(
-        _grant(salesforce, store, instruments.tenure.store_unavailable, instruments.redactor),
+        _grant(
+            salesforce,
+            store,
+            lambda error: instruments.tenure.observe(StoreUnreachable(error)),
+            instruments.redactor,
+        ),
         TokenEndpoint(clock),
         lambda token: instruments.redactor.learn(token.get_secret_value()),
     )
     log = structlog.get_logger("service")
     rest = RestClient(tokens, api_version=salesforce.api_version)
-    ingest_events = IngestTelemetry(metrics, health, clock, settings.channels, throttle)
+    ingest_observer = IngestTelemetry(metrics, health, clock, settings.channels, throttle)
     service = Service(
         store,
         CometdSource(tokens, clock, api_version=salesforce.api_version),
@@ -126,11 +135,11 @@ async def make_service(
         _options(settings, supervisor),
         clock,
         Random(),  # noqa: S311 - jitter
-        events=instruments.tenure,
-        ingest_events=ingest_events,
-        session_events=session_events or ingest_events,
-        delivery_events=DeliveryTelemetry(metrics, health, throttle),
-        retention_events=RetentionTelemetry(metrics, health),
+        observer=instruments.tenure,
+        ingest_observer=ingest_observer,
+        session_observer=session_observer or SessionTelemetry(metrics, health, clock, settings.channels),
+        delivery_observer=DeliveryTelemetry(metrics, health, throttle),
+        retention_observer=RetentionTelemetry(metrics, health),
         action_sender=_action_sender(settings, rest, clock),
         record_source=rest,
     )

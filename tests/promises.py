@@ -93,7 +93,7 @@ COMMITS_TOLD = _without(
 )
 READY_SHOWN = _without(
     "the metric of readiness is what /readyz says",
-    "consumer/telemetry/ingest_events.py",
+    "consumer/telemetry/service_telemetry.py",
     "float(health.report(clock.monotonic_ms()).ready)",
     "1.0",
 )

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumer.domain.lifecycle_events import LifecycleEvent
-    from consumer.errors import AuthenticationFailed, EndReason
     from consumer.ports.journal import JournalEntry
-    from consumer.ports.observers import SupervisorEvents
-    from consumer.ports.source import Answer, SessionOpened
+    from consumer.ports.observers.observer import Observer
+    from consumer.ports.observers.session_events import SessionEvent
     from consumer.ports.store import Store
     from consumer.sandbox import Sandbox
     from consumer.settings import Settings
@@ -65,7 +64,7 @@ def demo(
 class _InputCounter:
     """Observer of sessions that counts faults of the input and forwards every event."""
 
-    inner: SupervisorEvents
+    inner: Observer[SessionEvent]
     changes: int = 0
     reordered: int = 0
     duplicated: int = 0
@@ -78,27 +77,19 @@ class _InputCounter:
     _seen: dict[tuple[str, Any], int] = field(default_factory=dict)
     _changes: set[tuple[Any, ...]] = field(default_factory=set)
 
-    def session_opening(self, number: int) -> None:
-        self.inner.session_opening(number)
+    def observe(self, event: SessionEvent) -> None:
+        from consumer.ports.observers.session_events import PollAnswered, SessionClosed, SessionStarted
 
-    def session_opened(self, opened: SessionOpened) -> None:
-        self.sessions += 1
-        self.inner.session_opened(opened)
-
-    def polled(self, answer: Answer) -> None:
-        for message in answer.messages:
-            self._count(answer.session, message)
-            self.got_messages.set()
-        self.inner.polled(answer)
-
-    def session_ended(
-        self, number: int, reason: EndReason, next_in_ms: int | None, body: bytes | None
-    ) -> None:
-        self.dropped += 1
-        self.inner.session_ended(number, reason, next_in_ms, body)
-
-    def authentication_failed(self, failure: AuthenticationFailed, next_in_ms: int) -> None:
-        self.inner.authentication_failed(failure, next_in_ms)
+        match event:
+            case SessionStarted():
+                self.sessions += 1
+            case PollAnswered(answer):
+                for message in answer.messages:
+                    self._count(answer.session, message)
+                    self.got_messages.set()
+            case SessionClosed():
+                self.dropped += 1
+        self.inner.observe(event)
 
     def _count(self, session: int, message: Mapping[str, Any]) -> None:
         self.changes += 1
@@ -183,8 +174,8 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
     from consumer.domain.lifecycle_events import LifecycleEvent
     from consumer.sandbox import FaultOptions, Sandbox, SandboxOptions, WorldOptions
     from consumer.stores.sqlite.sqlite_store import SqliteStore
-    from consumer.telemetry.ingest_events import IngestTelemetry
     from consumer.telemetry.logging import Redactor, configure_logging
+    from consumer.telemetry.session_telemetry import SessionTelemetry
     from consumer.wiring import make_instruments, make_service
 
     started = time.monotonic()
@@ -200,14 +191,14 @@ async def _demo(folder: Path, exit_after: int, *, json: bool, rate: float, seed:
         settings = _settings(sandbox, folder)
         instruments, output = make_instruments(settings, redactor), _OutputChecker()
         input_counter = _InputCounter(
-            IngestTelemetry(instruments.metrics, instruments.health, instruments.clock, settings.channels)
+            SessionTelemetry(instruments.metrics, instruments.health, instruments.clock, settings.channels)
         )
         store = SqliteStore(settings.store.path)
         await store.open()
         stack.push_async_callback(store.aclose)
         # No handlers: the demo reads the journal, the source that handlers read from.
         service = await stack.enter_async_context(
-            make_service(settings, store, [], instruments, session_events=input_counter)
+            make_service(settings, store, [], instruments, session_observer=input_counter)
         )
         view = stack.enter_context(LiveView(sandbox.url)) if live else None
 

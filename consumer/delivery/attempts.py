@@ -33,7 +33,18 @@ from consumer.delivery.retry import (
 from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.ports.delivery import HandlerDeadLetter, SavedBlockedRun
 from consumer.ports.journal import JournalEntry
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import (
+    AttemptFailed,
+    CallInterrupted,
+    DeadLettered,
+    DeliveryEvent,
+    DeliveryRecovered,
+    EventFiltered,
+    EventSkipped,
+    HandlerCallFinished,
+    RunBlocked,
+)
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["AttemptRunner"]
 
@@ -67,7 +78,7 @@ class AttemptRunner:
         *,
         clock: Clock,
         random: Callable[[], float],
-        observer: DeliveryEvents,
+        observer: Observer[DeliveryEvent],
         decode: Callable[[JournalEntry], LifecycleEvent],
     ) -> None:
         self._handler = loaded.name
@@ -104,7 +115,7 @@ class AttemptRunner:
             results = await self._invoker.attempt(called, events)
         except asyncio.CancelledError:
             for delivery in called:
-                self._observer.interrupted(self._handler, delivery.entry)
+                self._observer.observe(CallInterrupted(self._handler, delivery.entry))
             raise
         ended_ms = self._clock.monotonic_ms()
         delivered = 0
@@ -112,11 +123,13 @@ class AttemptRunner:
             if isinstance(outcome, Success):
                 delivered += 1
                 if delivery.attempts > 1:
-                    self._observer.recovered(self._handler, delivery.entry.type, delivery.attempts)
+                    self._observer.observe(
+                        DeliveryRecovered(self._handler, delivery.entry.type, delivery.attempts)
+                    )
                 self._acknowledge(delivery)
             else:
                 self._decide(delivery, outcome, ended_ms)
-        self._observer.called(self._handler, ended_ms - started_ms, delivered)
+        self._observer.observe(HandlerCallFinished(self._handler, ended_ms - started_ms, delivered))
 
     def _decode_and_filter(self, delivery: Delivery) -> LifecycleEvent | None:
         """Decode and filter one event; None when no call is needed.
@@ -142,7 +155,7 @@ class AttemptRunner:
             self._decide(delivery, Failure(one_line(error), None, error), self._clock.monotonic_ms())
             return None
         if rejected_by is not None:
-            self._observer.filtered(self._handler, event.type, rejected_by)
+            self._observer.observe(EventFiltered(self._handler, event.type, rejected_by))
             self._acknowledge(delivery)
             return None
         delivery.event = event
@@ -154,21 +167,23 @@ class AttemptRunner:
         entry, attempts, error, cause = delivery.entry, delivery.attempts, outcome.error, outcome.cause
         match self._policy.decide(attempts, outcome, self._random()):
             case RetryLater(after_ms):
-                self._observer.failed(self._handler, entry, attempts, error, cause, after_ms)
+                self._observer.observe(AttemptFailed(self._handler, entry, attempts, error, cause, after_ms))
                 self._retry_later(delivery, error, now_ms + after_ms)
             case Block(after_ms):
-                self._observer.blocked(self._handler, entry, attempts, error, cause, after_ms)
+                self._observer.observe(RunBlocked(self._handler, entry, attempts, error, cause, after_ms))
                 self._retry_later(delivery, error, now_ms + after_ms)
             case Skip(reason):
-                self._observer.skipped(self._handler, entry, attempts, reason, cause)
+                self._observer.observe(EventSkipped(self._handler, entry, attempts, reason, cause))
                 self._acknowledge(delivery)
             case DeadLetter() if self._state.is_at_dead_letter_limit and not delivery.source.redriven:
                 self._state.halt()
-                self._observer.blocked(self._handler, entry, attempts, error, cause, STOPPED_RETRY_MS)
+                self._observer.observe(
+                    RunBlocked(self._handler, entry, attempts, error, cause, STOPPED_RETRY_MS)
+                )
                 self._retry_later(delivery, error, now_ms + STOPPED_RETRY_MS)
             case DeadLetter(reason):
                 self._state.add_dead_letter()
-                self._observer.dead_lettered(self._handler, entry, attempts, reason, cause)
+                self._observer.observe(DeadLettered(self._handler, entry, attempts, reason, cause))
                 self._acknowledge(delivery, self._new_dead_letter(delivery, reason))
             case Stop(reason):
                 self._state.disable(entry, reason)

@@ -19,7 +19,8 @@ from consumer.ports.delivery import (
     SavedCursor,
 )
 from consumer.ports.lease import Tenure
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["CursorSaver"]
 
@@ -54,7 +55,7 @@ class CursorSaver:
         *,
         cursor_name: str | None = None,
         random: Callable[[], float],
-        observer: DeliveryEvents,
+        observer: Observer[DeliveryEvent],
         window: int = WINDOW,
     ) -> None:
         self._handler = handler

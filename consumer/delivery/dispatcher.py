@@ -19,7 +19,9 @@ from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.errors import CommitRefused, StoreForeign, StoreUnavailable, first_error
 from consumer.ports.journal import JournalEntry
 from consumer.ports.lease import Tenure
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.handler_events import CursorSaved
+from consumer.ports.observers.observer import Observer
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -57,7 +59,7 @@ class Dispatcher:
         *,
         clock: Clock,
         random: Callable[[], float],
-        observer: DeliveryEvents,
+        observer: Observer[DeliveryEvent],
         window: int = WINDOW,
         action_sender: ActionSender | None = None,
     ) -> None:
@@ -154,8 +156,8 @@ class Dispatcher:
             if offset is not None and self._reported.get(subscription.name) != now:
                 self._reported[subscription.name] = now
                 lag = max(0, last - offset)
-                self._observer.cursor_saved(
-                    subscription.name, offset, lag, subscription.blocked_runs, dead_letters
+                self._observer.observe(
+                    CursorSaved(subscription.name, offset, lag, subscription.blocked_runs, dead_letters)
                 )
 
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from consumer.ports.journal import JournalEntry
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.handler_events import (
+    HandlerDisabled,
+    HandlerHalted,
+    HandlerPaused,
+    HandlerResumed,
+)
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["STOP_CAUSES", "HandlerState", "HandlerStateMachine", "StopCause", "Trigger"]
 
@@ -74,7 +81,7 @@ class HandlerStateMachine:
         state: current state.
     """
 
-    def __init__(self, handler: str, dead_letter_limit: int, observer: DeliveryEvents) -> None:
+    def __init__(self, handler: str, dead_letter_limit: int, observer: Observer[DeliveryEvent]) -> None:
         self.state = HandlerState.RUNNING
         self._handler = handler
         self._dead_letter_limit = dead_letter_limit
@@ -118,7 +125,7 @@ class HandlerStateMachine:
         """Disable the handler, as it asked to be with ``entry``."""
         if HandlerState.DISABLED not in self._causes:
             self._apply(Trigger.DISABLE)
-            self._observer.disabled(self._handler, entry, reason)
+            self._observer.observe(HandlerDisabled(self._handler, entry, reason))
 
     def _apply(self, trigger: Trigger) -> None:
         for cause in STOP_CAUSES:
@@ -133,8 +140,8 @@ class HandlerStateMachine:
     def _notify(self) -> None:
         if self.state in (HandlerState.RUNNING, HandlerState.PAUSED):
             # Before a pause as well: a handler that is paused and halted no longer leaves the service ready.
-            self._observer.resumed(self._handler)
+            self._observer.observe(HandlerResumed(self._handler))
         if HandlerState.PAUSED in self._causes:
-            self._observer.paused(self._handler)
+            self._observer.observe(HandlerPaused(self._handler))
         if HandlerState.HALTED in self._causes:
-            self._observer.halted(self._handler, self._dead_letters, self._dead_letter_limit)
+            self._observer.observe(HandlerHalted(self._handler, self._dead_letters, self._dead_letter_limit))

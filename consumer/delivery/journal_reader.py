@@ -17,7 +17,9 @@ from consumer.delivery.lanes import Delivery, Lanes
 from consumer.delivery.store_retry import StoreRetry
 from consumer.ports.delivery import HandlerDeadLetter, SavedBlockedRun
 from consumer.ports.journal import JournalEntry, JournalStore
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.handler_events import OffsetOutOfRange
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["Demand", "JournalReader"]
 
@@ -78,7 +80,7 @@ class JournalReader:
         *,
         clock: Clock,
         random: Callable[[], float],
-        observer: DeliveryEvents,
+        observer: Observer[DeliveryEvent],
         replayed: bool = False,
         through: int | None = None,
     ) -> None:
@@ -186,4 +188,4 @@ class JournalReader:
     async def _report_gap(self, after: int, found: int) -> None:
         first, _ = await self._retry.call(self._store.bounds)
         if first >= found > after + 1:
-            self._observer.offset_out_of_range(self._demand.name, after, found)
+            self._observer.observe(OffsetOutOfRange(self._demand.name, after, found))

@@ -2,7 +2,7 @@
 
 Every minute the oldest entries are examined. Entries older than ``journal.max_age``, or too many for ``journal.max_bytes``, are removed,
 but only up to the lowest entry that a configured handler, a blocked run or a replay needs: no event is removed before a handler got it.
-Where that keeps more than the settings allow, the observer is notified (:meth:`RetentionEvents.held_back`), because the store grows then.
+Where that keeps more than the settings allow, the observer is notified (:class:`JournalTrimBlocked`), because the store grows then.
 
 The age is that of the event. Entries are removed from the front only, so an old event that became known late stays as long as the entries
 before it.
@@ -26,7 +26,14 @@ from consumer.errors import StoreUnavailable
 from consumer.ports.delivery import CursorStore
 from consumer.ports.journal import JournalEntry, JournalStore
 from consumer.ports.lease import Tenure
-from consumer.ports.observers import RetentionEvents
+from consumer.ports.observers.observer import Observer
+from consumer.ports.observers.retention_events import (
+    JournalTrimBlocked,
+    JournalTrimmed,
+    JournalWithinLimits,
+    RetentionEvent,
+    StoreMeasured,
+)
 from consumer.ports.store import SizeStore, StoreSize
 
 __all__ = ["GrowthRate", "Retention", "RetentionStore"]
@@ -104,7 +111,7 @@ class Retention:
         handlers: Sequence[str],
         *,
         clock: Clock,
-        events: RetentionEvents,
+        observer: Observer[RetentionEvent],
         max_age_ms: int,
         max_bytes: int | None,
     ) -> None:
@@ -112,7 +119,7 @@ class Retention:
         self._tenure = tenure
         self._handlers = handlers
         self._clock = clock
-        self._events = events
+        self._observer = observer
         self._max_age_ms = max_age_ms
         self._max_bytes = max_bytes
         self._growth = GrowthRate()
@@ -158,23 +165,29 @@ class Retention:
             allowed = min(through, floor.offset - 1)
             if allowed > removed:
                 await self._store.trim(self._tenure, allowed)
-                self._events.trimmed(allowed, sum(entry.offset <= allowed for entry in entries))
+                self._observer.observe(
+                    JournalTrimmed(allowed, sum(entry.offset <= allowed for entry in entries))
+                )
                 removed = allowed
             if through > allowed:
                 remaining_bytes = max(0, by_bytes - removed)
-                self._events.held_back(
-                    floor.handler, floor.offset, bytes_over=int(remaining_bytes * bytes_per_entry)
+                self._observer.observe(
+                    JournalTrimBlocked(
+                        floor.handler, floor.offset, bytes_over=int(remaining_bytes * bytes_per_entry)
+                    )
                 )
                 return
             if len(entries) < READ_LIMIT or through < entries[-1].offset:
                 break
-        self._events.within_limits()
+        self._observer.observe(JournalWithinLimits())
 
     async def _measure(self, entries: int) -> StoreSize:
         size = await self._store.size()
         self._growth.add(self._clock.monotonic_ms(), size.bytes)
-        self._events.measured(
-            size, entries, self._growth.bytes_per_day(), self._growth.seconds_until_full(size.limit)
+        self._observer.observe(
+            StoreMeasured(
+                size, entries, self._growth.bytes_per_day(), self._growth.seconds_until_full(size.limit)
+            )
         )
         return size
 

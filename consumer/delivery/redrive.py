@@ -19,7 +19,8 @@ from consumer.ports.delivery import (
     SavedBlockedRun,
 )
 from consumer.ports.journal import JournalEntry
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["DeadLetterRedrive"]
 
@@ -49,7 +50,7 @@ class DeadLetterRedrive:
         add: Callable[[Sequence[Delivery]], None],
         *,
         random: Callable[[], float],
-        observer: DeliveryEvents,
+        observer: Observer[DeliveryEvent],
     ) -> None:
         self._handler = handler
         self._store = store

@@ -15,7 +15,9 @@ from consumer.delivery.handler_queue import HandlerQueue
 from consumer.delivery.journal_reader import JournalReader
 from consumer.delivery.store_retry import StoreRetry
 from consumer.ports.delivery import CursorStore, HandlerCommand
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.handler_events import ReplayEnded, ReplayStarted
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["NewReader", "Replays"]
 
@@ -57,7 +59,7 @@ class Replays:
         store: CursorStore,
         new_reader: NewReader,
         retry: StoreRetry,
-        observer: DeliveryEvents,
+        observer: Observer[DeliveryEvent],
     ) -> None:
         self.readers: list[JournalReader] = []
         self.savers: set[asyncio.Task[None]] = set()
@@ -97,7 +99,9 @@ class Replays:
         await cursor_saver.load_or_create(first_offset)
         await reader.recover()
         self._queue.on_enqueued()
-        self._observer.replay_began(self._queue.name, command.id, cursor_saver.cursor.offset, command.through)
+        self._observer.observe(
+            ReplayStarted(self._queue.name, command.id, cursor_saver.cursor.offset, command.through)
+        )
         self.readers.append(reader)
         saver = tasks.create_task(cursor_saver.run())
         self.savers.add(saver)
@@ -110,6 +114,6 @@ class Replays:
         await self._retry.call(self._store.remove_command, command)
         self._finished.add(command.id)  # commands that were read before the removal may still contain it
         del self._running[command.id]
-        self._observer.replay_ended(
-            self._queue.name, command.id, cursor_saver.cursor.offset, cancelled=reader.cancelled
+        self._observer.observe(
+            ReplayEnded(self._queue.name, command.id, cursor_saver.cursor.offset, cancelled=reader.cancelled)
         )

@@ -12,7 +12,9 @@ from typing import ParamSpec, TypeVar
 
 from consumer.backoff import Backoff
 from consumer.errors import StoreUnavailable
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.handler_events import HandlerStoreUnreachable
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["StoreRetry", "retry_until_available", "wait_until_set"]
 
@@ -26,7 +28,7 @@ async def retry_until_available(
     operation: Callable[[], Awaitable[T]],
     *,
     handler: str,
-    observer: DeliveryEvents,
+    observer: Observer[DeliveryEvent],
     random: Callable[[], float],
 ) -> T:
     """Result of ``operation``, which is repeated while the store is unavailable.
@@ -47,7 +49,7 @@ async def retry_until_available(
         except StoreUnavailable as error:
             attempt += 1
             retry_after_ms = BACKOFF.delay_ms(attempt, random())
-            observer.store_unavailable(handler, error, retry_after_ms)
+            observer.observe(HandlerStoreUnreachable(handler, error, retry_after_ms))
         await asyncio.sleep(retry_after_ms / 1000)
 
 
@@ -60,7 +62,7 @@ class StoreRetry:
         random: chance in [0, 1), for the jitter of waits.
     """
 
-    def __init__(self, handler: str, observer: DeliveryEvents, random: Callable[[], float]) -> None:
+    def __init__(self, handler: str, observer: Observer[DeliveryEvent], random: Callable[[], float]) -> None:
         self._handler = handler
         self._observer = observer
         self._random = random

@@ -40,7 +40,14 @@ from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.ports.delivery import CursorStore, PendingCommands
 from consumer.ports.journal import JournalEntry, JournalStore
 from consumer.ports.lease import Tenure
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.handler_events import (
+    CursorUnsaved,
+    HandlerCloseFailed,
+    HandlerOpened,
+    HandlerOpenFailed,
+)
+from consumer.ports.observers.observer import Observer
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -83,7 +90,7 @@ class Subscription:
         *,
         clock: Clock,
         random: Callable[[], float],
-        observer: DeliveryEvents,
+        observer: Observer[DeliveryEvent],
         decode: Callable[[JournalEntry], LifecycleEvent],
         http: Callable[[], ClientSession],
         window: int = WINDOW,
@@ -196,9 +203,9 @@ class Subscription:
                 await self._invoker.open()
             except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is opened again later
                 retry_after_ms = OPEN_BACKOFF.delay_ms(attempt, self._random())
-                self._observer.open_failed(self.name, error, retry_after_ms)
+                self._observer.observe(HandlerOpenFailed(self.name, error, retry_after_ms))
             else:
-                self._observer.opened(self.name, self._main_reader.cursor_saver.cursor.offset)
+                self._observer.observe(HandlerOpened(self.name, self._main_reader.cursor_saver.cursor.offset))
                 return
             await asyncio.sleep(retry_after_ms / 1000)
 
@@ -222,10 +229,10 @@ class Subscription:
             for task in unsaved:
                 task.cancel()
             if unsaved:
-                self._observer.unsaved(self.name, cursor_saver.saved_offset or 0)
+                self._observer.observe(CursorUnsaved(self.name, cursor_saver.saved_offset or 0))
 
     async def _close(self) -> None:
         try:
             await self._invoker.close()
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; the others are closed all the same
-            self._observer.close_failed(self.name, error)
+            self._observer.observe(HandlerCloseFailed(self.name, error))

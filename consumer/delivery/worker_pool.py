@@ -20,7 +20,8 @@ from consumer.delivery.loading import LoadedHandler
 from consumer.delivery.store_retry import wait_until_set
 from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.ports.journal import JournalEntry
-from consumer.ports.observers import DeliveryEvents
+from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.observer import Observer
 from consumer.rate_limit import RateLimiter
 
 __all__ = ["WorkerPool"]
@@ -58,7 +59,7 @@ class WorkerPool:
         *,
         clock: Clock,
         random: Callable[[], float],
-        observer: DeliveryEvents,
+        observer: Observer[DeliveryEvent],
         decode: Callable[[JournalEntry], LifecycleEvent],
     ) -> None:
         self.queue = HandlerQueue(loaded, self.start_workers)

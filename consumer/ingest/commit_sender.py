@@ -7,7 +7,6 @@ A commit whose reply was lost may or may not have been applied. It is sent again
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from itertools import count
 
 from consumer.backoff import Backoff
@@ -15,6 +14,8 @@ from consumer.clock import Clock
 from consumer.errors import StoreUnavailable
 from consumer.ports.commit import Commit, IngestStore
 from consumer.ports.lease import LeaseStore, Tenure
+from consumer.ports.observers.ingest_events import CommitFailed
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["CommitSender"]
 
@@ -29,7 +30,7 @@ class CommitSender:
         lease: takes the renewals (usually the same).
         tenure: whose token every commit carries.
         clock: for retries.
-        on_failure: told the number, why and for how many milliseconds already, each time the store does not answer.
+        observer: notified each time the store does not answer.
     """
 
     def __init__(
@@ -38,13 +39,13 @@ class CommitSender:
         lease: LeaseStore,
         tenure: Tenure,
         clock: Clock,
-        on_failure: Callable[[int, str, int], None],
+        observer: Observer[CommitFailed],
     ) -> None:
         self._store = store
         self._lease = lease
         self._tenure = tenure
         self._clock = clock
-        self._on_failure = on_failure
+        self._observer = observer
         self._lock = asyncio.Lock()
         self._number = 0
 
@@ -71,7 +72,9 @@ class CommitSender:
                 try:
                     await self._store.commit(commit)
                 except StoreUnavailable as error:
-                    self._on_failure(commit.number, error.why, self._clock.monotonic_ms() - began_ms)
+                    self._observer.observe(
+                        CommitFailed(commit.number, error.why, self._clock.monotonic_ms() - began_ms)
+                    )
                     await asyncio.sleep(_BACKOFF.delay_ms(failures) / 1000)
                 else:
                     self._number = commit.number

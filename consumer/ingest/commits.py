@@ -7,9 +7,8 @@ dropped from memory, and the next one is not sent: what was interpreted on top o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from consumer.clock import Clock
 from consumer.domain import target_runs
@@ -17,21 +16,10 @@ from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.interpret import Batch
 from consumer.ingest.timer_watermark import TimerWatermark
 from consumer.ports.commit import Commit
-from consumer.ports.observers import IngestEvents
+from consumer.ports.observers.ingest_events import CommitApplied, CommitFailed, IngestEvent
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["CommitPipeline"]
-
-
-@dataclass(slots=True)
-class _CommitCounts:
-    number: int
-    changes: int
-    duplicates: int
-    late: int
-    ignored: int
-    events: Mapping[str, int]
-    newest_commit_ms: int | None
-    duration_ms: int
 
 
 class CommitPipeline:
@@ -49,7 +37,7 @@ class CommitPipeline:
         commit_sender: CommitSender,
         timer_watermark: TimerWatermark,
         clock: Clock,
-        observer: IngestEvents,
+        observer: Observer[IngestEvent],
     ) -> None:
         self._commit_sender = commit_sender
         self._timer_watermark = timer_watermark
@@ -89,8 +77,8 @@ class CommitPipeline:
         """
         await self._commit_sender.send(commit)
         self._timer_watermark.committed(batch.timers.values())
-        self._observer.committed(
-            _CommitCounts(
+        self._observer.observe(
+            CommitApplied(
                 commit.number,
                 changes,
                 batch.duplicates,
@@ -153,4 +141,4 @@ class CommitPipeline:
 
     def report_failure(self, why: str) -> None:
         """What the next commit needs could not be read; it is asked for again."""
-        self._observer.commit_failing(self._commit_sender.number + 1, why, 0)
+        self._observer.observe(CommitFailed(self._commit_sender.number + 1, why, 0))

@@ -33,7 +33,8 @@ from consumer.ingest.state_expiry import StateExpiry
 from consumer.ingest.states.lookup import RecordLookup, RowSource
 from consumer.ingest.timer_watermark import TimerWatermark
 from consumer.ports.commit import IngestStore
-from consumer.ports.observers import IngestEvents
+from consumer.ports.observers.ingest_events import IngestEvent, QuotaUnknown
+from consumer.ports.observers.observer import Observer
 from consumer.ports.source import (
     Answer,
     FetchedItem,
@@ -78,7 +79,7 @@ class Ingest:
         row_source: RowSource | None,
         options: IngestOptions,
         clock: Clock,
-        observer: IngestEvents,
+        observer: Observer[IngestEvent],
         record_source: RecordSource | None = None,
     ) -> None:
         self._store = store
@@ -90,7 +91,7 @@ class Ingest:
         self._timer_watermark = TimerWatermark(options.lateness_ms)
         self._intake = Intake(options, org, instance, self._timer_watermark, self._tasks, clock, observer)
         self._interpreter = Interpreter(
-            store, RecordLookup(row_source, clock, observer.lookup_failed), hydrate=options.hydrate
+            store, RecordLookup(row_source, clock, observer), hydrate=options.hydrate
         )
         self._commit_pipeline = CommitPipeline(commit_sender, self._timer_watermark, clock, observer)
         self.reconcile_worker = (
@@ -159,7 +160,7 @@ class Ingest:
             except SessionFault:
                 raise
             except CadenceError as error:
-                self._observer.quota_unknown(str(error))
+                self._observer.observe(QuotaUnknown(str(error)))
         return resume
 
     def poll_within_ms(self) -> int | None:

@@ -9,6 +9,7 @@ to be written waits in :attr:`Intake.pending_commit`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import orjson
 from consumer import event_types as v
 from consumer.clock import Clock, iso
 from consumer.domain.bus_retention import BUS_RETENTION_MS
-from consumer.domain.change_events import decode, position_of
+from consumer.domain.change_events import UnknownValue, decode, position_of
 from consumer.domain.lifecycle import OrgInfo
 from consumer.domain.lifecycle_events import FORMAT
 from consumer.domain.reconcile_task import ReconcileTask
@@ -34,7 +35,18 @@ from consumer.ingest.sequencer import Sequencer
 from consumer.ingest.timer_watermark import TimerWatermark
 from consumer.ingest.unreadable_answers import UnreadableAnswers
 from consumer.ports.commit import ChannelState, Epoch, JournalRecord
-from consumer.ports.observers import IngestEvents
+from consumer.ports.observers.ingest_events import (
+    BadEventReceived,
+    ChangeEventsReceived,
+    ChangesHeld,
+    GapReceived,
+    IngestEvent,
+    InputRecovered,
+    InputStuck,
+    PositionRefused,
+    UnknownValuesReceived,
+)
+from consumer.ports.observers.observer import Observer
 from consumer.ports.source import Answer, SessionOpened
 
 __all__ = ["Instance", "Intake"]
@@ -74,7 +86,7 @@ class Intake:
         timer_watermark: TimerWatermark,
         reconcile_tasks: Callable[[], Mapping[str, ReconcileTask] | None],
         clock: Clock,
-        observer: IngestEvents,
+        observer: Observer[IngestEvent],
     ) -> None:
         self.pending_commit = PendingCommit()
         self._options = options
@@ -84,6 +96,7 @@ class Intake:
         self._tasks = reconcile_tasks
         self._clock = clock
         self._observer = observer
+        self._unknown_values: Counter[tuple[str, UnknownValue]] = Counter()
         self._unreadable = UnreadableAnswers()
         self._sequencer: Sequencer[Part] = Sequencer(
             options.channels,
@@ -142,7 +155,7 @@ class Intake:
         if released:
             self.pending_commit.parts += released
             self._touch_pending()
-        self._observer.held(len(self._sequencer))
+        self._observer.observe(ChangesHeld(len(self._sequencer)))
 
     def wait_ms(self) -> int:
         """Until a held change is due by wall time, or what is ready has waited long enough."""
@@ -199,9 +212,12 @@ class Intake:
             if commit_ms is not None and (oldest_ms is None or commit_ms < oldest_ms):
                 oldest_ms = commit_ms
         for channel, changes in received.items():
-            self._observer.received(channel, changes)
+            self._observer.observe(ChangeEventsReceived(channel, changes))
+        if self._unknown_values:
+            self._observer.observe(UnknownValuesReceived(self._unknown_values))
+            self._unknown_values = Counter()
         if answer.messages and self._unreadable.recovered():
-            self._observer.input_recovered(" ".join(sorted(self._options.channels)))
+            self._observer.observe(InputRecovered(" ".join(sorted(self._options.channels))))
         if self.channels.answer_ended(answer.server_ms):
             self.pending_commit.channels = True
             self._touch_pending()
@@ -228,7 +244,7 @@ class Intake:
         entry = positions.arrive(position, len(changes))
         header = changes[0].header
         if header.unknown_values:
-            self._observer.unknown_field(header.entity, header.unknown_values)
+            self._unknown_values.update((header.entity, each) for each in header.unknown_values)
         if self.epochs.observe(header.commit_number, header.commit_ms, self._instance.name):
             self.pending_commit.epochs = True
         key = (
@@ -238,7 +254,7 @@ class Intake:
         )
         for change in changes:
             if change.is_gap:
-                self._observer.gap(change)
+                self._observer.observe(GapReceived(change))
             self._sequencer.push(
                 key,
                 channel,
@@ -260,7 +276,7 @@ class Intake:
         dead_letter = to_dead_letter(answer, index, channel, position, error, self._clock.wall_ms())
         self.pending_commit.dead_letters.append((dead_letter, entry))
         self._touch_pending()
-        self._observer.bad_event(dead_letter)
+        self._observer.observe(BadEventReceived(dead_letter))
         return 1, None
 
     def unreadable(self, body: bytes, detail: str) -> None:
@@ -269,8 +285,8 @@ class Intake:
         if dead_letter is not None:
             self.pending_commit.dead_letters.append((dead_letter, None))
             self._touch_pending()
-            self._observer.input_stuck(
-                dead_letter.channel, f"the same answer could not be read three times: {detail}"
+            self._observer.observe(
+                InputStuck(dead_letter.channel, f"the same answer could not be read three times: {detail}")
             )
 
     # ------------------------------------------------------------ a refused position
@@ -285,7 +301,9 @@ class Intake:
         now_ms = server_ms or self._server_ms or self._clock.wall_ms()
         missed = polled_ms is None or now_ms - polled_ms > BUS_RETENTION_MS
         policy = self._options.on_expired
-        self._observer.position_refused(channel, position, policy if missed else "earliest", missed=missed)
+        self._observer.observe(
+            PositionRefused(channel, position, policy if missed else "earliest", missed=missed)
+        )
         if missed and policy == "halt":
             raise StopService(
                 "position_refused",

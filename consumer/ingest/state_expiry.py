@@ -29,7 +29,9 @@ from consumer.domain.target_runs import is_target
 from consumer.errors import CadenceError
 from consumer.ingest.buffer import BufferClosed, IntakeBuffer
 from consumer.ports.commit import IngestStore
-from consumer.ports.observers import IngestEvents
+from consumer.ports.observers.ingest_events import IngestEvent
+from consumer.ports.observers.observer import Observer
+from consumer.ports.observers.reconcile_events import StatesCounted
 from consumer.ports.source import FetchedItem
 
 __all__ = ["FIRST_DELAY_MS", "INTERVAL_MS", "POSTPONE_MS", "ExpiryProposal", "StateExpiry"]
@@ -82,7 +84,7 @@ class StateExpiry:
         clock: Clock,
         now_ms: Callable[[], int | None],
         retention_ms: int | None,
-        observer: IngestEvents,
+        observer: Observer[IngestEvent],
     ) -> None:
         self._store = store
         self._buffer = buffer
@@ -116,7 +118,7 @@ class StateExpiry:
             except _Postponed:
                 wait_ms = POSTPONE_MS
                 continue
-            self._observer.states_counted(counts, sizes)
+            self._observer.observe(StatesCounted(counts, sizes))
             wait_ms = INTERVAL_MS
 
     async def _walk(self, cutoff: ExpiryCutoff, *, steps: bool) -> tuple[Counter[str], Counter[str]]:

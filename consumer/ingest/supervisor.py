@@ -27,7 +27,15 @@ from consumer.clock import Clock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
 from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.poll_timeout import PollTimeout
-from consumer.ports.observers import SupervisorEvents
+from consumer.ports.observers.observer import Observer
+from consumer.ports.observers.session_events import (
+    PollAnswered,
+    SessionClosed,
+    SessionEvent,
+    SessionOpening,
+    SessionStarted,
+    TokenRequestFailed,
+)
 from consumer.ports.source import (
     Session,
     SessionEnded,
@@ -118,7 +126,7 @@ class Supervisor:
         source: Source,
         plan: ResumePlan,
         buffer: IntakeBuffer,
-        events: SupervisorEvents,
+        observer: Observer[SessionEvent],
         clock: Clock,
         *,
         lateness_ms: int,
@@ -128,7 +136,7 @@ class Supervisor:
         self._source = source
         self._plan = plan
         self._buffer = buffer
-        self._events = events
+        self._observer = observer
         self._clock = clock
         self._random = random
         self._options = options or SupervisorOptions()
@@ -166,13 +174,13 @@ class Supervisor:
         """One session from its opening to its end, which is the result."""
         self._session_number += 1
         self._started_ms = self._clock.monotonic_ms()
-        self._events.session_opening(self._session_number)
+        self._observer.observe(SessionOpening(self._session_number))
         session = self._source.session(self._session_number, self._poll_timeout)
         try:
             opened = await session.open(resume)
             self._opened_ms = opened.received_ms
             self._refusals = 0
-            self._events.session_opened(opened)
+            self._observer.observe(SessionStarted(opened))
             await self._buffer.put(opened)
             return await self._forward_answers(session)
         except SessionFault as fault:
@@ -185,7 +193,7 @@ class Supervisor:
     async def _forward_answers(self, session: Session) -> SessionFault:
         async for answer in session.answers():
             self._held_poll_timeout.answered(answer.received_ms, bool(answer.messages))
-            self._events.polled(answer)
+            self._observer.observe(PollAnswered(answer))
             try:
                 async with asyncio.timeout(self._options.buffer_full_ms / 1000):
                     await self._buffer.put(answer)
@@ -201,7 +209,7 @@ class Supervisor:
         self._count_failure(reason)
         body = fault.body
         if reason.remedy is Remedy.STOP:
-            self._events.session_ended(self._session_number, reason, None, body)
+            self._observer.observe(SessionClosed(self._session_number, reason, None, body))
             what = f"Salesforce refuses: {reason.detail}."
             raise StopService(reason.code, what, reason.action, permission=reason.code == _PERMISSION)
         if body is not None:
@@ -210,14 +218,14 @@ class Supervisor:
             try:
                 await self._plan.refused(reason.channel, reason.position, reason.detail, reason.server_ms)
             except StopService:
-                self._events.session_ended(self._session_number, reason, None, body)
+                self._observer.observe(SessionClosed(self._session_number, reason, None, body))
                 raise
         failure = fault.__cause__ if isinstance(fault.__cause__, AuthenticationFailed) else None
         wait_ms = self._wait_ms(reason, failure)
         self._opened_ms = None
         if failure is not None:
-            self._events.authentication_failed(failure, wait_ms)
-        self._events.session_ended(self._session_number, reason, wait_ms, body)
+            self._observer.observe(TokenRequestFailed(failure, wait_ms))
+        self._observer.observe(SessionClosed(self._session_number, reason, wait_ms, body))
         await asyncio.sleep(wait_ms / 1000)
 
     def _count_failure(self, reason: EndReason) -> None:

@@ -20,7 +20,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["CATALOGUE", "LABELS", "MetricDefinition", "MetricName", "Metrics"]
+__all__ = ["CATALOGUE", "LABELS", "MetricDefinition", "MetricName", "Metrics", "seconds_since"]
 
 
 class MetricName(StrEnum):
@@ -392,3 +392,8 @@ class Metrics:
         """The histogram with these label values."""
         metric = self._histograms[name]
         return metric.labels(*labels) if labels else metric
+
+
+def seconds_since(then_ms: int | None, now_ms: int) -> float:
+    """Seconds between two instants; NaN, which a gauge shows for unknown, before there is the first."""
+    return math.nan if then_ms is None else (now_ms - then_ms) / 1000

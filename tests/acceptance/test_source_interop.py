@@ -14,10 +14,12 @@ from pydantic import SecretStr
 from consumer.clock import SystemClock
 from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.supervisor import Supervisor, SupervisorOptions
+from consumer.ports.observers.session_events import SessionClosed
 from consumer.ports.source import Answer
 from consumer.salesforce.auth import ClientCredentials, TokenCache, TokenEndpoint
 from consumer.salesforce.cometd_session import CometdSource
 from tests.interop.node import node_command, node_environment
+from tests.support.rigs.observing import Recorder
 
 SCRIPT = Path(__file__).parent.parent / "interop" / "cometd-server.cjs"
 TRACKER = "/data/ActionCadenceTrackerChangeEvent"
@@ -130,27 +132,6 @@ class Tenure:
         return all(set(events) <= set(self.received[channel]) for channel, events in ledger.items())
 
 
-class Quiet:
-    """Notes why sessions ended, and when the last answer came."""
-
-    def __init__(self) -> None:
-        self.ends: list[str] = []
-        self.answered_ms = 0
-
-    def session_opening(self, number): ...
-
-    def session_opened(self, opened): ...
-
-    def polled(self, answer):
-        self.answered_ms = answer.received_ms
-
-    def session_ended(self, number, reason, next_in_ms, body):
-        del number, next_in_ms, body
-        self.ends.append(reason.code)
-
-    def authentication_failed(self, failure, next_in_ms): ...
-
-
 class Consumer:
     """Supervisor and taker on a bus; can be stopped and started again, keeping its positions."""
 
@@ -159,7 +140,7 @@ class Consumer:
         self.tokens = TokenCache(ClientCredentials("app", SecretStr("secret"), bus.url), TokenEndpoint(clock))
         self.source = CometdSource(self.tokens, clock, api_version="66.0")
         self.tenure = Tenure(buffer or IntakeBuffer(50_000, 2**26))
-        self.observed = Quiet()
+        self.observed = Recorder()
         self.clock = clock
 
     @asynccontextmanager
@@ -215,7 +196,7 @@ async def test_everything_published_arrives_in_order_through_every_kind_of_fault
         assert {channel: first_seen(received) for channel, received in tenure.received.items()} == ledger
         assert sum(len(events) for events in ledger.values()) == 3 * 5 * 160
         assert tenure.refusals == []
-        ends = set(consumer.observed.ends)
+        ends = {event.reason.code for event in consumer.observed.of(SessionClosed)}
         assert {"connection_lost", "server_disconnect", "authentication_invalid"} <= ends, ends
         assert ends & {"http_500", "unknown_client"}, ends
         assert (await bus.do("sessions"))["opened"] >= 12
@@ -278,4 +259,4 @@ async def test_the_reference_server_answers_a_short_poll_in_time():
                 while consumer.observed.answered_ms == with_events:
                     await asyncio.sleep(0.02)
             assert consumer.observed.answered_ms - with_events >= 190
-        assert consumer.observed.ends == []
+        assert consumer.observed.of(SessionClosed) == []

@@ -25,6 +25,7 @@ from tests.model.faults import FaultyStore
 from tests.model.model import short
 from tests.model.world import World, is_bad, is_of_new_instance
 from tests.support.builders.changes import COMMIT_MS, ORG
+from tests.support.rigs.observing import Ignore
 
 THE_ORG = Where(ORG, "https://acme.my.salesforce.com")
 SERVER_AHEAD_MS = 20_000
@@ -72,13 +73,6 @@ class Instance:
     async def refresh(self) -> None: ...
 
 
-class Quiet:
-    """An observer that listens to nothing."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None
-
-
 class PatientBuffer(IntakeBuffer):
     """Waits for the schedule alone: time passes when it says so, and every passing is an answer or a notice."""
 
@@ -115,7 +109,7 @@ class Replica:
         tenure = await self.store.acquire(name, 3_600_000)
         assert tenure is not None, "a free lease was not won"
         self.name, self.tenure = name, tenure
-        self.commit_sender = CommitSender(self.store, self.store, tenure, self.clock, lambda *facts: None)
+        self.commit_sender = CommitSender(self.store, self.store, tenure, self.clock, Ignore())
         options = IngestOptions(
             self.world.channels,
             start=self.world.start,
@@ -135,7 +129,7 @@ class Replica:
             OrgInfo(self.world),
             options,
             self.clock,
-            Quiet(),
+            Ignore(),
         )
         self.ingest._interpreter._cache._most = dice.choice((1, 1_000_000))
         self._tell(f"{name} wins: {options.max_events=} {options.window=} {options.strict=}")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from consumer.delivery.cursor import Cursor
 from consumer.plugin import Failed, Reject, Retry
+from consumer.ports.observers.delivery_events import DeadLettered, EventSkipped
 from tests.support.rigs.delivery import (
     Batches,
     World,
@@ -20,6 +21,21 @@ from tests.support.rigs.delivery import (
     record,
 )
 from tests.support.rigs.memory_store import MemoryStore
+from tests.support.rigs.observing import Recorder
+
+
+class GivenUp(Recorder):
+    """Adds the events that were given up to those that ended, by run."""
+
+    def __init__(self, ended, runs):
+        super().__init__()
+        self._ended, self._runs = ended, runs
+
+    def observe(self, event):
+        super().observe(event)
+        if isinstance(event, DeadLettered | EventSkipped):
+            run = self._runs[int(event.entry.id[1:])]
+            self._ended.setdefault(run, []).append(event.entry.id)
 
 
 @given(st.data())
@@ -97,10 +113,7 @@ def test_every_event_ends_exactly_once_and_runs_keep_their_order(
     async def scenario():
         store = MemoryStore()
         world = World(store, await store.acquire("test", 1))
-        world.observer.__dict__["dead_lettered"] = lambda _, entry, *__: ended.setdefault(
-            runs[int(entry.id[1:])], []
-        ).append(entry.id)
-        world.observer.__dict__["skipped"] = world.observer.__dict__["dead_lettered"]
+        world.observer = GivenUp(ended, runs)
         await world.publish(*(record(n, f"run-{run}") for n, run in enumerate(runs)))
         one = loaded(handle, concurrency=concurrency, on_failure=on_failure, max_attempts=3, timeout=5)
         async with world.delivering(one, window=window):

@@ -10,7 +10,6 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,14 +17,16 @@ from consumer.clock import SystemClock
 from consumer.delivery.dispatcher import Dispatcher
 from consumer.ports.commit import Commit, JournalRecord
 from consumer.ports.delivery import HandlerCommand
+from consumer.ports.observers.delivery_events import HandlerCallFinished
+from consumer.ports.observers.handler_events import CursorSaved
 from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.support.processes.memory import resident_bytes
 from tests.support.rigs.delivery import (
-    Observer,
     loaded,
     record,
     until,
 )
+from tests.support.rigs.observing import Recorder
 
 ORG = "00D000000000001EAA"
 RUNS = 10_000
@@ -53,13 +54,12 @@ class Outcome:
         return self.delivered / self.seconds
 
 
-class Quiet(Observer):
-    """Remembers what is rare."""
+class Quiet(Recorder):
+    """Records what is rare."""
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        if name in ("called", "place"):
-            return lambda *_: None
-        return super().__getattr__(name)
+    def observe(self, event: object) -> None:
+        if not isinstance(event, HandlerCallFinished | CursorSaved):
+            super().observe(event)
 
 
 async def replay(folder: Path, events: int) -> Outcome:

@@ -9,13 +9,12 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from consumer.delivery.loading import LoadedHandler
 from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.plugin import BatchHandler, Context, Failed, Reject, Retry
 from consumer.ports.commit import JournalRecord
-from consumer.ports.journal import JournalEntry
+from consumer.ports.observers.delivery_events import DeadLettered
 from tests.support.rigs.delivery import loaded
 
 TIMEOUT_S = 2
@@ -146,16 +145,11 @@ class _Many(BatchHandler):
 
 
 class Observer:
-    """Hears when delivery gives an event up, and nothing else."""
+    """Notes when delivery gives an event up, and nothing else."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def dead_lettered(self, handler: str, entry: JournalEntry, *_: Any) -> None:
-        self._sink.given_up[handler].add(entry.id)
-
-    def __getattr__(self, name: str) -> Any:
-        return _ignore
-
-
-def _ignore(*_: Any, **__: Any) -> None: ...
+    def observe(self, event: object) -> None:
+        if isinstance(event, DeadLettered):
+            self._sink.given_up[event.handler].add(event.entry.id)

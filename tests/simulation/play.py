@@ -18,7 +18,7 @@ from consumer.ingest.options import IngestOptions
 from consumer.service import Service, ServiceOptions
 from consumer.stores import journal_signal
 from tests.model.model import Model
-from tests.model.rig import THE_ORG, Quiet
+from tests.model.rig import THE_ORG
 from tests.model.verdict import FAR_MS, judge
 from tests.model.world import make_world
 from tests.simulation.bus import Bus, Rest, Source
@@ -29,6 +29,7 @@ from tests.simulation.store import Deed, Outside, SimulatedStore
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
 from tests.support.builders.changes import COMMIT_MS
+from tests.support.rigs.observing import Ignore
 
 LEASE_MS, RENEW_MS, GRACE_MS = 4_000, 1_500, 3_000
 LOOK_FOR_OTHERS_MS = 2_000
@@ -139,10 +140,10 @@ class Play:
             ),
             self.clock,
             random.Random(self.dice.random()),
-            events=Quiet(),
-            ingest_events=Quiet(),
-            session_events=Quiet(),
-            delivery_events=Observer(self.sink),
+            observer=Ignore(),
+            ingest_observer=Ignore(),
+            session_observer=Ignore(),
+            delivery_observer=Observer(self.sink),
         )
 
     def executed(self, process: Process, deed: Deed, result: Any, connection: Any) -> None:

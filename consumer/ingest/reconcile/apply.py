@@ -21,7 +21,14 @@ from consumer.ingest.reconcile import triggers
 from consumer.ingest.reconcile.fetch import FetchedPage
 from consumer.ingest.reconcile.worker import ReconcileWorker
 from consumer.ingest.state_expiry import ExpiryProposal, StateExpiry
-from consumer.ports.observers import IngestEvents
+from consumer.ports.observers.ingest_events import IngestEvent
+from consumer.ports.observers.observer import Observer
+from consumer.ports.observers.reconcile_events import (
+    ReconcileTaskCompleted,
+    RowsReconciled,
+    RowUnreadable,
+    StatesExpired,
+)
 from consumer.ports.source import FetchedItem
 
 __all__ = ["RowApplier"]
@@ -52,7 +59,7 @@ class RowApplier:
         org: Callable[[], OrgInfo],
         options: IngestOptions,
         clock: Clock,
-        observer: IngestEvents,
+        observer: Observer[IngestEvent],
     ) -> None:
         self._intake = intake
         self._interpreter = interpreter
@@ -128,10 +135,10 @@ class RowApplier:
         assert self._reconcile_worker is not None
         self._reconcile_worker.update_tasks(known)
         for record_id, why in page.unreadable_rows:
-            self._observer.row_unreadable(task.entity, record_id, why)
-        self._observer.reconciled(task.reason, len(page.rows), batch.changed_rows)
+            self._observer.observe(RowUnreadable(task.entity, record_id, why))
+        self._observer.observe(RowsReconciled(task.reason, len(page.rows), batch.changed_rows))
         if page.is_last:
-            self._observer.task_done(task.id, task.report())
+            self._observer.observe(ReconcileTaskCompleted(task.id, task.report()))
 
     # ------------------------------------------------------------ what may be forgotten
 
@@ -152,7 +159,7 @@ class RowApplier:
             await self._commit_pipeline.apply(
                 self._commit_pipeline.draft(batch), batch, changes=0, began_ms=began_ms
             )
-            self._observer.states_expired(len(batch.states))
+            self._observer.observe(StatesExpired(len(batch.states)))
         self._state_expiry.proposal_resolved(applied=True)
 
     def _is_reconciling(self) -> bool:

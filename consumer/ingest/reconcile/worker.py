@@ -20,7 +20,9 @@ from consumer.errors import CadenceError
 from consumer.ingest.buffer import BufferClosed, IntakeBuffer
 from consumer.ingest.reconcile.fetch import FetchedPage, PageFetcher, RecordSource
 from consumer.ports.commit import IngestStore
-from consumer.ports.observers import IngestEvents
+from consumer.ports.observers.ingest_events import IngestEvent
+from consumer.ports.observers.observer import Observer
+from consumer.ports.observers.reconcile_events import ReconcileFetchFailed, ReconcileTasksCounted
 from consumer.ports.source import FetchedItem
 
 __all__ = ["ReconcileWorker"]
@@ -52,7 +54,7 @@ class ReconcileWorker:
         buffer: IntakeBuffer,
         clock: Clock,
         server_ms: Callable[[], int | None],
-        observer: IngestEvents,
+        observer: Observer[IngestEvent],
     ) -> None:
         self._page_fetcher = PageFetcher(source, store)
         self._store = store
@@ -85,7 +87,7 @@ class ReconcileWorker:
                 self._tasks[task_id] = task
             self._committed.add(task_id)
         self._changed.set()
-        self._observer.reconciling(self._pending())
+        self._observer.observe(ReconcileTasksCounted(self._pending()))
 
     def _pending(self) -> Mapping[str, int]:
         counts: dict[str, int] = {}
@@ -130,7 +132,7 @@ class ReconcileWorker:
         failures = self._failures[task.id] = self._failures.get(task.id, 0) + 1
         wait_ms = _BACKOFF.delay_ms(failures)
         self._not_before_ms[task.id] = self._clock.monotonic_ms() + wait_ms
-        self._observer.reconcile_failing(task.id, why, wait_ms)
+        self._observer.observe(ReconcileFetchFailed(task.id, why, wait_ms))
         self._failing_task_ids.add(task.id)
         if len(self._failing_task_ids) > 1:
             await asyncio.sleep(_BACKOFF.delay_ms(len(self._failing_task_ids) - 1) / 1000)

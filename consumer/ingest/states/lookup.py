@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from consumer.clock import Clock
 from consumer.domain.objects import RUN, STEP
 from consumer.errors import CadenceError
+from consumer.ports.observers.ingest_events import LookupFailed
+from consumer.ports.observers.observer import Observer
 
 __all__ = ["LOOKUP_FIELDS", "RecordLookup", "RowSource"]
 
@@ -57,15 +59,13 @@ class RecordLookup:
     Args:
         source: where rows come from; None looks nothing up.
         clock: for patience.
-        on_failure: told why, one line, and how many records it concerned.
+        observer: notified of look-ups that failed.
     """
 
-    def __init__(
-        self, source: RowSource | None, clock: Clock, on_failure: Callable[[str, int], None]
-    ) -> None:
+    def __init__(self, source: RowSource | None, clock: Clock, observer: Observer[LookupFailed]) -> None:
         self._source = source
         self._clock = clock
-        self._on_failure = on_failure
+        self._observer = observer
         self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._not_before_ms = 0
         self.cadence_names: dict[str, str] = {}
@@ -91,7 +91,8 @@ class RecordLookup:
                 found = await source.rows(entity, ids, LOOKUP_FIELDS[entity])
         except (CadenceError, TimeoutError) as error:
             self._not_before_ms = self._clock.monotonic_ms() + RETRY_AFTER_MS
-            self._on_failure(str(error) or f"no answer within {TIMEOUT_MS // 1000} s", len(ids))
+            failure = str(error) or f"no answer within {TIMEOUT_MS // 1000} s"
+            self._observer.observe(LookupFailed(failure, len(ids)))
             return
         fields_wanted = LOOKUP_FIELDS[entity]
         for record_id in ids:

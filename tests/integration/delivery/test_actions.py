@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from consumer import ActionResult, ActionsRefused, ActionStatus, Reject, RemoveTarget
 from consumer.delivery.dispatcher import Dispatcher
 from consumer.plugin import Context
+from consumer.ports.observers.delivery_events import EventFiltered
 from tests.support.rigs.delivery import Log, loaded, record
 
 RUN = "0qBR00000005CXvMAM"
@@ -83,7 +84,7 @@ async def test_a_handler_does_not_get_the_changes_that_it_made_and_others_do(wor
     assert own.ids == ["e1", "e2", "e3"]
     assert other.ids == ["e0", "e2", "e3"]
     assert curious.ids == ["e0", "e1", "e2", "e3"]
-    assert ("h", "run.advanced", "own_change") in world.observer.of("filtered")
+    assert ("h", "run.advanced", "own_change") in world.observer.facts(EventFiltered)
 
 
 @pytest.mark.looptime

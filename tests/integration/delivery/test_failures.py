@@ -11,6 +11,8 @@ import pytest
 from consumer.clock import SystemClock
 from consumer.delivery.cursor import Cursor
 from consumer.plugin import Disable, Failed, Reject, Retry
+from consumer.ports.observers.delivery_events import AttemptFailed, DeadLettered, EventSkipped, RunBlocked
+from consumer.ports.observers.handler_events import HandlerDisabled, HandlerStoreUnreachable
 from tests.support.rigs.delivery import (
     Batches,
     Log,
@@ -79,7 +81,7 @@ async def test_a_run_in_trouble_costs_a_row_and_does_not_hold_the_offset_back(wo
 
     await world.publish(record(0, "bad"), record(1, "good"))
     async with world.delivering(loaded(handle, max_attempts=99), window=20):
-        await until(lambda: world.observer.count("failed") == 3)
+        await until(lambda: world.observer.count(AttemptFailed) == 3)
         for n in range(2, 102):
             await world.publish(record(n, f"good-{n}"))
         await world.publish(record(102, "bad"))
@@ -101,7 +103,7 @@ async def test_runs_beyond_the_most_that_may_be_parked_hold_the_offset_back(worl
 
     await world.publish(*(record(n, f"run-{n}") for n in range(1_500)))
     async with world.delivering(loaded(handle, max_attempts=99)):
-        await until(lambda: world.observer.count("failed") >= 1_500)
+        await until(lambda: world.observer.count(AttemptFailed) >= 1_500)
         await asyncio.sleep(1)
         cursor = await world.cursor()
         assert cursor.blocked_runs == 1_000
@@ -116,7 +118,7 @@ async def test_with_everything_failing_no_more_is_taken_than_the_window_holds(wo
     async with world.delivering(loaded(handle, max_attempts=99), window=100):
         await asyncio.sleep(600)
         assert (await world.cursor()).offset == 100
-        assert world.observer.count("dead_lettered") == 0
+        assert world.observer.count(DeadLettered) == 0
 
 
 class VirtualWall(SystemClock):
@@ -158,7 +160,7 @@ async def test_the_wait_of_a_run_beyond_the_offset_ends_after_a_restart_though_n
 
     await world.publish(record(0, "a"), record(1, "b"))
     first = asyncio.create_task(world.dispatcher(loaded(handle, timeout=10_000)).run())
-    await until(lambda: world.observer.count("failed") == 1)
+    await until(lambda: world.observer.count(AttemptFailed) == 1)
     await asyncio.sleep(0.3)
     first.cancel()
     await asyncio.wait([first])
@@ -195,7 +197,7 @@ async def test_what_follows_a_failed_event_of_a_batch_and_succeeded_does_not_com
     await world.publish(*(record(n, "run") for n in range(4)))
     for _ in range(2):
         async with world.delivering(loaded(sink, max_attempts=99)):
-            await until(lambda: world.observer.count("failed") >= 1)
+            await until(lambda: world.observer.count(AttemptFailed) >= 1)
         assert [(row.first, row.done) for row in await world.store.blocked_runs("h")] == [(2, (3, 4))]
         await world.publish(record(len(world.store.entries), "run"))
     healed = True
@@ -215,7 +217,7 @@ async def test_events_of_no_run_are_parked_as_well(world):
     await world.publish(record(0, None, "system.gap"), record(1), record(2, None, "system.gap"), record(3))
     for _ in range(2):
         async with world.delivering(loaded(handle, max_attempts=99)):
-            await until(lambda: world.observer.count("failed") > 2)
+            await until(lambda: world.observer.count(AttemptFailed) > 2)
             await until(lambda: world.store.rows)
         assert (await world.cursor()).offset == 4
     healed = True
@@ -231,7 +233,7 @@ async def test_a_dead_letter_survives_a_store_that_is_down_when_it_is_due(world)
 
     await world.publish(record(0), record(1))
     async with world.delivering(loaded(handle)):
-        await until(lambda: world.observer.count("dead_lettered") == 2)
+        await until(lambda: world.observer.count(DeadLettered) == 2)
         await asyncio.sleep(60)
         assert world.store.dead_letters == []
         world.store.unavailable = False
@@ -248,7 +250,7 @@ async def test_a_save_whose_reply_was_lost_is_repeated_and_counts_once(world):
     async with world.delivering(loaded(handle)):
         await world.settled_through(2)
     assert [dead_letter.event_id for dead_letter in world.store.dead_letters] == ["e0", "e1"]
-    assert world.observer.count("store_unavailable") == 3
+    assert world.observer.count(HandlerStoreUnreachable) == 3
 
 
 async def test_reject_is_a_dead_letter_at_once_whatever_on_failure_says(world):
@@ -276,7 +278,7 @@ async def test_block_goes_on_trying_and_holds_only_its_run(world):
 
     await world.publish(record(0, "bad"), record(1, "bad"), record(2, "good"))
     async with world.delivering(loaded(handle, max_attempts=2, on_failure="block")):
-        await until(lambda: world.observer.count("blocked") == 30, 30 * 300)
+        await until(lambda: world.observer.count(RunBlocked) == 30, 30 * 300)
         assert log.ids == ["e2"]
         cursor = await world.cursor()
         assert (cursor.offset, cursor.lowest_needed_offset) == (3, 1), (
@@ -301,7 +303,7 @@ async def test_skip_goes_on_without_the_event_and_says_so(world):
         await world.settled_through(2)
     assert log.ids == ["e1"]
     assert world.store.dead_letters == []
-    assert [facts[:4] for facts in world.observer.of("skipped")] == [("h", "e0", 2, "OSError: down")]
+    assert [facts[:4] for facts in world.observer.facts(EventSkipped)] == [("h", "e0", 2, "OSError: down")]
 
 
 async def test_a_call_that_takes_too_long_is_cancelled_and_counts_as_a_failure(world):
@@ -458,7 +460,7 @@ async def test_failed_names_the_events_that_failed_and_the_rest_is_done(world):
     assert [(dead_letter.event_id, dead_letter.error) for dead_letter in world.store.dead_letters] == [
         ("e2", "too large")
     ]
-    assert world.observer.of("failed")[0][:4] == ("h", "e1", 1, "no such lead")
+    assert world.observer.facts(AttemptFailed)[0][:4] == ("h", "e1", 1, "no such lead")
 
 
 async def test_a_failed_that_names_a_stranger_does_not_settle_the_batch(world):
@@ -472,7 +474,7 @@ async def test_a_failed_that_names_a_stranger_does_not_settle_the_batch(world):
         await world.settled_through(2)
     assert sorted(sink.done) == ["e0", "e1"]
     assert (
-        world.observer.of("failed")[0][3]
+        world.observer.facts(AttemptFailed)[0][3]
         == "ValueError: Failed names an event that is not in the batch: somebody"
     )
 
@@ -518,12 +520,16 @@ async def test_disable_stops_the_handler_alone_and_its_events_come_after_the_nex
     await world.publish(*(record(n, run=f"run-{n}") for n in range(4)))
     async with world.delivering(mine(), loaded(others, name="other")):
         await world.settled_through(4, "other")
-        await until(lambda: world.observer.count("disabled"))
+        await until(lambda: world.observer.count(HandlerDisabled))
         await world.publish(record(4, run="run-0"))
         await world.settled_through(5, "other")
         await asyncio.sleep(60)  # virtual: no retry is waiting
-    assert world.observer.count("disabled") == 1
-    assert world.observer.of("disabled")[0][:3] == ("mine", "e0" if batch else "e1", "the receiver is gone")
+    assert world.observer.count(HandlerDisabled) == 1
+    assert world.observer.facts(HandlerDisabled)[0][:3] == (
+        "mine",
+        "e0" if batch else "e1",
+        "the receiver is gone",
+    )
     assert seen == ["e0"]
     assert world.store.dead_letters == []
     gone.clear()

@@ -8,6 +8,15 @@ import pytest
 
 from consumer.plugin import Disable, Reject
 from consumer.ports.delivery import HandlerCommand
+from consumer.ports.observers.delivery_events import EventFiltered
+from consumer.ports.observers.handler_events import (
+    HandlerDisabled,
+    HandlerHalted,
+    HandlerPaused,
+    HandlerResumed,
+    ReplayEnded,
+    ReplayStarted,
+)
 from tests.support.rigs.delivery import (
     Batches,
     Log,
@@ -41,13 +50,13 @@ async def test_at_its_dead_letter_limit_a_handler_stops_exactly_and_loses_nothin
         await world.settled_through(50, "other")
         await asyncio.sleep(600)
         assert len(world.store.dead_letters) == 7
-        assert world.observer.of("halted") == [("h", 7, 7)]
+        assert world.observer.facts(HandlerHalted) == [("h", 7, 7)]
         healed.set()
         await world.store.resolve_dead_letters(
             "h", [dead_letter.event_id for dead_letter in world.store.dead_letters[:3]]
         )
         await world.settled_through(50)
-    assert world.observer.of("resumed") == [("h",)]
+    assert world.observer.facts(HandlerResumed) == [("h",)]
     assert len(log.ids) == 43
     assert len(world.store.dead_letters) == 4
 
@@ -120,7 +129,7 @@ async def test_letters_can_be_retried_while_the_limit_holds_the_handler(world):
 
     await world.publish(*(record(n, f"run-{n}") for n in range(20)))
     async with world.delivering(loaded(handle, dead_letter_limit=3)):
-        await until(lambda: world.observer.count("halted"))
+        await until(lambda: world.observer.count(HandlerHalted))
         healed = True
         await world.store.redrive_dead_letters(
             "h", [dead_letter.event_id for dead_letter in world.store.dead_letters]
@@ -162,7 +171,7 @@ async def test_a_paused_handler_makes_no_attempts_and_the_others_go_on(world):
         await world.publish(record(2))
         await world.settled_through(3, "other")
     assert log.ids == ["e0", "e1"]
-    assert world.observer.of("paused") == [("h",), ("h",)]
+    assert world.observer.facts(HandlerPaused) == [("h",), ("h",)]
 
 
 async def test_a_handler_that_is_paused_and_halted_runs_again_when_both_have_ended(world):
@@ -175,13 +184,13 @@ async def test_a_handler_that_is_paused_and_halted_runs_again_when_both_have_end
 
     await world.publish(*(record(n, f"run-{n}") for n in range(10)))
     async with world.delivering(loaded(handle, dead_letter_limit=2)):
-        await until(lambda: world.observer.count("halted"))
+        await until(lambda: world.observer.count(HandlerHalted))
         healed.set()
         await world.store.put_command(pause())
-        await until(lambda: world.observer.count("paused"))
+        await until(lambda: world.observer.count(HandlerPaused))
         letters = [dead_letter.event_id for dead_letter in world.store.dead_letters]
         await world.store.resolve_dead_letters("h", letters)
-        await until(lambda: world.observer.count("resumed"))
+        await until(lambda: world.observer.count(HandlerResumed))
         await asyncio.sleep(120)
         assert log.ids == []
         await world.store.remove_command(pause())
@@ -210,11 +219,11 @@ async def test_a_disabled_handler_that_is_halted_as_well_is_let_go_on_by_resumin
 
     await world.publish(*(record(n, f"run-{n}") for n in range(3)))
     async with world.delivering(loaded(handle, dead_letter_limit=1, concurrency=1)):
-        await until(lambda: world.observer.count("disabled") or world.observer.count("halted"))
-        await until(lambda: world.observer.count("halted"))
+        await until(lambda: world.observer.count(HandlerDisabled) or world.observer.count(HandlerHalted))
+        await until(lambda: world.observer.count(HandlerHalted))
         healed.set()
         await world.store.put_command(pause())
-        await until(lambda: world.observer.count("paused"))
+        await until(lambda: world.observer.count(HandlerPaused))
         await world.store.remove_command(pause())
         await asyncio.sleep(120)
         assert log.ids == [], "it is halted still"
@@ -235,7 +244,7 @@ async def test_a_replay_delivers_a_stretch_again_beside_what_is_new_and_says_so(
         await world.settled_through(100)
         seen.clear()
         await world.store.put_command(replay(10, 60))
-        await until(lambda: world.observer.count("replay_began"))
+        await until(lambda: world.observer.count(ReplayStarted))
         await world.publish(*(record(n, f"run-{n % 3}") for n in range(100, 120)))
         await until(lambda: not world.store.commands)
         await world.settled_through(120)
@@ -293,7 +302,7 @@ async def test_a_replay_goes_on_after_a_crash_where_it_was_and_after_its_end_nev
         await asyncio.sleep(60)
     assert set(log.ids) == {f"e{n}" for n in range(100)}
     assert len(log.ids) < 150
-    assert world.observer.count("replay_ended") == 1
+    assert world.observer.count(ReplayEnded) == 1
 
 
 async def test_a_replay_that_is_taken_back_delivers_nothing_more(world):
@@ -310,7 +319,7 @@ async def test_a_replay_that_is_taken_back_delivers_nothing_more(world):
         await world.store.put_command(replay(0, 100))
         await until(lambda: len(log.ids) == 3)
         await world.store.remove_command(replay(0, 100), progress=False)
-        await until(lambda: world.observer.count("replay_ended"))
+        await until(lambda: world.observer.count(ReplayEnded))
         await asyncio.sleep(60)
         assert len(log.ids) < 8
     assert set(world.store.saved) == {"h"}
@@ -331,7 +340,7 @@ async def test_a_replay_ignores_the_age_of_events_and_puts_failures_aside_under_
     assert [(dead_letter.handler, dead_letter.event_id) for dead_letter in world.store.dead_letters] == [
         ("h", "e1")
     ]
-    assert world.observer.count("filtered") == 0
+    assert world.observer.count(EventFiltered) == 0
 
 
 async def test_a_batch_holds_either_replayed_events_or_others(world):
@@ -377,12 +386,12 @@ async def test_a_handler_that_asked_to_be_stopped_tries_again_after_a_pause(worl
 
     await world.publish(*(record(n) for n in range(3)))
     async with world.delivering(loaded(handle)):
-        await until(lambda: world.observer.count("disabled"))
+        await until(lambda: world.observer.count(HandlerDisabled))
         await asyncio.sleep(600)
         assert log.ids == []
         gone.clear()
         await world.store.put_command(pause())
-        await until(lambda: world.observer.count("paused"))
+        await until(lambda: world.observer.count(HandlerPaused))
         await world.store.remove_command(pause())
         await world.settled_through(3)
     assert log.ids == ["e0", "e1", "e2"]

@@ -8,6 +8,7 @@ import itertools
 import pytest
 
 from consumer.plugin import Retry
+from consumer.ports.observers.handler_events import HandlerOpenFailed
 from tests.support.rigs.delivery import (
     Log,
     loaded,
@@ -134,10 +135,10 @@ async def test_a_handler_whose_open_fails_is_opened_again_while_the_others_run(w
     await world.publish(record(0))
     async with world.delivering(loaded(shy, "shy"), loaded(other, "other")):
         await until(lambda: other.ids == ["e0"], 1)
-        assert world.observer.of("open_failed")[0][0] == "shy"
+        assert world.observer.facts(HandlerOpenFailed)[0][0] == "shy"
         await until(lambda: log.ids == ["e0"], 60)
     assert shy.opens == 4
-    assert [str(error) for _, error, _ in world.observer.of("open_failed")] == [
+    assert [str(error) for _, error, _ in world.observer.facts(HandlerOpenFailed)] == [
         "no route",
         "not done after 30 s, and cancelled",
         "something that it awaited was cancelled",

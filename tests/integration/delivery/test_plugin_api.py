@@ -20,6 +20,7 @@ from consumer.event_types import (
     matching_types,
 )
 from consumer.plugin import Context, Handler, NoSettings, handler
+from consumer.ports.observers.delivery_events import EventFiltered
 from tests.support.rigs.delivery import (
     Log,
     loaded,
@@ -53,7 +54,7 @@ async def test_a_predicate_narrows_what_a_function_or_a_class_gets(world):
     async with world.delivering(of(chosen)):
         await world.settled_through(3)
     assert log.ids == ["e0", "e2"]
-    assert world.observer.of("filtered") == [("h", "run.advanced", "predicate")]
+    assert world.observer.facts(EventFiltered) == [("h", "run.advanced", "predicate")]
     async with world.delivering(loaded(Mine(), "class")):
         await world.settled_through(3, "class")
     assert mine.ids == ["e0", "e2"]

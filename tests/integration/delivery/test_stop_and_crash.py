@@ -11,6 +11,18 @@ from consumer.delivery.cursor import Cursor
 from consumer.errors import CommitRefused, StoreForeign
 from consumer.plugin import Handler
 from consumer.ports.delivery import SavedCursor
+from consumer.ports.observers.delivery_events import (
+    AttemptFailed,
+    CallInterrupted,
+    DeadLettered,
+    HandlerCallFinished,
+)
+from consumer.ports.observers.handler_events import (
+    CursorUnsaved,
+    HandlerCloseFailed,
+    HandlerOpened,
+    HandlerStoreUnreachable,
+)
 from tests.support.rigs.delivery import (
     Batches,
     Log,
@@ -53,8 +65,8 @@ async def test_a_call_cancelled_by_the_stop_is_no_failure_and_its_event_comes_ag
         await until(lambda: len(log.ids) == 2)
         began = loop.time()
     assert loop.time() - began == pytest.approx(3, abs=0.1)
-    assert world.observer.of("interrupted") == [("h", "e1")]
-    assert world.observer.count("failed") == world.observer.count("dead_lettered") == 0
+    assert world.observer.facts(CallInterrupted) == [("h", "e1")]
+    assert world.observer.count(AttemptFailed) == world.observer.count(DeadLettered) == 0
     async with world.delivering(loaded(handle)):
         await world.settled_through(3)
     assert log.counts == {"e0": 1, "e1": 1, "e2": 1}
@@ -85,7 +97,7 @@ async def test_a_stop_does_not_wait_for_retries_that_are_due_later(world):
     await world.publish(record(0))
     loop = asyncio.get_running_loop()
     async with world.delivering(loaded(handle, max_attempts=100), grace_ms=30_000):
-        await until(lambda: world.observer.count("failed") == 8)
+        await until(lambda: world.observer.count(AttemptFailed) == 8)
         began = loop.time()
     assert loop.time() - began < 1
     (row,) = await world.store.blocked_runs("h")
@@ -111,7 +123,7 @@ async def test_a_stop_while_a_handler_cannot_open_or_the_store_is_down_ends_all_
     assert not never.closed, "close is for what was opened"
     world.store.unavailable = True
     async with world.delivering(loaded(Log(), "other")):
-        await until(lambda: world.observer.count("store_unavailable", "other") > 2)
+        await until(lambda: world.observer.count(HandlerStoreUnreachable, "other") > 2)
 
 
 async def test_a_place_that_cannot_be_saved_at_the_stop_is_reported_and_ends_in_time(world):
@@ -121,10 +133,10 @@ async def test_a_place_that_cannot_be_saved_at_the_stop_is_reported_and_ends_in_
     await world.publish(record(0))
     loop = asyncio.get_running_loop()
     async with world.delivering(loaded(handle), grace_ms=0):
-        await until(lambda: world.observer.count("called") == 1)
+        await until(lambda: world.observer.count(HandlerCallFinished) == 1)
         began = loop.time()
     assert loop.time() - began == pytest.approx(2, abs=0.1)
-    assert world.observer.of("unsaved") == [("h", 0)]
+    assert world.observer.facts(CursorUnsaved) == [("h", 0)]
 
 
 async def test_handlers_are_closed_once_and_one_that_hangs_is_left_after_five_seconds(world):
@@ -142,11 +154,11 @@ async def test_handlers_are_closed_once_and_one_that_hangs_is_left_after_five_se
     quick, stuck = Closing(0), Closing(3_600)
     loop = asyncio.get_running_loop()
     async with world.delivering(loaded(quick, "quick"), loaded(stuck, "stuck")):
-        await until(lambda: world.observer.count("opened") == 2)
+        await until(lambda: world.observer.count(HandlerOpened) == 2)
         began = loop.time()
     assert loop.time() - began == pytest.approx(5, abs=0.1)
     assert (quick.closes, stuck.closes) == (1, 1)
-    assert [facts[0] for facts in world.observer.of("close_failed")] == ["stuck"]
+    assert [facts[0] for facts in world.observer.facts(HandlerCloseFailed)] == ["stuck"]
 
 
 async def test_the_http_session_is_made_on_demand_shared_and_closed_by_the_stop(world):
@@ -206,7 +218,7 @@ async def test_what_was_settled_above_the_offset_does_not_come_again_after_a_res
     for _ in range(3):
         async with world.delivering(loaded(handle, max_attempts=99)):
             await until(lambda: len(log.ids) == 49)
-            await until(lambda: world.observer.count("failed") > 0)
+            await until(lambda: world.observer.count(AttemptFailed) > 0)
     assert [row.first for row in await world.store.blocked_runs("h")] == [1]
     gate.set()
     async with world.delivering(loaded(handle)):
@@ -233,8 +245,8 @@ async def test_losing_the_tenure_ends_the_dispatcher_and_cancels_what_runs(world
         await running
     assert asyncio.get_running_loop().time() - began < 1
     await dispatcher.stop(0)
-    assert world.observer.of("interrupted") == [("h", "e1")]
-    assert world.observer.count("failed") == 0
+    assert world.observer.facts(CallInterrupted) == [("h", "e1")]
+    assert world.observer.count(AttemptFailed) == 0
     async with successor.delivering(loaded(log)):
         await successor.settled_through(3)
     assert log.counts == {"e0": 1, "e1": 1, "e2": 2}
@@ -266,7 +278,7 @@ async def test_an_unavailable_store_loses_nothing_and_is_asked_again(world):
 
     await world.publish(*(record(n, f"run-{n % 5}") for n in range(60)))
     async with world.delivering(loaded(handle)):
-        await until(lambda: world.observer.count("store_unavailable") > 5)
+        await until(lambda: world.observer.count(HandlerStoreUnreachable) > 5)
         world.store.unavailable = False
         await world.settled_through(60)
     assert set(log.counts.values()) == {1}

@@ -10,6 +10,8 @@ import pytest
 from consumer.delivery.cursor import Cursor
 from consumer.domain.lifecycle_events import Origin
 from consumer.ports.delivery import SavedCursor
+from consumer.ports.observers.delivery_events import EventFiltered
+from consumer.ports.observers.handler_events import CursorSaved, OffsetOutOfRange
 from tests.support.rigs.delivery import (
     NOON,
     Log,
@@ -44,7 +46,7 @@ async def test_origins_and_max_age_leave_events_out_and_say_so(world):
     async with world.delivering(loaded(log, max_age="1h")):
         await world.settled_through(4)
     assert log.ids == ["e2", "e3"]
-    assert world.observer.of("filtered") == [
+    assert world.observer.facts(EventFiltered) == [
         ("h", "run.advanced", "origin"),
         ("h", "run.advanced", "max_age"),
     ]
@@ -69,7 +71,7 @@ async def test_earliest_begins_with_what_retention_left(world):
     async with world.delivering(loaded(log, start="earliest")):
         await world.settled_through(5)
     assert log.ids == ["e2", "e3", "e4"]
-    assert world.observer.of("offset_out_of_range") == []
+    assert world.observer.facts(OffsetOutOfRange) == []
 
 
 async def test_a_time_begins_with_the_first_event_that_happened_then_or_later(world):
@@ -103,7 +105,7 @@ async def test_a_handler_that_retention_has_outrun_says_what_it_missed(world):
     async with world.delivering(loaded(log)):
         await world.settled_through(8)
     assert log.ids == ["e5", "e6", "e7"]
-    assert world.observer.of("offset_out_of_range") == [("h", 2, 6)]
+    assert world.observer.facts(OffsetOutOfRange) == [("h", 2, 6)]
 
 
 async def test_new_events_arrive_without_delay(world):
@@ -127,10 +129,10 @@ async def test_place_and_lag_are_reported_also_while_nothing_moves(world):
     async with world.delivering(loaded(handle, max_attempts=99)):
         await world.publish(record(0), record(1))
         await asyncio.sleep(3)
-        assert world.observer.of("cursor_saved")[-1] == ("h", 2, 0, 1, 0)
+        assert world.observer.facts(CursorSaved)[-1] == ("h", 2, 0, 1, 0)
         await world.publish(record(2))
         await asyncio.sleep(2)
-        assert world.observer.of("cursor_saved")[-1] == ("h", 3, 0, 1, 0)
+        assert world.observer.facts(CursorSaved)[-1] == ("h", 3, 0, 1, 0)
 
 
 async def test_the_context_tells_handler_and_attempt_and_logs_with_the_event(world):

@@ -8,6 +8,7 @@ import pytest
 
 from consumer import Reject
 from consumer.errors import CommitRefused
+from consumer.ports.observers.handler_events import HandlerOpened
 from consumer.stores.sqlite.sqlite_store import SqliteStore
 from handlers.jsonl import Jsonl
 from tests.support.rigs.delivery import (
@@ -73,7 +74,7 @@ async def test_after_a_crash_it_goes_on_where_it_was_saved(world):
 
 async def test_a_successor_ends_it(world):
     running = asyncio.create_task(world.dispatcher(loaded(Log())).run())
-    await until(lambda: world.observer.count("opened"), 20)
+    await until(lambda: world.observer.count(HandlerOpened), 20)
     await world.store.release(world.tenure)
     successor = World(world.store, await world.store.acquire("other", 10_000))
     await successor.publish(record(0))

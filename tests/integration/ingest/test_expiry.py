@@ -11,6 +11,7 @@ from consumer.domain.state_retention import ExpiryCutoff
 from consumer.domain.target_runs import key_of
 from consumer.errors import CadenceError
 from consumer.ingest.state_expiry import PAGE_SIZE, ExpiryProposal
+from consumer.ports.observers.reconcile_events import StatesCounted
 from consumer.ports.source import FetchedItem
 from tests.support.builders.changes import (
     COMMIT_MS,
@@ -70,7 +71,7 @@ async def until(rig, days, true):
 
 async def walked(rig, days):
     """The next walk is over."""
-    rig.witness.census = {}
+    rig.witness.clear(StatesCounted)
     for _ in range(20_000):
         if rig.witness.census:
             return

@@ -21,8 +21,8 @@ from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.event_types import ALL_TYPES, matching_types
 from consumer.plugin import BatchHandler, Context, Handler, NoSettings, handler
 from consumer.ports.commit import Commit, JournalRecord
-from consumer.ports.journal import JournalEntry
 from consumer.ports.lease import Tenure
+from tests.support.rigs.observing import Recorder
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -32,26 +32,6 @@ def record(
 ) -> JournalRecord:
     event = LifecycleEvent(id=f"e{number}", type=type_, time=facts.pop("time", NOON), tracker_id=run, **facts)
     return JournalRecord(event.id, type_, run, event.to_json())
-
-
-class Observer:
-    """Writes everything down: ``seen`` holds (method, handler, …)."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[Any, ...]] = []
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return lambda *facts, **named: self.seen.append(
-            (name, *(fact.id if isinstance(fact, JournalEntry) else fact for fact in facts))
-        )
-
-    def count(self, name: str, handler_name: str | None = None) -> int:
-        return sum(1 for what, who, *_ in self.seen if what == name and handler_name in (None, who))
-
-    def of(self, name: str) -> list[tuple[Any, ...]]:
-        return [facts[1:] for facts in self.seen if facts[0] == name]
 
 
 class FixedWall(SystemClock):
@@ -75,7 +55,7 @@ class World:
     def __init__(self, store: Any, tenure: Tenure) -> None:
         self.store = store
         self.tenure = tenure
-        self.observer = Observer()
+        self.observer = Recorder()
         self.clock: SystemClock = FixedWall(int(NOON.timestamp() * 1000))
         self._commits = 0
 
@@ -191,7 +171,6 @@ __all__ = [
     "Batches",
     "FixedWall",
     "Log",
-    "Observer",
     "World",
     "loaded",
     "record",

@@ -12,6 +12,24 @@ from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.options import IngestOptions
 from consumer.ingest.pipeline import Ingest
+from consumer.ports.observers.ingest_events import (
+    BadEventReceived,
+    CommitApplied,
+    InputRecovered,
+    InputStuck,
+    LookupFailed,
+    PositionRefused,
+    QuotaUnknown,
+    UnknownValuesReceived,
+)
+from consumer.ports.observers.reconcile_events import (
+    ReconcileFetchFailed,
+    ReconcileTaskCompleted,
+    ReconcileTasksCounted,
+    RowUnreadable,
+    StatesCounted,
+    StatesExpired,
+)
 from consumer.ports.source import Answer, SessionEnded, SessionOpened
 from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.support.builders.changes import (
@@ -20,68 +38,71 @@ from tests.support.builders.changes import (
     RUN_CHANNEL,
     STEP_CHANNEL,
 )
+from tests.support.rigs.observing import Recorder
 
 CHANNELS = (RUN_CHANNEL, STEP_CHANNEL)
 
 
-class Witness:
-    """Counts what ingest tells."""
+class Witness(Recorder):
+    """What ingest reported, in short."""
 
-    def __init__(self):
-        self.summaries, self.letters, self.refusals, self.stuck, self.lookups = [], [], [], [], []
-        self.unknown_values, self.unknown = [], []
-        self.census, self.expired = {}, 0
-        self.pending, self.mending_failed, self.unread, self.done = {}, [], [], []
+    def observe(self, event):
+        if isinstance(event, InputRecovered):
+            self.clear(InputStuck)
+        super().observe(event)
 
-    def received(self, channel, changes): ...
-    def held(self, changes): ...
-    def lookup_failed(self, why, records):
-        self.lookups.append(why)
+    @property
+    def letters(self):
+        return [event.dead_letter for event in self.of(BadEventReceived)]
 
-    def gap(self, change): ...
-    def reconciling(self, pending):
-        self.pending = dict(pending)
+    @property
+    def refusals(self):
+        return self.facts(PositionRefused)
 
-    def reconcile_failing(self, task, why, again_ms):
-        self.mending_failed.append((task, again_ms))
+    @property
+    def stuck(self):
+        return [event.error for event in self.of(InputStuck)]
 
-    def reconciled(self, reason, fetched, changed): ...
-    def row_unreadable(self, entity, record_id, why):
-        self.unread.append((record_id, why))
+    @property
+    def lookups(self):
+        return [event.error for event in self.of(LookupFailed)]
 
-    def task_done(self, task, report):
-        self.done.append((task, report))
+    @property
+    def unknown(self):
+        return [event.error for event in self.of(QuotaUnknown)]
 
-    def states_counted(self, records, sizes):
-        self.census = dict(records)
+    @property
+    def unknown_values(self):
+        return [
+            (entity, *value) for event in self.of(UnknownValuesReceived) for entity, value in event.counts
+        ]
 
-    def states_expired(self, states):
-        self.expired += states
+    @property
+    def census(self):
+        return next((dict(event.records) for event in reversed(self.of(StatesCounted))), {})
 
-    def unknown_field(self, entity, unknown_values):
-        self.unknown_values += [(entity, *one) for one in unknown_values]
+    @property
+    def expired(self):
+        return sum(event.states for event in self.of(StatesExpired))
 
-    def input_stuck(self, channel, what):
-        self.stuck.append(what)
+    @property
+    def pending(self):
+        return next((dict(event.pending) for event in reversed(self.of(ReconcileTasksCounted))), {})
 
-    def quota_unknown(self, why):
-        self.unknown.append(why)
+    @property
+    def mending_failed(self):
+        return [(event.task, event.retry_after_ms) for event in self.of(ReconcileFetchFailed)]
 
-    def input_recovered(self, channel):
-        self.stuck.clear()
+    @property
+    def unread(self):
+        return [(event.record_id, event.error) for event in self.of(RowUnreadable)]
 
-    def commit_failing(self, number, why, since_ms): ...
-    def bad_event(self, letter):
-        self.letters.append(letter)
-
-    def committed(self, summary):
-        self.summaries.append(summary)
-
-    def position_refused(self, channel, position, policy, *, missed):
-        self.refusals.append((channel, position, policy, missed))
+    @property
+    def done(self):
+        return [(event.task, event.report) for event in self.of(ReconcileTaskCompleted)]
 
     def total(self, name):
-        return sum(getattr(summary, name) for summary in self.summaries)
+        return sum(getattr(event, name) for event in self.of(CommitApplied))
 
 
 class Instance:
@@ -137,7 +158,7 @@ async def tenure(path, rows=None, record_source=None, **options):
     await store.open()
     won = await store.acquire("test", 60_000)
     clock, buffer, witness = SystemClock(), IntakeBuffer(100_000, 1 << 26), Witness()
-    commit_sender = CommitSender(store, store, won, clock, witness.commit_failing)
+    commit_sender = CommitSender(store, store, won, clock, witness)
     org, instance = OrgInfo(ORG, "https://acme.my.salesforce.com"), Instance()
     ingest = Ingest(
         store,

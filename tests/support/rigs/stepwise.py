@@ -21,8 +21,9 @@ from consumer.ports.source import (
     SessionEnded,
     SessionOpened,
 )
-from tests.model.rig import THE_ORG, Clock, Instance, PatientBuffer, Quiet
+from tests.model.rig import THE_ORG, Clock, Instance, PatientBuffer
 from tests.support.builders.changes import COMMIT_MS
+from tests.support.rigs.observing import Ignore
 
 SERVER_AHEAD_MS = 20_000
 """Salesforce's clock, unless it is told, is so far past everything."""
@@ -79,9 +80,9 @@ async def tenure(
     """Win the lease of an open store, ingest, stop in order."""
     clock, buffer = Clock(), PatientBuffer(10_000, 1 << 24)
     won = await store.acquire("one", 3_600_000)
-    commit_sender = CommitSender(store, store, won, clock, lambda *facts: None)
+    commit_sender = CommitSender(store, store, won, clock, Ignore())
     ingest = Ingest(
-        store, commit_sender, buffer, lambda: org, Instance(), rows, IngestOptions(channels, **options), clock, Quiet(),
+        store, commit_sender, buffer, lambda: org, Instance(), rows, IngestOptions(channels, **options), clock, Ignore(),
     )  # fmt: skip
     await ingest.prepare()
     loop = asyncio.create_task(ingest.run())

@@ -12,16 +12,22 @@ from consumer.delivery.journal_retention import GrowthRate, Retention
 from consumer.errors import CommitRefused
 from consumer.ports.delivery import HandlerCommand, SavedBlockedRun, SavedCursor
 from consumer.ports.lease import Tenure
-from tests.support.rigs.delivery import NOON, Observer, record
+from consumer.ports.observers.retention_events import (
+    JournalTrimBlocked,
+    JournalTrimmed,
+    JournalWithinLimits,
+    StoreMeasured,
+)
+from tests.support.rigs.delivery import NOON, record
+from tests.support.rigs.observing import Recorder
 
 HOUR = 3_600_000
 
 
 def retention(world, *handlers, max_age_ms=24 * HOUR, max_bytes=None, tenure=None):
-    world.retention = Observer()
-    world.retention.__dict__["measured"] = lambda *facts: None
+    world.retention = Recorder()
     return Retention(
-        world.store, tenure or world.tenure, handlers, clock=world.clock, events=world.retention,
+        world.store, tenure or world.tenure, handlers, clock=world.clock, observer=world.retention,
         max_age_ms=max_age_ms, max_bytes=max_bytes,
     )  # fmt: skip
 
@@ -49,8 +55,8 @@ async def test_what_is_too_old_goes_and_what_is_not_stays(world):
     await at(world, "h", 5_000)
     await retention(world, "h").enforce()
     assert await world.store.bounds() == (5_000 - 24 * 60, 5_000)
-    assert world.retention.of("within_limits") == [()]
-    assert sum(facts[1] for facts in world.retention.of("trimmed")) == 4_999 - 24 * 60
+    assert world.retention.facts(JournalWithinLimits) == [()]
+    assert sum(facts[1] for facts in world.retention.facts(JournalTrimmed)) == 4_999 - 24 * 60
 
 
 async def test_more_than_the_bytes_allowed_goes_however_young(world):
@@ -66,7 +72,7 @@ async def test_nothing_goes_that_a_handler_a_parked_run_or_a_replay_needs(world,
     await at(world, "slow", 1_500)
     await retention(world, "h", "slow", **limits).enforce()
     assert (await world.store.bounds())[0] == 1_501
-    assert world.retention.of("held_back")[0][:2] == ("slow", 1_501)
+    assert world.retention.facts(JournalTrimBlocked)[0][:2] == ("slow", 1_501)
     await world.store.forget_handler("slow")
     await at(world, "parked", 5_000, SavedBlockedRun("run-1", 2_000))
     await retention(world, "h", "parked", **limits).enforce()
@@ -75,7 +81,7 @@ async def test_nothing_goes_that_a_handler_a_parked_run_or_a_replay_needs(world,
     await world.store.put_command(HandlerCommand("r", "h", "replay", 1, after=2_499, through=5_000))
     await retention(world, "h", "parked", **limits).enforce()
     assert (await world.store.bounds())[0] == 2_500
-    assert world.retention.of("held_back")[0][:2] == ("h", 2_500)
+    assert world.retention.facts(JournalTrimBlocked)[0][:2] == ("h", 2_500)
 
 
 async def test_the_place_of_a_handler_that_is_not_configured_any_more_holds_nothing(world):
@@ -124,11 +130,9 @@ async def test_the_size_is_known_from_the_start_and_nothing_is_removed_before_ev
     world,
 ):
     trimming = retention(world, "h")
-    sizes = []
-    world.retention.__dict__["measured"] = lambda *facts: sizes.append(facts)
     running = asyncio.create_task(trimming.run())
     await asyncio.sleep(1)
-    assert [entries for _, entries, *_ in sizes] == [5_000]
+    assert [event.entries for event in world.retention.of(StoreMeasured)] == [5_000]
     assert world.store.entries[0].offset == 1
     running.cancel()
 

@@ -10,6 +10,8 @@ import pytest
 from consumer.delivery.redrive import FETCH_LIMIT, DeadLetterRedrive
 from consumer.errors import StoreUnavailable
 from consumer.ports.delivery import HandlerDeadLetter, PendingCommands
+from consumer.ports.observers.handler_events import HandlerStoreUnreachable
+from tests.support.rigs.observing import Recorder
 
 pytestmark = pytest.mark.looptime
 
@@ -43,14 +45,6 @@ class Letters:
         ]
 
 
-class Observer:
-    def __init__(self):
-        self.told = []
-
-    def store_unavailable(self, handler, error, retry_after_ms):
-        self.told.append((handler, error.why, retry_after_ms))
-
-
 def apply_commands(number: int) -> PendingCommands:
     return PendingCommands((), number, number)
 
@@ -63,7 +57,7 @@ async def running(store, observer=None):
         store,
         added.append,
         random=lambda: 0.5,
-        observer=observer if observer is not None else Observer(),
+        observer=observer if observer is not None else Recorder(),
     )
     task = asyncio.create_task(retried.run())
     await asyncio.sleep(1)
@@ -149,10 +143,13 @@ async def test_no_more_are_under_way_than_may_be_and_the_rest_follow():
 
 
 async def test_a_store_that_does_not_answer_is_asked_again_and_told_of():
-    store, observer = Letters(dead_letter(1)), Observer()
+    store, observer = Letters(dead_letter(1)), Recorder()
     store.fails = 2
     async with running(store, observer) as (retried, added):
         retried.apply_commands(apply_commands(1))
         await asyncio.sleep(5)
         assert ids(added) == [["e1"]]
-    assert observer.told == [("h", "timed out", 75), ("h", "timed out", 150)]
+    assert [
+        (event.handler, event.exception.why, event.retry_after_ms)
+        for event in observer.of(HandlerStoreUnreachable)
+    ] == [("h", "timed out", 75), ("h", "timed out", 150)]

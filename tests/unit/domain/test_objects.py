@@ -17,6 +17,7 @@ from consumer.domain.objects import (
 from consumer.domain.state_machines import run_ending, step_ending
 from consumer.domain.step_error_codes import ERROR_KINDS, ErrorKind, error_kind
 from consumer.event_types import RUN_ENDED_OTHER
+from consumer.ports.observers.ingest_events import UnknownValuesReceived
 from consumer.sandbox.schema import ENTITIES as SIMULATED
 from tests.data import object_reference as reference
 from tests.support.builders.changes import (
@@ -164,3 +165,15 @@ async def test_ingest_tells_of_it_once_for_each_event_and_journals_the_value_as_
             "fine",
         )
         assert rig.witness.unknown_values == [(RUN, "State", "Hibernating"), (RUN, "Mood", None)]
+
+
+@pytest.mark.looptime
+async def test_unknown_values_of_one_answer_are_observed_at_once_and_of_the_next_anew(tmp_path):
+    strange = [message("UPDATE", RUN, RUN_1, {"Mood": "fine"}, commit=number) for number in range(1, 5)]
+    async with tenure(tmp_path / "cadence.db") as rig:
+        await rig.open()
+        await rig.answer(*strange[:3])
+        await rig.answer(strange[3])
+        await rig.pass_time(2_000)
+        counts = [dict(event.counts) for event in rig.witness.of(UnknownValuesReceived)]
+        assert counts == [{(RUN, ("Mood", None)): 3}, {(RUN, ("Mood", None)): 1}]

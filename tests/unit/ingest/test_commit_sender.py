@@ -8,6 +8,8 @@ from consumer.clock import SystemClock
 from consumer.errors import CommitRefused, StoreUnavailable
 from consumer.ingest.commit_sender import CommitSender
 from consumer.ports.lease import Tenure
+from consumer.ports.observers.ingest_events import CommitFailed
+from tests.support.rigs.observing import Recorder
 
 pytestmark = pytest.mark.looptime
 
@@ -35,9 +37,8 @@ def unavailable():
     return StoreUnavailable("redis://x", "timed out")
 
 
-def commit_sender(store, failing=None):
-    told = failing if failing is not None else []
-    return CommitSender(store, store, Tenure("token", "me"), SystemClock(), lambda *facts: told.append(facts))
+def commit_sender(store, recorder=None):
+    return CommitSender(store, store, Tenure("token", "me"), SystemClock(), recorder or Recorder())
 
 
 async def test_commits_are_numbered_from_one():
@@ -50,14 +51,15 @@ async def test_commits_are_numbered_from_one():
 
 
 async def test_a_commit_whose_reply_was_lost_is_sent_again_unchanged_until_the_store_has_answered():
-    told = []
+    recorder = Recorder()
     store = Answers(unavailable(), unavailable(), unavailable(), False, True)
-    sends = commit_sender(store, told)
+    sends = commit_sender(store, recorder)
     commit = sends.draft("00D")
     await sends.send(commit)
     assert store.commits == [(1, id(commit))] * 4
-    assert [number for number, _, _ in told] == [1, 1, 1]
-    assert told[-1][2] > told[0][2], "for how long it has been failing"
+    failures = recorder.of(CommitFailed)
+    assert [failure.number for failure in failures] == [1, 1, 1]
+    assert failures[-1].since_ms > failures[0].since_ms, "for how long it has been failing"
     await sends.send(sends.draft("00D"))
     assert store.commits[-1][0] == 2
 
@@ -87,11 +89,11 @@ async def test_a_draft_carries_the_token_and_the_org_and_no_number_yet():
 
 
 async def test_the_pause_between_tries_doubles_up_to_two_seconds_and_each_failure_says_why_and_how_long():
-    told = []
-    sends = commit_sender(Answers(*[unavailable()] * 8, True), told)
+    recorder = Recorder()
+    sends = commit_sender(Answers(*[unavailable()] * 8, True), recorder)
     await asyncio.sleep(60)
     await sends.send(sends.draft("00D"))
-    assert told == [
+    assert recorder.facts(CommitFailed) == [
         (1, "timed out", pytest.approx(since_ms, abs=5))
         for since_ms in (0, 50, 150, 350, 750, 1_550, 3_150, 5_150)
     ]

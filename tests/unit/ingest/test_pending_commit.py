@@ -19,12 +19,14 @@ from consumer.ingest.positions import PositionEntry
 from consumer.ingest.timer_watermark import TimerWatermark
 from consumer.ports.commit import IngestDeadLetter, JournalRecord
 from consumer.ports.lease import Tenure
+from consumer.ports.observers.ingest_events import CommitApplied, CommitFailed
 from tests.support.builders.changes import (
     ORG,
     RUN,
     RUN_1,
     change,
 )
+from tests.support.rigs.observing import Ignore, Recorder
 
 pytestmark = pytest.mark.looptime
 
@@ -46,21 +48,9 @@ class Store:
         return True
 
 
-class Told:
-    def __init__(self):
-        self.commits = []
-        self.failures = []
-
-    def committed(self, summary):
-        self.commits.append(summary)
-
-    def commit_failing(self, number, why, since_ms):
-        self.failures.append((number, why, since_ms))
-
-
 @pytest.fixture
 def told():
-    return Told()
+    return Recorder()
 
 
 @pytest.fixture
@@ -72,7 +62,7 @@ def due():
 
 def writing(store, due, told):
     clock = SystemClock()
-    commit_sender = CommitSender(store, store, Tenure("token", "me"), clock, lambda *_: None)
+    commit_sender = CommitSender(store, store, Tenure("token", "me"), clock, Ignore())
     return CommitPipeline(commit_sender, due, clock, told)
 
 
@@ -119,7 +109,7 @@ async def test_what_was_committed_is_told_and_its_timers_are_known(due, told):
     await writes.apply(commit, one, changes=9, began_ms=began_ms)
     assert store.commits == [commit]
     assert due.watermark_ms([]) is not None, "the timer that was set is due"
-    (summary,) = told.commits
+    (summary,) = told.of(CommitApplied)
     assert (summary.number, summary.changes, summary.duplicates, summary.late) == (1, 9, 2, 3)
     assert (summary.ignored, summary.events, summary.newest_commit_ms) == (4, {"run.updated": 5}, 6)
     assert summary.duration_ms == pytest.approx(500, abs=2)
@@ -130,7 +120,7 @@ async def test_a_commit_that_is_refused_sets_no_timer_and_is_told_of_by_nobody(d
     one = batch(timers={"a/step.overdue": 7})
     with pytest.raises(CommitRefused):
         await writes.apply(writes.draft(one), one, changes=1, began_ms=0)
-    assert told.commits == []
+    assert told.of(CommitApplied) == []
     assert due.watermark_ms([]) is None
 
 
@@ -139,7 +129,7 @@ async def test_what_the_next_commit_needs_and_cannot_be_read_is_told_with_its_nu
     writes.report_failure("timed out")
     await writes.apply(writes.draft(batch()), batch(), changes=0, began_ms=0)
     writes.report_failure("timed out")
-    assert told.failures == [(1, "timed out", 0), (2, "timed out", 0)]
+    assert told.facts(CommitFailed) == [(1, "timed out", 0), (2, "timed out", 0)]
 
 
 # ------------------------------------------------------------ a commit under way
@@ -163,7 +153,7 @@ async def test_a_commit_goes_on_beside_its_caller_until_somebody_waits(due, told
     await writes.drain()
     assert store.commits == [commit]
     assert done == [1], "after it was applied"
-    (summary,) = told.commits
+    (summary,) = told.of(CommitApplied)
     assert (summary.changes, summary.duplicates) == (9, 2)
     assert summary.duration_ms == pytest.approx(250, abs=2)
     await writes.drain()
@@ -207,7 +197,7 @@ async def test_an_error_abandons_it(due, told):
             )
             raise ValueError("the error")
     assert {task.get_name() for task in asyncio.all_tasks()} == {asyncio.current_task().get_name()}
-    assert store.commits == told.commits == []
+    assert store.commits == told.of(CommitApplied) == []
     await writes.drain()
 
 

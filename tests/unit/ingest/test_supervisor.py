@@ -12,7 +12,9 @@ from consumer.clock import SystemClock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
 from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.supervisor import Supervisor, SupervisorOptions
+from consumer.ports.observers.session_events import PollAnswered, SessionClosed, TokenRequestFailed
 from consumer.ports.source import Answer, SessionEnded, SessionOpened
+from tests.support.rigs.observing import Recorder
 
 pytestmark = pytest.mark.looptime
 
@@ -105,30 +107,24 @@ class FakePlan:
             raise self.refusal
 
 
-class Observed:
-    def __init__(self):
-        self.ends = []
-        self.failures = []
-        self.bodies = []
-        self.opened = []
-        self.opening = []
-        self.answers = []
+class Observed(Recorder):
+    """What the supervisor reported, in short."""
 
-    def session_opening(self, number):
-        self.opening.append(number)
+    @property
+    def ends(self):
+        return [(event.number, event.reason.code, event.retry_after_ms) for event in self.of(SessionClosed)]
 
-    def session_opened(self, opened):
-        self.opened.append(opened.session)
+    @property
+    def bodies(self):
+        return [event.body for event in self.of(SessionClosed)]
 
-    def polled(self, answer):
-        self.answers.append(len(answer.messages))
+    @property
+    def failures(self):
+        return [(event.failure.code, event.retry_after_ms) for event in self.of(TokenRequestFailed)]
 
-    def session_ended(self, number, reason, next_in_ms, body):
-        self.ends.append((number, reason.code, next_in_ms))
-        self.bodies.append(body)
-
-    def authentication_failed(self, failure, next_in_ms):
-        self.failures.append((failure.code, next_in_ms))
+    @property
+    def answers(self):
+        return [len(event.answer.messages) for event in self.of(PollAnswered)]
 
 
 class Always(Random):

@@ -8,9 +8,11 @@ from structlog.testing import capture_logs
 
 from consumer.ports.commit import IngestDeadLetter
 from consumer.ports.journal import JournalEntry
-from consumer.telemetry.delivery_events import DeliveryTelemetry
+from consumer.ports.observers.delivery_events import AttemptFailed, DeadLettered
+from consumer.ports.observers.ingest_events import BadEventReceived
+from consumer.telemetry.delivery_telemetry import DeliveryTelemetry
 from consumer.telemetry.health import Health
-from consumer.telemetry.ingest_events import IngestTelemetry
+from consumer.telemetry.ingest_telemetry import IngestTelemetry
 from consumer.telemetry.log_throttle import LogThrottle
 from consumer.telemetry.metrics import Metrics
 
@@ -109,9 +111,9 @@ def test_ten_thousand_failing_events_are_a_few_lines_and_ten_thousand_counted(cl
         for number in range(10_000):
             entry = JournalEntry(number, f"event-{number}", "run.enrolled", f"0qB{number}", b"{}")
             error = f"ClientError: {number} was refused"
-            events.failed("crm", entry, 1, error, None, 500)
-            events.dead_lettered("crm", entry, 10, error, None)
-        events.failed("crm", entry, 1, "TimeoutError: 30 s", None, 500)
+            events.observe(AttemptFailed("crm", entry, 1, error, None, 500))
+            events.observe(DeadLettered("crm", entry, 10, error, None))
+        events.observe(AttemptFailed("crm", entry, 1, "TimeoutError: 30 s", None, 500))
         throttle.flush()
     assert [line["event"] for line in lines].count("handler_failed") == 11, "the other kind of error is told"
     assert [line["event"] for line in lines].count("dead_lettered") == 10
@@ -126,7 +128,9 @@ def test_a_flood_of_messages_that_cannot_be_understood_is_a_few_lines(clock):
         throttle = LogThrottle(now=clock)
         ingest = IngestTelemetry(metrics, Health([A], 0), clock, (A,), throttle)
         for number in range(500):
-            ingest.bad_event(IngestDeadLetter(f"id-{number}", A, str(number), "no_header", "x", b"{}", 1))
+            ingest.observe(
+                BadEventReceived(IngestDeadLetter(f"id-{number}", A, str(number), "no_header", "x", b"{}", 1))
+            )
         throttle.flush()
     assert len(lines) == 11
     assert lines[-1] == {

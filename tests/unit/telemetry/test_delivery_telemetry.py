@@ -9,7 +9,29 @@ from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
 from consumer.ports.journal import JournalEntry
-from consumer.telemetry.delivery_events import DeliveryTelemetry
+from consumer.ports.observers.delivery_events import (
+    AttemptFailed,
+    CallInterrupted,
+    DeadLettered,
+    DeliveryRecovered,
+    EventFiltered,
+    EventSkipped,
+    HandlerCallFinished,
+    RunBlocked,
+)
+from consumer.ports.observers.handler_events import (
+    CursorSaved,
+    CursorUnsaved,
+    HandlerCloseFailed,
+    HandlerDisabled,
+    HandlerOpened,
+    HandlerOpenFailed,
+    HandlerPaused,
+    HandlerResumed,
+    HandlerStoreUnreachable,
+    OffsetOutOfRange,
+)
+from consumer.telemetry.delivery_telemetry import DeliveryTelemetry
 from consumer.telemetry.metrics import Metrics
 
 ENTRY = JournalEntry(41, "event-1", "run.enrolled", "0qB1", b"{}")
@@ -29,8 +51,8 @@ def world():
 
 def test_a_call_is_timed_once_and_its_events_counted_and_nothing_logged(world):
     with capture_logs() as lines:
-        world.events.called("h", 250, 40)
-        world.events.called("h", 50, 0)
+        world.events.observe(HandlerCallFinished("h", 250, 40))
+        world.events.observe(HandlerCallFinished("h", 50, 0))
     assert lines == []
     assert 'cadence_handler_delivered_total{handler="h"} 40.0' in world.text()
     assert 'cadence_handler_seconds_sum{handler="h"} 0.3' in world.text()
@@ -39,13 +61,13 @@ def test_a_call_is_timed_once_and_its_events_counted_and_nothing_logged(world):
 
 def test_an_event_that_had_failed_before_is_logged(world):
     with capture_logs() as lines:
-        world.events.recovered("h", "run.enrolled", 3)
+        world.events.observe(DeliveryRecovered("h", "run.enrolled", 3))
     assert [(line["event"], line["attempt"]) for line in lines] == [("delivered_after_failure", 3)]
 
 
 def test_an_attempt_that_another_follows_is_a_warning_without_traceback(world):
     with capture_logs() as lines:
-        world.events.failed("h", ENTRY, 2, "ValueError: x", ValueError("x"), 500)
+        world.events.observe(AttemptFailed("h", ENTRY, 2, "ValueError: x", ValueError("x"), 500))
     assert lines == [
         {
             "event": "handler_failed",
@@ -60,16 +82,16 @@ def test_an_attempt_that_another_follows_is_a_warning_without_traceback(world):
 
 
 @pytest.mark.parametrize(
-    ("method", "event", "counter"),
+    ("kind", "event", "counter"),
     [
-        ("dead_lettered", "dead_lettered", "cadence_handler_dead_lettered_total"),
-        ("skipped", "handler_skipped", "cadence_handler_skipped_total"),
+        (DeadLettered, "dead_lettered", "cadence_handler_dead_lettered_total"),
+        (EventSkipped, "handler_skipped", "cadence_handler_skipped_total"),
     ],
 )
-def test_giving_an_event_up_is_an_error_with_its_traceback_and_both_counters(world, method, event, counter):
+def test_giving_an_event_up_is_an_error_with_its_traceback_and_both_counters(world, kind, event, counter):
     error = ValueError("x")
     with capture_logs() as lines:
-        getattr(world.events, method)("h", ENTRY, 10, "ValueError: x", error)
+        world.events.observe(kind("h", ENTRY, 10, "ValueError: x", error))
     assert lines == [
         {
             "event": event,
@@ -86,15 +108,15 @@ def test_giving_an_event_up_is_an_error_with_its_traceback_and_both_counters(wor
 
 def test_a_reason_in_words_has_no_traceback(world):
     with capture_logs() as lines:
-        world.events.blocked("h", ENTRY, 10, "not yet", None, 60_000)
+        world.events.observe(RunBlocked("h", ENTRY, 10, "not yet", None, 60_000))
     assert lines[0]["log_level"] == "error"
     assert "exc_info" not in lines[0]
 
 
 def test_place_and_lag_are_gauges(world):
-    world.events.opened("h", 5)
+    world.events.observe(HandlerOpened("h", 5))
     assert 'cadence_handler_offset{handler="h"} 5.0' in world.text()
-    world.events.cursor_saved("h", 40, 2, 3, 4)
+    world.events.observe(CursorSaved("h", 40, 2, 3, 4))
     assert 'cadence_handler_offset{handler="h"} 40.0' in world.text()
     assert 'cadence_handler_lag_events{handler="h"} 2.0' in world.text()
     assert 'cadence_handler_parked_runs{handler="h"} 3.0' in world.text()
@@ -102,41 +124,41 @@ def test_place_and_lag_are_gauges(world):
 
 
 def test_a_handler_that_runs_shows_as_not_stopped_and_nothing_is_left_of_it_when_the_tenure_ends(world):
-    world.events.paused("h")
-    world.events.opened("h", 5)
+    world.events.observe(HandlerPaused("h"))
+    world.events.observe(HandlerOpened("h", 5))
     assert 'cadence_handler_stopped{handler="h"} 1.0' in world.text(), "the pause was found before it opened"
-    world.events.resumed("h")
+    world.events.observe(HandlerResumed("h"))
     assert 'cadence_handler_stopped{handler="h"} 0.0' in world.text()
-    world.events.cursor_saved("h", 40, 2, 3, 4)
+    world.events.observe(CursorSaved("h", 40, 2, 3, 4))
     world.metrics.end_tenure()
     assert "handler_stopped{" not in world.text()
     assert "handler_dead_letters{" not in world.text()
-    world.events.opened("h", 5)
+    world.events.observe(HandlerOpened("h", 5))
     assert 'cadence_handler_stopped{handler="h"} 0.0' in world.text()
 
 
 def test_an_unavailable_store_is_logged_once_until_a_place_is_saved_again(world):
     with capture_logs() as lines:
-        world.events.store_unavailable("h", RuntimeError("disk full"), 100)
-        world.events.store_unavailable("h", RuntimeError("disk full"), 200)
-        world.events.cursor_saved("h", 1, 0, 0, 0)
-        world.events.cursor_saved("h", 2, 0, 0, 0)
+        world.events.observe(HandlerStoreUnreachable("h", RuntimeError("disk full"), 100))
+        world.events.observe(HandlerStoreUnreachable("h", RuntimeError("disk full"), 200))
+        world.events.observe(CursorSaved("h", 1, 0, 0, 0))
+        world.events.observe(CursorSaved("h", 2, 0, 0, 0))
     assert [line["event"] for line in lines] == ["handler_store_unavailable", "handler_store_available"]
 
 
 def test_what_retention_removed_is_counted_in_the_line(world):
     with capture_logs() as lines:
-        world.events.offset_out_of_range("h", 10, 15)
+        world.events.observe(OffsetOutOfRange("h", 10, 15))
     assert (lines[0]["log_level"], lines[0]["lost"]) == ("error", 4)
 
 
 def test_trouble_with_opening_closing_and_stopping_is_told(world):
     with capture_logs() as lines:
-        world.events.open_failed("h", OSError("refused"), 1_000)
-        world.events.close_failed("h", TimeoutError())
-        world.events.interrupted("h", ENTRY)
-        world.events.unsaved("h", 7)
-        world.events.filtered("h", "run.enrolled", "max_age")
+        world.events.observe(HandlerOpenFailed("h", OSError("refused"), 1_000))
+        world.events.observe(HandlerCloseFailed("h", TimeoutError()))
+        world.events.observe(CallInterrupted("h", ENTRY))
+        world.events.observe(CursorUnsaved("h", 7))
+        world.events.observe(EventFiltered("h", "run.enrolled", "max_age"))
     assert [(line["event"], line["log_level"]) for line in lines] == [
         ("handler_open_failed", "error"),
         ("handler_close_failed", "warning"),
@@ -149,7 +171,7 @@ def test_trouble_with_opening_closing_and_stopping_is_told(world):
 
 def test_a_handler_that_asks_to_be_stopped_is_an_error_without_traceback(world):
     with capture_logs() as lines:
-        world.events.disabled("h", ENTRY, "gone")
+        world.events.observe(HandlerDisabled("h", ENTRY, "gone"))
     assert lines == [{"event": "handler_disabled", "log_level": "error", **FACTS, "error": "gone"}]
 
 
@@ -160,9 +182,9 @@ def test_a_failure_is_found_in_the_stream_and_in_salesforce_by_what_its_line_say
     })  # fmt: skip
     entry = JournalEntry(41, "event-1", "run.enrolled", "0qB1", data)
     with capture_logs() as lines:
-        world.events.failed("h", entry, 1, "ValueError: x", None, 500)
-        world.events.failed(
-            "h", JournalEntry(41, "e", "run.enrolled", "0qB1", b"not JSON"), 1, "x", None, 500
+        world.events.observe(AttemptFailed("h", entry, 1, "ValueError: x", None, 500))
+        world.events.observe(
+            AttemptFailed("h", JournalEntry(41, "e", "run.enrolled", "0qB1", b"not JSON"), 1, "x", None, 500)
         )
     found = {
         name: lines[0][name] for name in ("channel", "position", "transaction", "run", "handler", "event_id")

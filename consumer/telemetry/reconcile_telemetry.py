@@ -1,0 +1,91 @@
+"""Log lines and metrics beside the stream: reconcile tasks, and the record states that are known and removed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from consumer.domain.reconcile_task import REASONS
+from consumer.ports.observers.reconcile_events import (
+    ReconcileFetchFailed,
+    ReconcileTaskCompleted,
+    ReconcileTasksCounted,
+    RowsReconciled,
+    RowUnreadable,
+    StatesCounted,
+    StatesExpired,
+)
+from consumer.telemetry.dispatch import Methods, on
+from consumer.telemetry.log_throttle import LogThrottle
+from consumer.telemetry.metrics import MetricName, Metrics
+
+__all__ = ["ReconcileTelemetry"]
+
+_KINDS: Final = ("run", "step", "target", "gap")
+
+
+class ReconcileTelemetry:
+    """Part of the observer of ingest that is about reconcile tasks and the retention of states.
+
+    Args:
+        metrics: where it counts.
+        throttle: leaves lines out in a storm.
+
+    Attributes:
+        methods: its part of the observer's dispatch.
+    """
+
+    def __init__(self, metrics: Metrics, throttle: LogThrottle) -> None:
+        self._throttle = throttle
+        self._gauge = metrics.gauge
+        self._rows = {reason: metrics.counter(MetricName.RECONCILE_ROWS, reason) for reason in REASONS}
+        self._changed = {reason: metrics.counter(MetricName.RECONCILE_CHANGED, reason) for reason in REASONS}
+        self._failures = metrics.counter(MetricName.RECONCILE_FAILURES)
+        self._expired = metrics.counter(MetricName.STATE_EXPIRED)
+        self._state_records = {kind: metrics.gauge(MetricName.STATE_KINDS, kind) for kind in _KINDS}
+        self._state_bytes = {kind: metrics.gauge(MetricName.STATE_BYTES, kind) for kind in _KINDS}
+        self._log = structlog.get_logger()
+        self.methods: Methods = dict((
+            on(ReconcileTasksCounted, self._tasks_counted),
+            on(ReconcileFetchFailed, self._fetch_failed),
+            on(RowUnreadable, self._row_unreadable),
+            on(RowsReconciled, self._rows_reconciled),
+            on(ReconcileTaskCompleted, self._task_completed),
+            on(StatesCounted, self._states_counted),
+            on(StatesExpired, self._states_expired),
+        ))  # fmt: skip
+
+    def _tasks_counted(self, event: ReconcileTasksCounted) -> None:
+        for reason in REASONS:
+            self._gauge(MetricName.RECONCILE_TASKS, reason).set(event.pending.get(reason, 0))
+
+    def _fetch_failed(self, event: ReconcileFetchFailed) -> None:
+        self._failures.inc()
+        self._log.warning(
+            "reconcile_failing", task=event.task, why=event.error, next_in_ms=event.retry_after_ms
+        )
+
+    def _row_unreadable(self, event: RowUnreadable) -> None:
+        if self._throttle.allow("row_unread", entity=event.entity):
+            self._log.error("row_unread", entity=event.entity, record_id=event.record_id, why=event.error)
+
+    def _rows_reconciled(self, event: RowsReconciled) -> None:
+        self._rows[event.reason].inc(event.fetched)
+        self._changed[event.reason].inc(event.changed)
+
+    def _task_completed(self, event: ReconcileTaskCompleted) -> None:
+        # A sweep that found something found what Salesforce never published.
+        is_warning = event.report["reason"] == "sweep" and event.report["changed"]
+        log = self._log.warning if is_warning else self._log.info
+        log("reconciled", task=event.task, **event.report)
+
+    def _states_counted(self, event: StatesCounted) -> None:
+        for kind in _KINDS:
+            self._state_records[kind].set(event.records.get(kind, 0))
+            self._state_bytes[kind].set(event.sizes.get(kind, 0))
+        self._log.debug("states_counted", records=dict(event.records), bytes=sum(event.sizes.values()))
+
+    def _states_expired(self, event: StatesExpired) -> None:
+        self._expired.inc(event.states)
+        self._log.debug("states_expired", states=event.states)
