@@ -51,7 +51,7 @@ async def serve(settings: Settings, supervisor: SupervisorOptions | None = None)
             "http_unavailable",
             host=settings.http.host,
             port=settings.http.port,
-            why=error.strerror,
+            error=error.strerror,
             action="set http.host and http.port to an address of this machine that is free, or end what listens there",
         )
         return ExitCode.UNAVAILABLE
@@ -67,7 +67,7 @@ async def serve(settings: Settings, supervisor: SupervisorOptions | None = None)
     except* (StopService, StoreForeign) as group:
         cause = first_error(group)
         instruments.health.stopped(str(cause), "")
-        log.error("stopped", code=getattr(cause, "code", "store_foreign"), why=str(cause))
+        log.error("stopped", code=getattr(cause, "code", "store_foreign"), error=str(cause))
         if getattr(cause, "permission", False):
             code = ExitCode.NOT_PERMITTED
     finally:

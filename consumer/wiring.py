@@ -129,7 +129,7 @@ async def make_service(
         store,
         CometdSource(tokens, clock, api_version=salesforce.api_version),
         OrgOfToken(tokens),
-        InstanceName(rest, lambda why: log.info("instance_unknown", why=why)),
+        InstanceName(rest, lambda error: log.info("instance_unknown", error=error)),
         rest,
         handlers,
         _options(settings, supervisor),

@@ -318,7 +318,7 @@ class Actions:
         if first is not None:
             facts["first_failure"] = first
         if error is not None:
-            self._log.warning("action_broke_off", why=error, **facts)
+            self._log.warning("action_call_failed", error=error, **facts)
         elif counts.get("succeeded", 0) == len(results):
             self._log.info("action", **facts)
         else:

@@ -153,8 +153,8 @@ def show(
                 typer.echo(f"{name}: {shown}")
 
 
-@app.command("retry")
-def retry(
+@app.command("redrive")
+def redrive(
     ids: Ids = None,
     handler: HandlerOption = None,
     type_: TypeOption = None,
@@ -168,7 +168,7 @@ def retry(
     Each event is delivered behind the waiting events of its run. A dead letter is removed once its handler has acknowledged the event; if
     the handler fails again, the dead letter remains, with the new error.
 
-    Example: cadence-consumer dead-letters retry --handler crm --type "run.ended.*"
+    Example: cadence-consumer dead-letters redrive --handler crm --type "run.ended.*"
     """
 
     async def apply(store: Store, name: str, dead_letters: list[HandlerDeadLetter]) -> None:
@@ -177,6 +177,13 @@ def retry(
     _apply_to_selected(
         config, (ids, handler, type_, run, since, every), apply, "queued for redelivery", yes=True
     )
+
+
+app.command(
+    "retry",
+    hidden=True,
+    help="Do the same as `redrive`, under its former name.\n\nExample: cadence-consumer dead-letters retry --all",
+)(redrive)
 
 
 @app.command("discard")

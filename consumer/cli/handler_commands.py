@@ -81,7 +81,7 @@ def forget(
         offset = "no cursor" if saved is None else f"cursor at offset {Cursor.restore(name, saved).offset}"
         blocked_runs = len(await store.blocked_runs(name))
         print_message(
-            f"{name}: {offset}, {blocked_runs} parked runs, {len(pending.commands)} orders, {pending.dead_letters} dead letters"
+            f"{name}: {offset}, {blocked_runs} blocked runs, {len(pending.commands)} commands, {pending.dead_letters} dead letters"
         )
         if not yes:
             print_message("nothing was changed; pass --yes to apply it")

@@ -75,7 +75,7 @@ def list_(config: Config = None, json: Json = False) -> None:
             print_json({"kind": "installed", "name": name, "use": target})
         return
     table(
-        ("handler", "use", "on", "offset", "lag", "parked", "dead", ""),
+        ("handler", "use", "on", "offset", "lag", "blocked", "dead letters", ""),
         [
             (
                 line["name"],
@@ -83,9 +83,9 @@ def list_(config: Config = None, json: Json = False) -> None:
                 ", ".join(line["on"]) if line["on"] else "its own",
                 "new" if line["offset"] is None else str(line["offset"]),
                 "" if line["lag"] is None else str(line["lag"]),
-                str(line["parked"] or ""),
+                str(line["blocked_runs"] or ""),
                 str(line["dead_letters"] or ""),
-                line["status"] if line["status"] != "enabled" else ", ".join(line["orders"]),
+                line["status"] if line["status"] != "enabled" else ", ".join(line["commands"]),
             )
             for line in configured
         ],
@@ -125,9 +125,9 @@ def _configured(
         "on": list(spec.on) if spec is not None and spec.on is not None else None,
         "status": status,
         "offset": offset,
-        "parked": blocked_runs,
+        "blocked_runs": blocked_runs,
         "dead_letters": pending_commands.dead_letters if pending_commands is not None else 0,
-        "orders": [_describe(command) for command in pending_commands.commands]
+        "commands": [_describe(command) for command in pending_commands.commands]
         if pending_commands is not None
         else [],
         "lag": max(0, last - offset) if last is not None and offset is not None else None,

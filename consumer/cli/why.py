@@ -51,7 +51,7 @@ def why(
         table(("field", "before", "after", ""), changes)
     typer.echo()
     table(
-        ("handler", "made of it", "attempts", "at", "last error", ""),
+        ("handler", "outcome", "attempts", "at", "last error", ""),
         [_handler_row(item) for item in explanation.handlers],
     )
 

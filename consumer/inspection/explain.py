@@ -44,13 +44,13 @@ MAX_DEAD_LETTERS: Final = 1_000_000
 class HandlerVerdict(StrEnum):
     """What one handler made of an event."""
 
-    ACKNOWLEDGED = "settled"
+    ACKNOWLEDGED = "acknowledged"
     """Its place is past it."""
     FILTERED_OUT = "filtered_out"
     """It does not want it."""
-    WAITING_FOR_RETRY = "parked"
+    WAITING_FOR_RETRY = "waiting_for_retry"
     """An attempt has failed, and the next one is to come."""
-    BEHIND_BLOCKED = "waits_in_run"
+    BEHIND_BLOCKED = "behind_blocked_run"
     """An earlier event of its run is parked."""
     WAITING = "waiting"
     """Its turn has not come."""
@@ -114,8 +114,8 @@ class EventExplanation:
             "late": self.event.late,
             "overtaken_by": self.overtaken_by.id if self.overtaken_by is not None else None,
             "after": self.after.id if self.after is not None else None,
-            "together": self.same_change,
-            "standing": self.still_current,
+            "same_change": self.same_change,
+            "still_current": self.still_current,
             "handlers": [asdict(outcome) for outcome in self.handlers],
         }
 
@@ -310,7 +310,7 @@ async def _dead_letter_outcome(store: Store, dead_letter: HandlerDeadLetter) -> 
         HandlerVerdict.DEAD_LETTER,
         "it is to be delivered again"
         if redrive_pending
-        else "it gave up: `dead-letters retry` delivers it again",
+        else "it gave up: `dead-letters redrive` delivers it again",
         dead_letter.attempts,
         dead_letter.error,
         dead_letter.at_ms,

@@ -107,12 +107,12 @@ class HandlerStatus:
     offset: int | None
     lag: int | None
     behind_ms: int | None
-    parked: int
-    retried: int
+    blocked_runs: int
+    attempts: int
     error: str | None
     dead_letters: int
-    retries: int
-    orders: tuple[str, ...]
+    redrives: int
+    commands: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class ServiceStatus:
     journal: JournalStatus
     handlers: tuple[HandlerStatus, ...]
     tasks: tuple[TaskStatus, ...]
-    unreadable: int
+    ingest_dead_letters: int
     records: int
     bytes: int
     limit: int | None

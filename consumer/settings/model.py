@@ -252,7 +252,7 @@ class JournalSettings(Section):
     max_age: Milliseconds = Field(
         default=30 * 86_400_000,
         ge=60_000,
-        description="Age of an event at which the journal lets go of it; default 30d. What a configured handler, a parked run or a replay "
+        description="Age of an event at which the journal lets go of it; default 30d. What a configured handler, a blocked run or a replay "
         "still needs is kept all the same.",
     )
     max_bytes: int = Field(

@@ -145,7 +145,7 @@ class DeliveryTelemetry:
         self._log.error(
             "handler_open_failed",
             handler=event.handler,
-            again_ms=event.retry_after_ms,
+            retry_after_ms=event.retry_after_ms,
             exc_info=event.exception,
         )
 
@@ -203,18 +203,18 @@ class DeliveryTelemetry:
                 **_facts(event.handler, event.entry),
                 attempt=event.attempt,
                 error=event.error,
-                again_ms=event.retry_after_ms,
+                retry_after_ms=event.retry_after_ms,
             )
 
     def _run_blocked(self, event: RunBlocked) -> None:
         self._metrics_of(event.handler).failed.inc()
-        if self._is_logged("handler_blocked", event.handler, event.error):
+        if self._is_logged("run_blocked", event.handler, event.error):
             self._log.error(
-                "handler_blocked",
+                "run_blocked",
                 **_facts(event.handler, event.entry),
                 attempt=event.attempt,
                 error=event.error,
-                again_ms=event.retry_after_ms,
+                retry_after_ms=event.retry_after_ms,
                 **_exc_info(event.exception),
             )
 
@@ -228,7 +228,7 @@ class DeliveryTelemetry:
         handler_metrics = self._metrics_of(event.handler)
         handler_metrics.failed.inc()
         handler_metrics.skipped.inc()
-        self._log_given_up("handler_skipped", event)
+        self._log_given_up("event_skipped", event)
 
     def _log_given_up(self, line: str, event: DeadLettered | EventSkipped) -> None:
         if self._is_logged(line, event.handler, event.error):
@@ -242,7 +242,7 @@ class DeliveryTelemetry:
 
     def _event_filtered(self, event: EventFiltered) -> None:
         self._metrics_of(event.handler).filtered.inc()
-        self._log.debug("filtered", handler=event.handler, type=event.event_type, why=event.reason)
+        self._log.debug("event_filtered", handler=event.handler, type=event.event_type, reason=event.reason)
 
     def _call_interrupted(self, event: CallInterrupted) -> None:
         self._log.info("handler_interrupted", **_facts(event.handler, event.entry))
@@ -269,7 +269,7 @@ class DeliveryTelemetry:
 
     def _offset_out_of_range(self, event: OffsetOutOfRange) -> None:
         self._log.error(
-            "handler_outrun",
+            "offset_out_of_range",
             handler=event.handler,
             after=event.after,
             first=event.first,
@@ -289,7 +289,7 @@ class DeliveryTelemetry:
             self._log.info("handler_store_available", handler=event.handler)
 
     def _cursor_unsaved(self, event: CursorUnsaved) -> None:
-        self._log.warning("place_unsaved", handler=event.handler, offset=event.offset)
+        self._log.warning("cursor_unsaved", handler=event.handler, offset=event.offset)
 
     def _handler_store_unreachable(self, event: HandlerStoreUnreachable) -> None:
         # Observed with every attempt, logged with the first.
@@ -298,8 +298,8 @@ class DeliveryTelemetry:
             self._log.error(
                 "handler_store_unavailable",
                 handler=event.handler,
-                why=str(event.exception),
-                again_ms=event.retry_after_ms,
+                error=str(event.exception),
+                retry_after_ms=event.retry_after_ms,
             )
 
 

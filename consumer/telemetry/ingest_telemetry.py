@@ -203,18 +203,18 @@ class IngestTelemetry:
 
     def _input_stuck(self, event: InputStuck) -> None:
         self._health.input_stuck(event.channel, event.error)
-        self._log.error("input_stuck", channel=event.channel, what=event.error)
+        self._log.error("input_stuck", channel=event.channel, error=event.error)
 
     def _input_recovered(self, event: InputRecovered) -> None:
         self._health.input_recovered(event.channel)
-        self._log.info("input_flows", channel=event.channel)
+        self._log.info("input_recovered", channel=event.channel)
 
     def _lookup_failed(self, event: LookupFailed) -> None:
         if self._throttle.allow("lookup_failed"):
-            self._log.warning("lookup_failed", why=event.error, records=event.records)
+            self._log.warning("lookup_failed", error=event.error, records=event.records)
 
     def _quota_unknown(self, event: QuotaUnknown) -> None:
-        self._log.warning("allocation_unknown", why=event.error)
+        self._log.warning("allocation_unknown", error=event.error)
 
     def _changes_held(self, event: ChangesHeld) -> None:
         self._held.set(event.changes)
@@ -240,7 +240,7 @@ class IngestTelemetry:
             self._last_lag = (self._clock.monotonic_ms(), lag_ms)
         if self._failing:
             self._failing = False
-            self._log.info("commits_succeed_again", commit=event.number)
+            self._log.info("commits_recovered", commit=event.number)
         self._log.debug(
             "committed", commit=event.number, changes=event.changes, events=sum(event.events.values())
         )
@@ -250,4 +250,4 @@ class IngestTelemetry:
         self._metrics.counter(MetricName.COMMIT_FAILURES).inc()
         if not self._failing:
             self._failing = True
-            self._log.error("commit_failing", commit=event.number, why=event.error, since_ms=event.since_ms)
+            self._log.error("commit_failing", commit=event.number, error=event.error, since_ms=event.since_ms)

@@ -82,7 +82,7 @@ class LogThrottle:
             if window.suppressed:
                 event, key = kind
                 self._log.warning(
-                    "lines_left_out",
+                    "log_lines_suppressed",
                     of=event,
                     **dict(key),
                     times=window.suppressed,

@@ -26,7 +26,7 @@ __all__ = ["CATALOGUE", "LABELS", "MetricDefinition", "MetricName", "Metrics", "
 class MetricName(StrEnum):
     """Every metric there is."""
 
-    CHANGE_EVENTS_RECEIVED = "cadence_received_total"
+    CHANGE_EVENTS_RECEIVED = "cadence_change_events_received_total"
     DUPLICATES = "cadence_duplicates_total"
     LATE = "cadence_late_total"
     IGNORED = "cadence_ignored_total"
@@ -35,7 +35,7 @@ class MetricName(StrEnum):
     UNKNOWN_VALUES = "cadence_undocumented_total"
     COMMITS = "cadence_commits_total"
     COMMIT_FAILURES = "cadence_commit_failures_total"
-    COMMIT_DURATION_SECONDS = "cadence_commit_seconds"
+    COMMIT_DURATION_SECONDS = "cadence_commit_duration_seconds"
     JOURNAL_EVENTS = "cadence_journal_events_total"
     JOURNAL_ENTRIES = "cadence_journal_entries"
     JOURNAL_BYTES = "cadence_journal_bytes"
@@ -51,7 +51,7 @@ class MetricName(StrEnum):
     STATE_BYTES = "cadence_state_bytes"
     STATE_EXPIRED = "cadence_state_expired_total"
     LAG_SECONDS = "cadence_lag_seconds"
-    HELD_CHANGES = "cadence_buffer_held"
+    HELD_CHANGES = "cadence_held_changes"
     SINCE_LAST_POLL_SECONDS = "cadence_since_last_poll_seconds"
     SINCE_LAST_EVENT_SECONDS = "cadence_since_last_event_seconds"
     CHANNEL_ACKNOWLEDGED = "cadence_channel_acknowledged"
@@ -64,10 +64,10 @@ class MetricName(StrEnum):
     HANDLER_SKIPPED = "cadence_handler_skipped_total"
     HANDLER_FILTERED = "cadence_handler_filtered_total"
     HANDLER_LAG = "cadence_handler_lag_events"
-    HANDLER_BLOCKED_RUNS = "cadence_handler_parked_runs"
+    HANDLER_BLOCKED_RUNS = "cadence_handler_blocked_runs"
     HANDLER_STOPPED = "cadence_handler_stopped"
     HANDLER_OFFSET = "cadence_handler_offset"
-    HANDLER_SECONDS = "cadence_handler_seconds"
+    HANDLER_SECONDS = "cadence_handler_duration_seconds"
     CHECKPOINT_AGE_SECONDS = "cadence_checkpoint_age_seconds"
     RETENTION_HEADROOM_SECONDS = "cadence_retention_headroom_seconds"
     POLLED_THROUGH_SECONDS = "cadence_polled_through_timestamp_seconds"
@@ -76,8 +76,8 @@ class MetricName(StrEnum):
     RECONCILE_ROWS = "cadence_reconcile_rows_total"
     RECONCILE_CHANGED = "cadence_reconcile_changed_total"
     RECONCILE_FAILURES = "cadence_reconcile_failures_total"
-    ORG_LIMIT = "cadence_allocation"
-    ORG_LIMIT_REMAINING = "cadence_allocation_remaining"
+    ORG_LIMIT = "cadence_org_limit"
+    ORG_LIMIT_REMAINING = "cadence_org_limit_remaining"
     ACTIVE_RUNS = "cadence_active_runs"
     TENURE = "cadence_tenure"
     READY = "cadence_ready"
@@ -104,7 +104,7 @@ class MetricDefinition:
 
 
 LABELS: dict[str, str] = {
-    "allocation": "`deliveries` (`DailyDeliveredPlatformEvents`) or `api_requests` (`DailyApiRequests`)",
+    "limit": "`deliveries` (`DailyDeliveredPlatformEvents`) or `api_requests` (`DailyApiRequests`)",
     "channel": "the configured channels; `other` for messages of another one, or of several",
     "code": "OAuth's error codes, `http_<status>`, and a few of our own; what is none of them is `other`",
     "entity": "`ActionCadenceTracker`, `ActionCadenceStepTracker`",
@@ -309,13 +309,13 @@ CATALOGUE: dict[MetricName, MetricDefinition] = {
     MetricName.ORG_LIMIT: MetricDefinition(
         "gauge",
         "What Salesforce allows the whole org within 24 hours (rolling), as REST's limits say; asked every five minutes.",
-        ("allocation",),
+        ("limit",),
         tenure=True,
     ),
     MetricName.ORG_LIMIT_REMAINING: MetricDefinition(
         "gauge",
         "What is left of that. At 0 deliveries Salesforce sends nothing more; what waits is kept for 72 hours.",
-        ("allocation",),
+        ("limit",),
         tenure=True,
     ),
     MetricName.ACTIVE_RUNS: MetricDefinition(

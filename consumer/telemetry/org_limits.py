@@ -93,7 +93,7 @@ class OrgLimitsWatch:
             if self._refreshes % _REFRESHES_PER_RUN_COUNT == 0:
                 gauge(MetricName.ACTIVE_RUNS).set(await self._org.active_runs())
         except CadenceError as error:
-            self._log.debug("allowances_unread", why=str(error))
+            self._log.debug("org_limits_unavailable", error=str(error))
         else:
             self._refreshes += 1
 

@@ -63,12 +63,14 @@ class ReconcileTelemetry:
     def _fetch_failed(self, event: ReconcileFetchFailed) -> None:
         self._failures.inc()
         self._log.warning(
-            "reconcile_failing", task=event.task, why=event.error, next_in_ms=event.retry_after_ms
+            "reconcile_fetch_failed", task=event.task, error=event.error, retry_after_ms=event.retry_after_ms
         )
 
     def _row_unreadable(self, event: RowUnreadable) -> None:
-        if self._throttle.allow("row_unread", entity=event.entity):
-            self._log.error("row_unread", entity=event.entity, record_id=event.record_id, why=event.error)
+        if self._throttle.allow("row_unreadable", entity=event.entity):
+            self._log.error(
+                "row_unreadable", entity=event.entity, record_id=event.record_id, error=event.error
+            )
 
     def _rows_reconciled(self, event: RowsReconciled) -> None:
         self._rows[event.reason].inc(event.fetched)
@@ -78,7 +80,7 @@ class ReconcileTelemetry:
         # A sweep that found something found what Salesforce never published.
         is_warning = event.report["reason"] == "sweep" and event.report["changed"]
         log = self._log.warning if is_warning else self._log.info
-        log("reconciled", task=event.task, **event.report)
+        log("reconcile_task_completed", task=event.task, **event.report)
 
     def _states_counted(self, event: StatesCounted) -> None:
         for kind in _KINDS:

@@ -60,7 +60,10 @@ class RetentionTelemetry:
         if filling_up and not self._filling_up:
             assert full_s is not None
             self._log.error(
-                "store_fills_up", bytes=size.bytes, limit=size.limit, full_in=humanize_ms(int(full_s * 1000))
+                "store_filling_up",
+                bytes=size.bytes,
+                limit=size.limit,
+                full_in=humanize_ms(int(full_s * 1000)),
             )
         self._filling_up = filling_up
 
@@ -73,7 +76,7 @@ class RetentionTelemetry:
         self._metrics.gauge(MetricName.JOURNAL_OVER_BYTES).set(bytes_over)
         if self._holding_handler != handler:
             self._holding_handler = handler
-            self._log.warning("journal_held", handler=handler, offset=offset, bytes_over=bytes_over)
+            self._log.warning("journal_trim_blocked", handler=handler, offset=offset, bytes_over=bytes_over)
         if bytes_over:
             self._health.journal_over_limit(
                 f"The journal is {bytes_over} bytes over journal.max_bytes because handler {handler} still needs offset {offset}: "
@@ -87,4 +90,4 @@ class RetentionTelemetry:
         self._health.journal_within_limit()
         if self._holding_handler is not None:
             self._holding_handler = None
-            self._log.info("journal_free")
+            self._log.info("journal_within_limit")

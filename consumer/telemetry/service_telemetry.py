@@ -88,14 +88,14 @@ class ServiceTelemetry:
     def _tenure_ended(self, event: TenureEnded) -> None:
         self._health.lease_lost(self._clock.monotonic_ms(), event.holder)
         self._metrics.end_tenure()
-        self._log.warning("tenure_ended", why=event.reason, held_by=event.holder)
+        self._log.warning("tenure_ended", reason=event.reason, held_by=event.holder)
         unbind_contextvars("tenure")
 
     def _store_unreachable(self, event: StoreUnreachable) -> None:
         self._health.store_unavailable(self._clock.monotonic_ms(), event.error)
         if not self._store_down:
             self._store_down = True
-            self._log.error("store_unavailable", why=event.error)
+            self._log.error("store_unavailable", error=event.error)
 
     def _store_reachable(self, _: StoreReachable) -> None:
         self._health.store_available()
@@ -104,7 +104,7 @@ class ServiceTelemetry:
             self._log.info("store_available")
 
     def _store_warning_found(self, event: StoreWarningFound) -> None:
-        self._log.warning("store_warning", what=event.warning)
+        self._log.warning("store_warning", warning=event.warning)
 
     def _stop_requested(self, event: StopRequested) -> None:
         self._health.stopping()

@@ -105,7 +105,9 @@ class SessionTelemetry:
             self._health.stopped(f"Salesforce refuses: {reason.detail}.", reason.action)
             self._log.error("session_ended", **facts, action=reason.action)
         else:
-            self._log.warning("session_ended", **facts, remedy=reason.remedy.value, next_in_ms=retry_after_ms)
+            self._log.warning(
+                "session_ended", **facts, remedy=reason.remedy.value, retry_after_ms=retry_after_ms
+            )
 
     def _token_request_failed(self, event: TokenRequestFailed) -> None:
         failure = event.failure
@@ -114,5 +116,8 @@ class SessionTelemetry:
         self._metrics.counter(MetricName.AUTHENTICATION_FAILURES, code).inc()
         log: Callable[..., None] = self._log.error if failure.permanent else self._log.warning
         log(
-            "authentication_failed", code=failure.code, detail=failure.detail, next_in_ms=event.retry_after_ms
+            "authentication_failed",
+            code=failure.code,
+            detail=failure.detail,
+            retry_after_ms=event.retry_after_ms,
         )

@@ -84,9 +84,11 @@ class LoopWatch:
                 # A process that was frozen as a whole (this thread too) is no news: its loop turns again as soon as it does.
                 stalled_at = last_heartbeat_at
                 self._stalls.inc()
-                self._log.error("loop_stalled", for_ms=_ms(now - last_heartbeat_at), where=self._where())
+                self._log.error(
+                    "event_loop_stalled", for_ms=_ms(now - last_heartbeat_at), where=self._where()
+                )
             elif stalled_at is not None and last_heartbeat_at > stalled_at:
-                self._log.warning("loop_turns_again", after_ms=_ms(last_heartbeat_at - stalled_at))
+                self._log.warning("event_loop_recovered", after_ms=_ms(last_heartbeat_at - stalled_at))
                 stalled_at = None
 
     def _where(self) -> list[str]:
@@ -157,7 +159,7 @@ class RetentionWatch:
         try:
             self._states = await self._store.channels()
         except StoreError:
-            self._log.debug("positions_unread")
+            self._log.debug("positions_unavailable")
         for channel in self._channels:
             state = self._states.get(channel)
             if state is not None:
@@ -176,10 +178,12 @@ class RetentionWatch:
             action = "Salesforce keeps changes for 72 h: see /readyz for what holds the stream up."
             if left_ms <= 0:
                 self._log.error(
-                    "retention_passed", channel=channel, since=humanize_ms(-left_ms), action=action
+                    "retention_exceeded", channel=channel, since=humanize_ms(-left_ms), action=action
                 )
             else:
-                self._log.error("retention_short", channel=channel, left=humanize_ms(left_ms), action=action)
+                self._log.error(
+                    "retention_headroom_low", channel=channel, left=humanize_ms(left_ms), action=action
+                )
         self._warned_levels[channel] = level
 
     def _headroom(self, channel: str) -> float:

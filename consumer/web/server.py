@@ -202,8 +202,8 @@ class WebServer:
                 "live": report.live,
                 "reasons": report.reasons,
                 "details": report.details,
-                "standing": service_status,
-                "standing_unknown": why,
+                "status": service_status,
+                "status_error": why,
             }
         )
 

@@ -57,7 +57,7 @@ async def test_dead_letters_and_the_handler_they_stop_are_told_until_somebody_re
         (tmp_path / "broken").unlink()
         done = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "consumer", "dead-letters", "retry", "--handler", "crm", "--all"],
+            [sys.executable, "-m", "consumer", "dead-letters", "redrive", "--handler", "crm", "--all"],
             cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
             env={**os.environ, **link.service._environment},
         )  # fmt: skip

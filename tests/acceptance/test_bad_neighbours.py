@@ -158,7 +158,7 @@ async def test_a_bad_handler_changes_nothing_for_a_good_one_and_for_ingest(tmp_p
     assert last_due_ns > limits[-1] - 1_000_000_000, "the good one has fallen behind by more than a second"
     published = [e for e in journal if due_ns(int(e["position"]["replay_id"])) < limits[-1] - 1_000_000_000]
     assert {event["id"] for event in published} <= {event_id for event_id, *_ in told}, "something is missing"
-    assert metrics['cadence_handler_seconds_sum{handler="slow"}'] > 2 * PHASE_S, "slow was not slow"
+    assert metrics['cadence_handler_duration_seconds_sum{handler="slow"}'] > 2 * PHASE_S, "slow was not slow"
     for name in BAD[1:]:
         assert metrics[f'cadence_handler_failed_total{{handler="{name}"}}'] > 0, f"{name} did nothing bad"
 

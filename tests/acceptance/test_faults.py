@@ -54,7 +54,7 @@ async def test_a_broken_wire_and_http_errors(tmp_path):
         await link.endure("HTTP 200 with HTML", link.fault("http_status", status=200), {"bad_body"})
         await link.endure("malformed JSON", link.fault("malformed"), {"bad_body"})
         lines = link.logged("session_ended")
-        assert all(line["detail"] and line["remedy"] and line["next_in_ms"] >= 0 for line in lines)
+        assert all(line["detail"] and line["remedy"] and line["retry_after_ms"] >= 0 for line in lines)
         numbers = await link.metrics()
         counted = {
             name: value
@@ -152,7 +152,7 @@ async def test_tokens_that_end(tmp_path):
         await link.endure("sign-in refused for good, then allowed (waits shortened)", denial, none, ends=3)
         assert link.sandbox.oauth.tokens.issued - asked <= 3
         waits = [
-            line["next_in_ms"]
+            line["retry_after_ms"]
             for line in link.logged("authentication_failed")
             if line["code"] == "invalid_grant"
         ]
@@ -218,7 +218,7 @@ async def test_a_used_up_daily_allocation_is_waited_for(tmp_path):
             "daily delivery limit, two sessions running (wait shortened)",
             link.fault("refuse_connect", times=2), {"daily_limit"}, ends=2,
         )  # fmt: skip
-        waits = [line["next_in_ms"] for line in link.logged("session_ended")]
+        waits = [line["retry_after_ms"] for line in link.logged("session_ended")]
         assert len(waits) == 2, "it stays down as long as it should"
         assert min(waits) >= 1_500
         events = await link.settle()
@@ -352,8 +352,8 @@ async def test_what_only_a_person_can_change_ends_the_process_with_what_to_do(tm
         link.sandbox.faults.inject("drop_session")
         assert await link.service.ended() == code, link.service.errors()[-3000:]
         ended_s = time.monotonic() - began
-        (last,) = [line for line in link.logged("stopped") if "why" in line]
-        assert says in last["why"]
+        (last,) = [line for line in link.logged("stopped") if "error" in line]
+        assert says in last["error"]
         assert link.readiness.first(False, began) is not None
         # A person has done it; whoever supervises the process starts it again.
         link.keeps_secrets()

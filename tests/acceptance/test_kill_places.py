@@ -177,7 +177,7 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
             await until(service, is_healed)
             dead |= (await look(path)).letters.keys()
             assert not dead & {line["id"] for line in told(tmp_path) if not line["replayed"]}
-            await command("dead-letters", "retry", "--handler", "picky", "--all")
+            await command("dead-letters", "redrive", "--handler", "picky", "--all")
 
             async def is_empty():
                 return not (await look(path)).letters

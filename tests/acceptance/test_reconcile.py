@@ -119,7 +119,7 @@ def counted(link: Link, **wanted: object) -> dict[str, int]:
     """Sums over the reports of tasks that are done."""
     done = [
         line
-        for line in link.logged("reconciled")
+        for line in link.logged("reconcile_task_completed")
         if all(line[name] == value for name, value in wanted.items())
     ]
     return {name: sum(line[name] for line in done) for name in ("fetched", "changed", "events")} | {

@@ -127,7 +127,7 @@ async def test_a_redis_that_was_restored_from_an_older_copy_is_read_again(tmp_pa
             await strain(
                 link, "gone back in time", lambda: server.stop(signal.SIGKILL), restore, says="nobody listens"
             )
-            ended = [line["why"] for line in link.logged("tenure_ended")]
+            ended = [line["reason"] for line in link.logged("tenure_ended")]
             events = await link.settle(late_per_mille=20)
             assert events >= had
             print(events, "events;", ended)

@@ -484,7 +484,7 @@ async def late_answers(deployment: Deployment, rounds: int) -> Figures:
                 await faults[round_ % len(faults)](deployment, proxy, service)
 
                 async def succeed_again(failed: int = failing) -> bool:
-                    again = logged(service, "commits_succeed_again")
+                    again = logged(service, "commits_recovered")
                     return len(logged(service, "commit_failing")) > failed and len(again) >= failed + 1
 
                 await until(succeed_again, "commits succeed again", LATELY_S, service)

@@ -74,7 +74,7 @@ def header_lines(current: ServiceStatus, rates: Rates | None = None) -> list[str
     ]
     if rates is not None:
         lines[1] += f"; {rates.journaled:,.1f} events/s"
-    if current.unreadable:
+    if current.ingest_dead_letters:
         lines.append(f"{_unreadable(current)} could not be understood: cadence-consumer dead-letters list")
     return lines
 
@@ -87,12 +87,12 @@ def tables(current: ServiceStatus, rates: Rates | None = None) -> Iterator[tuple
     )
     rate = () if rates is None else ("events/s",)
     yield (
-        ("handler", "offset", "lag", "behind", *rate, "parked", "dead", "orders", ""),
+        ("handler", "offset", "lag", "behind", *rate, "blocked", "dead letters", "commands", ""),
         [_handler(status, rates) for status in current.handlers],
     )
     if current.tasks:
         yield (
-            ("to mend", "object", "reading", "done", "rows", "changed", "events", ""),
+            ("reconciling", "object", "reading", "done", "rows", "changed", "events", ""),
             [_task(status, current.at_ms) for status in current.tasks],
         )
 
@@ -121,19 +121,19 @@ def _handler(status: HandlerStatus, rates: Rates | None) -> Row:
         moved = rates.handled.get(status.handler)
         rate = ("" if moved is None else f"{moved:,.1f}",)
     notes = [] if status.configured else ["not configured, or off"]
-    if status.parked and status.retried:
-        notes.append(f"up to {status.retried} attempts: {status.error}")
+    if status.blocked_runs and status.attempts:
+        notes.append(f"up to {status.attempts} attempts: {status.error}")
     return (
         status.handler,
         f"{status.offset:,}" if status.offset is not None else "new",
         f"{status.lag:,}" if status.lag is not None else "",
         humanize_ms(status.behind_ms) if status.behind_ms is not None else "",
         *rate,
-        str(status.parked or ""),
-        f"{status.dead_letters} ({status.retries} again)"
-        if status.retries
+        str(status.blocked_runs or ""),
+        f"{status.dead_letters} ({status.redrives} redriving)"
+        if status.redrives
         else str(status.dead_letters or ""),
-        ", ".join(status.orders),
+        ", ".join(status.commands),
         "; ".join(notes),
     )
 
@@ -172,7 +172,7 @@ def _unreadable(current: ServiceStatus) -> str:
 
     many = (
         f"{DEAD_LETTER_COUNT_LIMIT} messages or more"
-        if current.unreadable >= DEAD_LETTER_COUNT_LIMIT
-        else f"{current.unreadable} messages"
+        if current.ingest_dead_letters >= DEAD_LETTER_COUNT_LIMIT
+        else f"{current.ingest_dead_letters} messages"
     )
-    return "1 message" if current.unreadable == 1 else many
+    return "1 message" if current.ingest_dead_letters == 1 else many

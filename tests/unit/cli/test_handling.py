@@ -94,19 +94,28 @@ def test_a_dead_letter_is_shown_with_its_event(call):
 
 
 def test_letters_are_asked_for_again_by_id_or_filter(call, look):
-    assert call("dead-letters", "retry").exit_code == 2
-    assert call("dead-letters", "retry", "nobody").stderr.startswith("no handler has a dead letter nobody")
-    result = call("dead-letters", "retry", "event-2", "event-5")
+    assert call("dead-letters", "redrive").exit_code == 2
+    assert call("dead-letters", "redrive", "nobody").stderr.startswith("no handler has a dead letter nobody")
+    result = call("dead-letters", "redrive", "event-2", "event-5")
     assert result.stderr.splitlines() == [
         "notify: 1 dead letter queued for redelivery",
         "other: 1 dead letter queued for redelivery",
     ]
-    call("dead-letters", "retry", "--handler", "notify", "--type", "run.*")
+    call("dead-letters", "redrive", "--handler", "notify", "--type", "run.*")
     assert [each.event_id for each in look(lambda store: store.redrives("notify", 9))] == [
         "event-1",
         "event-2",
         "event-3",
     ]
+
+
+def test_the_former_name_of_the_redrive_still_works_and_is_not_shown(call, look):
+    former = "retry"
+    assert call("dead-letters", former, "event-2").stderr == "notify: 1 dead letter to be delivered again\n"
+    assert [each.event_id for each in look(lambda store: store.redrives("notify", 9))] == ["event-2"]
+    usage = call("dead-letters", "--help").stdout
+    assert "redrive" in usage
+    assert former not in usage
 
 
 def test_letters_are_thrown_away_only_with_yes(call, look):
@@ -123,8 +132,8 @@ def test_letters_are_thrown_away_only_with_yes(call, look):
 def test_a_handler_is_paused_listed_so_and_resumed(call, lines, look):
     assert call("handlers", "pause", "nobody").exit_code == 1
     assert call("handlers", "pause", "notify").exit_code == 0
-    (shown,) = [line for line in lines("handlers", "list") if line["name"] == "notify" and "orders" in line]
-    assert (shown["orders"], shown["dead_letters"], shown["parked"]) == (["paused"], 3, 0)
+    (shown,) = [line for line in lines("handlers", "list") if line["name"] == "notify" and "commands" in line]
+    assert (shown["commands"], shown["dead_letters"], shown["blocked_runs"]) == (["paused"], 3, 0)
     assert "paused" in call("handlers", "list").stdout
     assert call("handlers", "resume", "notify").stderr == "notify is resumed\n"
     assert call("handlers", "resume", "notify").stderr == "notify was not paused\n"
@@ -134,7 +143,7 @@ def test_a_handler_is_paused_listed_so_and_resumed(call, lines, look):
 def test_a_handler_is_forgotten_only_with_yes(call, look):
     result = call("handlers", "forget", "notify")
     assert result.stderr.splitlines() == [
-        "notify: cursor at offset 5, 0 parked runs, 0 orders, 3 dead letters",
+        "notify: cursor at offset 5, 0 blocked runs, 0 commands, 3 dead letters",
         "nothing was changed; pass --yes to apply it",
     ]
     assert call("handlers", "forget", "notify", "--yes").exit_code == 0

@@ -180,9 +180,9 @@ def test_handlers_list_gives_place_and_lag_and_what_is_installed(lines):
         "status": "enabled",
         "offset": 4,
         "lag": 1,
-        "parked": 0,
+        "blocked_runs": 0,
         "dead_letters": 1,
-        "orders": [],
+        "commands": [],
     }
     assert {"kind": "installed", "name": "log", "use": "handlers.log:log"} in printed
 

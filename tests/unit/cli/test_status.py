@@ -80,7 +80,13 @@ async def store(request, tmp_path):
 async def test_everything_that_the_store_knows_is_told_whichever_store_it_is(store):
     await fill(store)
     now = await read_status(store, [CHANNEL, "/data/New__chn"], ["notify", "new"], NOW)
-    assert (now.org_id, now.holder, now.commits, now.records, now.unreadable) == (ORG, "pod-1/17", 1, 2, 0)
+    assert (now.org_id, now.holder, now.commits, now.records, now.ingest_dead_letters) == (
+        ORG,
+        "pod-1/17",
+        1,
+        2,
+        0,
+    )
     known, new, old = now.channels
     assert (known.channel, known.configured, known.position, known.headroom_ms) == (
         CHANNEL,
@@ -94,8 +100,8 @@ async def test_everything_that_the_store_knows_is_told_whichever_store_it_is(sto
     assert (now.journal.first_ms, now.journal.last_ms) == (NOW - 64_000, NOW - 60_000)
     notify, unborn, former = now.handlers
     assert (notify.handler, notify.offset, notify.lag, notify.behind_ms) == ("notify", 3, 2, 61_000)
-    assert (notify.parked, notify.retried, notify.error) == (1, 4, "TimeoutError: too slow")
-    assert (notify.dead_letters, notify.retries, notify.orders) == (1, 1, ("paused",))
+    assert (notify.blocked_runs, notify.attempts, notify.error) == (1, 4, "TimeoutError: too slow")
+    assert (notify.dead_letters, notify.redrives, notify.commands) == (1, 1, ("paused",))
     assert (unborn.handler, unborn.offset, unborn.lag) == ("new", None, None)
     assert (former.handler, former.configured, former.lag, former.behind_ms) == ("former", False, 0, None)
     assert [(one.reason, one.waiting) for one in now.tasks] == [
@@ -181,7 +187,9 @@ def test_status_is_one_line_about_the_store_and_a_table_of_each_kind(call, fille
     assert any(row.startswith("/data/ChangeEvents opaque-7 ") for row in rows)
     assert any(row.startswith("/data/Old__chn (not configured) opaque-1 ") for row in rows)
     assert any(
-        row.startswith("notify 3 2 ") and "1 1 (1 again) paused" in row and "4 attempts: TimeoutError" in row
+        row.startswith("notify 3 2 ")
+        and "1 1 (1 redriving) paused" in row
+        and "4 attempts: TimeoutError" in row
         for row in rows
     )
     assert any(row.startswith("former 5 0 ") and row.endswith("not configured, or off") for row in rows)

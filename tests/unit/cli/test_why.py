@@ -180,7 +180,7 @@ async def test_each_handler_says_what_it_made_of_the_event(tmp_path):
             123,
         )
         assert (told["dead"].attempts, told["dead"].error, told["dead"].at_ms) == (10, "ValueError: no", 77)
-        assert "`dead-letters retry`" in told["dead"].detail
+        assert "`dead-letters redrive`" in told["dead"].detail
         assert told["again"].detail == "it is to be delivered again"
         assert told["former"].detail.endswith("the handler is not configured, or off")
         behind = (await views(store, "6", all_of["parked"]))["parked"]

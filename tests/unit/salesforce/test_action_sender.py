@@ -441,7 +441,7 @@ async def test_every_call_leaves_one_line_in_the_log_with_ids_and_counts():
         "subjects": [LEAD, LEAD],
         "first_failure": "INVALID_INPUT: targetId: 'x' is not a Salesforce record id (15 or 18 letters and digits)",
     }
-    assert (second["event"], second["log_level"], second["unknown"]) == ("action_broke_off", "warning", 1)
+    assert (second["event"], second["log_level"], second["unknown"]) == ("action_call_failed", "warning", 1)
     assert (third["event"], third["log_level"], third["inputs"]) == ("action", "info", 0)
 
 

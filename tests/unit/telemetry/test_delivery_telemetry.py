@@ -55,8 +55,8 @@ def test_a_call_is_timed_once_and_its_events_counted_and_nothing_logged(world):
         world.events.observe(HandlerCallFinished("h", 50, 0))
     assert lines == []
     assert 'cadence_handler_delivered_total{handler="h"} 40.0' in world.text()
-    assert 'cadence_handler_seconds_sum{handler="h"} 0.3' in world.text()
-    assert 'cadence_handler_seconds_count{handler="h"} 2.0' in world.text()
+    assert 'cadence_handler_duration_seconds_sum{handler="h"} 0.3' in world.text()
+    assert 'cadence_handler_duration_seconds_count{handler="h"} 2.0' in world.text()
 
 
 def test_an_event_that_had_failed_before_is_logged(world):
@@ -75,7 +75,7 @@ def test_an_attempt_that_another_follows_is_a_warning_without_traceback(world):
             **FACTS,
             "attempt": 2,
             "error": "ValueError: x",
-            "again_ms": 500,
+            "retry_after_ms": 500,
         }
     ]
     assert 'cadence_handler_failed_total{handler="h"} 1.0' in world.text()
@@ -85,7 +85,7 @@ def test_an_attempt_that_another_follows_is_a_warning_without_traceback(world):
     ("kind", "event", "counter"),
     [
         (DeadLettered, "dead_lettered", "cadence_handler_dead_lettered_total"),
-        (EventSkipped, "handler_skipped", "cadence_handler_skipped_total"),
+        (EventSkipped, "event_skipped", "cadence_handler_skipped_total"),
     ],
 )
 def test_giving_an_event_up_is_an_error_with_its_traceback_and_both_counters(world, kind, event, counter):
@@ -119,7 +119,7 @@ def test_place_and_lag_are_gauges(world):
     world.events.observe(CursorSaved("h", 40, 2, 3, 4))
     assert 'cadence_handler_offset{handler="h"} 40.0' in world.text()
     assert 'cadence_handler_lag_events{handler="h"} 2.0' in world.text()
-    assert 'cadence_handler_parked_runs{handler="h"} 3.0' in world.text()
+    assert 'cadence_handler_blocked_runs{handler="h"} 3.0' in world.text()
     assert 'cadence_handler_dead_letters{handler="h"} 4.0' in world.text()
 
 
@@ -163,8 +163,8 @@ def test_trouble_with_opening_closing_and_stopping_is_told(world):
         ("handler_open_failed", "error"),
         ("handler_close_failed", "warning"),
         ("handler_interrupted", "info"),
-        ("place_unsaved", "warning"),
-        ("filtered", "debug"),
+        ("cursor_unsaved", "warning"),
+        ("event_filtered", "debug"),
     ]
     assert 'cadence_handler_filtered_total{handler="h"} 1.0' in world.text()
 

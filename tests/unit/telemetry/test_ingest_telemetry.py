@@ -87,7 +87,7 @@ def summary(**facts):
 
 def test_a_channel_that_never_came_shows_as_zero_instead_of_being_absent(world):
     assert f'cadence_channel_acknowledged{{channel="{A}"}} 0.0' in world.text()
-    assert f'cadence_received_total{{channel="{A}"}} 0.0' in world.text()
+    assert f'cadence_change_events_received_total{{channel="{A}"}} 0.0' in world.text()
     assert "cadence_since_last_poll_seconds NaN" in world.text()
 
 
@@ -142,7 +142,7 @@ def test_an_ended_session_is_logged_with_what_comes_next_and_counted_by_reason(w
             "body": "<html>",
             "body_bytes": 6,
             "remedy": "retry",
-            "next_in_ms": 500,
+            "retry_after_ms": 500,
         }
     ]
     assert 'cadence_sessions_ended_total{reason="bad_body"} 1.0' in world.text()
@@ -189,8 +189,8 @@ def test_a_commit_counts_its_events_and_measures_the_lag(world):
     )
     text = world.text()
     for line in (
-        f'cadence_received_total{{channel="{A}"}} 3.0',
-        "cadence_buffer_held 7.0",
+        f'cadence_change_events_received_total{{channel="{A}"}} 3.0',
+        "cadence_held_changes 7.0",
         "cadence_commits_total 1.0",
         "cadence_duplicates_total 2.0",
         "cadence_late_total 1.0",
@@ -198,7 +198,7 @@ def test_a_commit_counts_its_events_and_measures_the_lag(world):
         'cadence_journal_events_total{type="run.enrolled"} 2.0',
         'cadence_journal_events_total{type="step.created"} 1.0',
         "cadence_lag_seconds 1.0",
-        "cadence_commit_seconds_count 1.0",
+        "cadence_commit_duration_seconds_count 1.0",
     ):
         assert line in text
 
@@ -211,7 +211,7 @@ def test_failing_commits_are_logged_once_and_their_end_too(world):
         world.ingest.observe(summary(number=5))
     assert [line["event"] for line in lines if line["log_level"] != "debug"] == [
         "commit_failing",
-        "commits_succeed_again",
+        "commits_recovered",
     ]
     assert "cadence_commit_failures_total 2.0" in world.text()
 
@@ -340,7 +340,7 @@ def test_who_lost_the_lease_shows_nothing_of_what_only_the_holder_knows(world):
     world.tenure.observe(TenureEnded("lost", "pod-2"))
     text = world.text()
     assert "cadence_lag_seconds NaN" in text
-    assert "cadence_buffer_held NaN" in text
+    assert "cadence_held_changes NaN" in text
     assert "cadence_reconcile_tasks{" not in text
     assert "cadence_tenure 0.0" in text
     world.tenure.observe(LeaseAcquired("pod-1"))

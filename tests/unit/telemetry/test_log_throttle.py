@@ -52,7 +52,7 @@ def test_the_first_lines_of_a_kind_are_written_and_the_rest_is_one_number(clock)
         clock.now = 60
         assert throttle.allow("failed", handler="a")
     assert lines == [
-        {"event": "lines_left_out", "log_level": "warning", "of": "failed", "handler": "a", "times": 997, "within_s": 60}
+        {"event": "log_lines_suppressed", "log_level": "warning", "of": "failed", "handler": "a", "times": 997, "within_s": 60}
     ]  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_ten_thousand_failing_events_are_a_few_lines_and_ten_thousand_counted(cl
         throttle.flush()
     assert [line["event"] for line in lines].count("handler_failed") == 11, "the other kind of error is told"
     assert [line["event"] for line in lines].count("dead_lettered") == 10
-    left = {line["of"]: line["times"] for line in lines if line["event"] == "lines_left_out"}
+    left = {line["of"]: line["times"] for line in lines if line["event"] == "log_lines_suppressed"}
     assert left == {"handler_failed": 9_990, "dead_lettered": 9_990}
     assert metrics.registry.get_sample_value("cadence_handler_failed_total", {"handler": "crm"}) == 20_001
 
@@ -134,7 +134,7 @@ def test_a_flood_of_messages_that_cannot_be_understood_is_a_few_lines(clock):
         throttle.flush()
     assert len(lines) == 11
     assert lines[-1] == {
-        "event": "lines_left_out", "log_level": "warning", "of": "bad_event", "channel": A, "reason": "no_header",
+        "event": "log_lines_suppressed", "log_level": "warning", "of": "bad_event", "channel": A, "reason": "no_header",
         "times": 490, "within_s": 60,
     }  # fmt: skip
     assert (

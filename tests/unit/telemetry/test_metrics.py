@@ -49,8 +49,8 @@ def test_what_is_counted_is_shown_under_its_labels():
     metrics.counter(MetricName.CHANGE_EVENTS_RECEIVED, "/data/ChangeEvents").inc(3)
     metrics.histogram(MetricName.HANDLER_SECONDS, "notify").observe(0.2)
     text = text_of(metrics)
-    assert 'cadence_received_total{channel="/data/ChangeEvents"} 3.0' in text
-    assert 'cadence_handler_seconds_bucket{handler="notify",le="0.5"} 1.0' in text
+    assert 'cadence_change_events_received_total{channel="/data/ChangeEvents"} 3.0' in text
+    assert 'cadence_handler_duration_seconds_bucket{handler="notify",le="0.5"} 1.0' in text
 
 
 def test_two_services_in_one_process_count_apart():

@@ -45,17 +45,17 @@ class Org:
 
 def shown(metrics):
     text = generate_latest(metrics.registry).decode()
-    return dict(re.findall(r"^cadence_(a(?:llocation|ctive)\S*) (\S+)$", text, re.MULTILINE))
+    return dict(re.findall(r"^cadence_((?:org_limit|active)\S*) (\S+)$", text, re.MULTILINE))
 
 
 async def test_what_rest_says_is_shown():
     metrics = Metrics()
     await OrgLimitsWatch(Org(), lambda: True, metrics).refresh()
     assert shown(metrics) == {
-        'allocation{allocation="deliveries"}': "25000.0",
-        'allocation{allocation="api_requests"}': "5000.0",
-        'allocation_remaining{allocation="deliveries"}': "1200.0",
-        'allocation_remaining{allocation="api_requests"}': "4937.0",
+        'org_limit{limit="deliveries"}': "25000.0",
+        'org_limit{limit="api_requests"}': "5000.0",
+        'org_limit_remaining{limit="deliveries"}': "1200.0",
+        'org_limit_remaining{limit="api_requests"}': "4937.0",
         "active_runs": "140000.0",
     }
 
@@ -63,7 +63,7 @@ async def test_what_rest_says_is_shown():
 async def test_an_edition_without_an_allocation_shows_nan_and_not_zero():
     metrics = Metrics()
     await OrgLimitsWatch(Org(limits={}), lambda: True, metrics).refresh()
-    assert shown(metrics)['allocation_remaining{allocation="deliveries"}'] == "NaN"
+    assert shown(metrics)['org_limit_remaining{limit="deliveries"}'] == "NaN"
 
 
 async def test_one_request_every_five_minutes_and_another_every_half_hour():

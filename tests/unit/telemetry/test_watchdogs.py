@@ -50,11 +50,11 @@ async def test_a_loop_that_stands_still_is_said_once_with_the_place_and_again_wh
     with capture_logs() as lines:
         async with LoopWatch(metrics, limit_ms=200):
             a_call_that_keeps_the_loop_busy(1.0)
-            stalled = [line for line in lines if line["event"] == "loop_stalled"]
+            stalled = [line for line in lines if line["event"] == "event_loop_stalled"]
             assert len(stalled) == 1, "it was said while the loop stood still"
             assert 200 <= stalled[0]["for_ms"] < 1_000
             assert stalled[0]["where"][-1].endswith("a_call_that_keeps_the_loop_busy")
-            (again,) = await seen(lines, "loop_turns_again")
+            (again,) = await seen(lines, "event_loop_recovered")
     assert again["after_ms"] >= 800
     assert "cadence_loop_stalls_total 1.0" in text_of(metrics)
 
@@ -138,10 +138,10 @@ async def test_time_that_runs_out_is_said_at_each_mark_and_not_between():
             await watch.refresh()
     said = [(line["event"], line.get("left") or line["since"]) for line in lines]
     assert said == [
-        ("retention_short", "23 h"),
-        ("retention_short", "5 h"),
-        ("retention_short", "30 min"),
-        ("retention_passed", "1 h"),
+        ("retention_headroom_low", "23 h"),
+        ("retention_headroom_low", "5 h"),
+        ("retention_headroom_low", "30 min"),
+        ("retention_exceeded", "1 h"),
     ]
     assert all(line["log_level"] == "error" and line["channel"] == A for line in lines)
 

@@ -220,9 +220,9 @@ async def test_the_status_tells_what_the_store_knows_and_answers_also_when_it_sa
     async with world.server(token="geheim", service_status=from_store) as server:
         _, body, _ = await get(server, "/api/status", **key)
         assert body["ready"] is False
-        assert [one["handler"] for one in body["standing"]["handlers"]] == ["notify"]
-        assert body["standing"]["tasks"] == []
-        assert body["standing_unknown"] is None
+        assert [one["handler"] for one in body["status"]["handlers"]] == ["notify"]
+        assert body["status"]["tasks"] == []
+        assert body["status_error"] is None
         assert (await get(server, "/api/status"))[0] == 401
     await store.aclose()
     for ask, why in (
@@ -231,4 +231,4 @@ async def test_the_status_tells_what_the_store_knows_and_answers_also_when_it_sa
     ):
         async with world.server(token="geheim", service_status=ask) as server:
             status, body, _ = await get(server, "/api/status", **key)
-            assert (status, body["standing"], body["standing_unknown"]) == (200, None, why)
+            assert (status, body["status"], body["status_error"]) == (200, None, why)
