@@ -1,7 +1,8 @@
-"""Is everything there that the service needs? Looks, and changes nothing: no lease, no write, no position.
+"""Read-only inspection of a service: status, explain, doctor's checks.
 
-``findings`` is what is told, ``store`` and ``org`` look, ``remedies`` says what to do about what Salesforce refused. One thing that is
-missing does not hide the others: what can still be looked at is looked at, and what cannot says on what it waits.
+It takes no lease, writes nothing and moves no position. ``status`` and ``explain`` read the store; ``store_checks`` and ``org_checks``
+report ``findings``, and ``remedies`` has the operator's action for each refusal. One failed check does not hide the others: what depends on
+it is reported as skipped, with the reason.
 """
 
 from __future__ import annotations

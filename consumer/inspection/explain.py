@@ -1,9 +1,9 @@
-"""Why is this event here, and what became of it: everything that the store keeps of one lifecycle event.
+"""Explanation of one lifecycle event: its cause, order and delivery.
 
-Of the change that caused it the journal keeps what it said (fields before and after), who made it, where it stood in the stream and in its
-transaction; the message itself is not kept, except where it could not be understood. Of its delivery each handler's place says whether it
-is past the event, not how: a handler that began later, or that left the event out, is past it as well. What can be told apart is: the
-filters are asked again, and parked runs and dead letters have rows of their own.
+Of the change that caused the event the journal has the fields before and after, the user, and the position in the stream and in its
+transaction; the message itself is stored only if it could not be understood. Of the delivery, each handler's cursor has whether the event
+is acknowledged, not how: a handler that began later, or that left the event out, has acknowledged it as well. These cases are distinguished
+where possible: the filters are evaluated again, and blocked runs and dead letters have rows of their own.
 """
 
 from __future__ import annotations
@@ -38,39 +38,39 @@ __all__ = ["EventExplanation", "HandlerOutcome", "HandlerVerdict", "describe_ori
 
 PAGE_SIZE: Final = 1_000
 MAX_DEAD_LETTERS: Final = 1_000_000
-"""Dead letters of one handler are at most so many."""
+"""More dead letters than one handler can have."""
 
 
 class HandlerVerdict(StrEnum):
-    """What one handler made of an event."""
+    """Outcome of an event at one handler."""
 
     ACKNOWLEDGED = "acknowledged"
-    """Its place is past it."""
+    """The handler's cursor has acknowledged it."""
     FILTERED_OUT = "filtered_out"
-    """It does not want it."""
+    """The handler's settings or predicate leave it out."""
     WAITING_FOR_RETRY = "waiting_for_retry"
-    """An attempt has failed, and the next one is to come."""
+    """An attempt has failed, and another will follow."""
     BEHIND_BLOCKED = "behind_blocked_run"
-    """An earlier event of its run is parked."""
+    """An earlier event of its run waits for another attempt."""
     WAITING = "waiting"
-    """Its turn has not come."""
+    """The handler has not reached it."""
     DEAD_LETTER = "dead_letter"
-    """It gave up on it."""
+    """The handler gave it up."""
     NEW = "new"
-    """It has no place yet."""
+    """The handler has no cursor yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerOutcome:
-    """How one handler stands to the event.
+    """Delivery of the event to one handler.
 
     Attributes:
         handler: its name in the settings.
-        verdict: what became of it.
-        detail: in words.
-        attempts: that were made, as far as they are kept: of parked events and of dead letters.
+        verdict: outcome of the event.
+        detail: the outcome as a sentence.
+        attempts: number of attempts; known of blocked runs and dead letters only.
         error: the last failure, one line.
-        at_ms: of a dead letter, when it was given up; of a parked event, when the next attempt is due.
+        at_ms: of a dead letter, when it was given up; of a blocked run, when the next attempt is due.
     """
 
     handler: str
@@ -83,17 +83,17 @@ class HandlerOutcome:
 
 @dataclass(frozen=True, slots=True)
 class EventExplanation:
-    """Everything that is known of one event.
+    """Explanation of one event, from the store.
 
     Attributes:
-        event: itself.
-        offset: in the journal; None when retention has removed it and a dead letter still has it.
-        key: its place in the order: epoch, commit number, sequence number; None unless it came with the stream.
+        event: the event.
+        offset: offset in the journal; None if retention has removed it and a dead letter still has it.
+        key: epoch, commit number and sequence number; None unless it came with the stream.
         overtaken_by: of a late event, the newest event of its run that had been journaled before it.
         after: the event of its run before it in the journal.
         same_change: ids of the other events that the same change caused.
-        still_current: of the fields that the change wrote, those that nothing newer has overwritten, as far as the record is still known.
-        handlers: one view for each handler.
+        still_current: fields written by the change that nothing newer has overwritten; None if the record is no longer known.
+        handlers: outcome at each handler.
     """
 
     event: LifecycleEvent
@@ -106,7 +106,7 @@ class EventExplanation:
     handlers: tuple[HandlerOutcome, ...] = field(default=())
 
     def document(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return JSON values."""
         return {
             "event": orjson.loads(self.event.to_json()),
             "offset": self.offset,
@@ -123,22 +123,22 @@ class EventExplanation:
 async def explain(
     store: Store, event_id_or_offset: str, loaded: Sequence[LoadedHandler], now_ms: int
 ) -> EventExplanation | None:
-    """Everything that is known of one event; None when it is not known.
+    """Explain one event; None if the store does not have it.
 
     Args:
-        store: open.
+        store: open store.
         event_id_or_offset: the event's id, or its offset in the journal.
-        loaded: the enabled handlers, as far as they can be loaded.
+        loaded: the enabled handlers that can be loaded.
         now_ms: wall milliseconds.
 
     Raises:
-        StoreUnavailable: it does not answer.
-        StoreForeign: a newer version of this service wrote what is in it.
+        StoreUnavailable: the store does not answer.
+        StoreForeign: a newer release of this service wrote the store.
     """
     entry = await _find(store, event_id_or_offset)
     dead_letters = await store.handler_dead_letters(None, MAX_DEAD_LETTERS)
     if entry is None:
-        # Retention does not wait for dead letters: they carry their events with them.
+        # Retention does not wait for dead letters, because they contain their events.
         dead_letter = next(
             (item for item in dead_letters if event_id_or_offset in (item.event_id, str(item.offset))), None
         )
@@ -176,7 +176,7 @@ async def explain(
     )
 
 
-# ---------------------------------------------------------------- finding it
+# ---------------------------------------------------------------- search
 
 
 async def _find(store: Store, event_id_or_offset: str) -> JournalEntry | None:
@@ -184,7 +184,7 @@ async def _find(store: Store, event_id_or_offset: str) -> JournalEntry | None:
         offset = int(event_id_or_offset)
         entries = await store.read(max(offset - 1, 0), 1)
         return next((item for item in entries if item.offset == offset), None)
-    # An id names its record, and the journal knows its runs; only what belongs to no run has to be looked for.
+    # An id contains its record, and the journal has an index of runs; only events of no run need a scan.
     records = [part for part in event_id_or_offset.split("/") if is_record_id(part)]
     known = await store.states(records)
     runs = {*records, *(run for data in known.values() if (run := RecordState.decode(data).tracker_id))}
@@ -203,7 +203,7 @@ async def _find(store: Store, event_id_or_offset: str) -> JournalEntry | None:
 
 
 async def _same_change(store: Store, entry: JournalEntry, event: LifecycleEvent) -> tuple[str, ...]:
-    """Ids that differ in the type alone."""
+    """Return the ids that differ in the type alone."""
     if entry.tracker_id is None or not entry.id.endswith(f"/{event.type}"):
         return ()
     change = entry.id.removesuffix(event.type)
@@ -268,7 +268,11 @@ async def _handler_outcomes(
         if reason is not None and not (saved is None and reason == "max_age"):
             outcomes.append(HandlerOutcome(name, HandlerVerdict.FILTERED_OUT, _REASONS.get(reason, reason)))
         elif saved is None:
-            outcomes.append(HandlerOutcome(name, HandlerVerdict.NEW, "it has not begun: `start` says where"))
+            outcomes.append(
+                HandlerOutcome(
+                    name, HandlerVerdict.NEW, "it has not begun; its setting `start` says where it will"
+                )
+            )
         else:
             outcome = _cursor_outcome(
                 name, saved, await store.blocked_runs(name), entry, pending_commands[name]
@@ -281,15 +285,18 @@ async def _handler_outcomes(
 
 _REASONS: Final = {
     "type": "`on` does not select this type",
-    "origin": "`origins` does not name how it came to be known",
+    "origin": "`origins` does not include its origin",
     "own_change": "the handler made this change itself (`ignore_own_changes`)",
-    "max_age": "it is older than `max_age` by now; it was delivered if its turn came earlier",
-    "predicate": "the handler's own predicate does not want it",
+    "max_age": "it is older than `max_age` by now; it was delivered if the handler reached it earlier",
+    "predicate": "the handler's own predicate rejects it",
 }
 
 
 def _rejected_by(handler: LoadedHandler | None, event: LifecycleEvent, now_ms: int) -> str | None:
-    """Why the handler does not get it, as far as it can be asked."""
+    """Return why the handler does not get the event; None if it does.
+
+    None as well if the handler's filters are not known.
+    """
     if handler is None:
         return None
     if event.type not in handler.types:
@@ -308,7 +315,7 @@ async def _dead_letter_outcome(store: Store, dead_letter: HandlerDeadLetter) -> 
     return HandlerOutcome(
         dead_letter.handler,
         HandlerVerdict.DEAD_LETTER,
-        "it is to be delivered again"
+        "it will be delivered again"
         if redrive_pending
         else "it gave up: `dead-letters redrive` delivers it again",
         dead_letter.attempts,
@@ -331,7 +338,7 @@ def _cursor_outcome(
         return HandlerOutcome(
             name,
             HandlerVerdict.WAITING_FOR_RETRY,
-            f"it is tried again{paused}",
+            f"it will be retried{paused}",
             row.attempts,
             row.error or None,
             row.due_ms,
@@ -341,17 +348,17 @@ def _cursor_outcome(
         return HandlerOutcome(name, HandlerVerdict.BEHIND_BLOCKED, detail + paused)
     ranges = cursor.ranges()
     if entry.offset <= cursor.offset or any(start <= entry.offset <= end for start, end in ranges):
-        detail = f"its place, at offset {max(cursor.offset, 0)}, is past it"
+        detail = f"its cursor, at offset {max(cursor.offset, 0)}, is past it"
         return HandlerOutcome(name, HandlerVerdict.ACKNOWLEDGED, detail)
-    return HandlerOutcome(name, HandlerVerdict.WAITING, f"its place is at offset {cursor.offset}{paused}")
+    return HandlerOutcome(name, HandlerVerdict.WAITING, f"its cursor is at offset {cursor.offset}{paused}")
 
 
 def describe_origin(event: LifecycleEvent) -> str:
-    """How it came to be known, for people."""
+    """Return a sentence on the origin of an event."""
     return {
         Origin.STREAM: "the stream carried it",
-        Origin.SNAPSHOT: "a snapshot over REST showed it; what happened in between is not known",
-        Origin.GAP: "a gap event named the record, and REST showed what it had become",
-        Origin.REPAIR: "REST showed what the stream had not told",
-        Origin.TIMER: "nothing changed: a due time passed",
+        Origin.SNAPSHOT: "a snapshot over REST showed it; what happened before is not known",
+        Origin.GAP: "a gap event named the record, and REST showed its new state",
+        Origin.REPAIR: "REST showed what the stream had not carried",
+        Origin.TIMER: "nothing changed: a timer fired",
     }[event.origin]

@@ -1,4 +1,4 @@
-"""What an examination tells: one line for each thing that was looked at."""
+"""Findings of the doctor: one line for each check."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["FailureKind", "Finding", "ReportFinding", "Verdict", "failed", "pass
 
 
 class Verdict(StrEnum):
-    """How it stands."""
+    """Result of a check."""
 
     PASSED = "fine"
     WARNING = "warning"
-    """It works, and somebody should know."""
+    """It works, and the operator should know."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """It could not be looked at, because something else failed."""
+    """It was not checked, because another check failed."""
 
 
 class FailureKind(StrEnum):
-    """What kind of failure it is; exit codes tell them apart."""
+    """Kind of a failure; each has an exit code."""
 
     SETTINGS = "settings"
     UNAVAILABLE = "unavailable"
@@ -31,14 +31,14 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line.
+    """Line of the doctor's report.
 
     Attributes:
-        check: what was looked at, a stable label, as in ``store`` or ``channel``.
-        verdict: how it stands.
-        message: what was seen, one line.
-        action: what to do about it; empty where nothing is to be done, or where ``message`` says it.
-        failure_kind: of what kind it is; None unless it failed.
+        check: stable label of the check, such as ``store`` or ``channel``.
+        verdict: result of the check.
+        message: what was found, one line.
+        action: what the operator can do; empty if nothing, or if ``message`` contains it.
+        failure_kind: kind of the failure; None unless it failed.
     """
 
     check: str
@@ -54,24 +54,24 @@ class Finding:
 
 
 ReportFinding = Callable[[Finding], None]
-"""Takes a finding as soon as it is known."""
+"""Called with each finding as soon as it is known."""
 
 
 def passed(check: str, message: str) -> Finding:
-    """It is as it should be."""
+    """Return a finding for a check that passed."""
     return Finding(check, Verdict.PASSED, message)
 
 
 def warned(check: str, message: str, action: str) -> Finding:
-    """It works for now."""
+    """Return a finding for something that works for now."""
     return Finding(check, Verdict.WARNING, message, action)
 
 
 def failed(check: str, message: str, action: str, failure_kind: FailureKind = FailureKind.OTHER) -> Finding:
-    """It keeps the service from doing its work."""
+    """Return a finding for something that keeps the service from working."""
     return Finding(check, Verdict.FAILED, message, action, failure_kind)
 
 
 def skipped(check: str, needs: str) -> Finding:
-    """It was not looked at; ``needs`` says what has to be right first."""
-    return Finding(check, Verdict.SKIPPED, f"not looked at: {needs}")
+    """Return a finding for a check that was not made; ``needs`` names the reason."""
+    return Finding(check, Verdict.SKIPPED, f"not checked: {needs}")

@@ -1,7 +1,7 @@
-"""The org: whether it lets us in, speaks our version, shows both objects, lets every channel be subscribed, and has something left.
+"""Checks of the org: sign-in, version, objects, clock, limits, channels.
 
-Every channel is tried in a session of its own, which asks for new events only, reads none and says good-bye: the refusal of one says
-nothing of the others, and a running service has its own session.
+Every channel is subscribed in a session of its own, for new events only, and disconnected without a poll: the refusal of one says nothing
+about the others, and a running service keeps its own session.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ __all__ = ["OrgChecks"]
 
 NEW_ONLY: Final = "-1"
 LOW_SHARE: Final = 0.1
-"""Share of an allocation below which somebody should know."""
+"""Share of a limit below which the operator is warned."""
 TOLERATED_SKEW_MS: Final = 5_000
 MAX_SKEW_MS: Final = 60_000
-"""A JWT assertion is good for three minutes, and ages are told by both clocks."""
+"""A JWT assertion is valid for three minutes, and ages are computed from both clocks."""
 
 _ORG_CHECKS: Final = ("api version", "objects", "clock", "limits", "channel", "store's org")
 
 
 class OrgChecks:
-    """Looks at one org.
+    """Checks of one org.
 
     Args:
-        tokens: to sign in with.
-        rest: over the same tokens.
-        source: makes sessions over the same tokens.
+        tokens: source of access tokens.
+        rest: REST client with the same tokens.
+        source: opens sessions with the same tokens.
         clock: wall.
-        flow: the OAuth flow of the settings.
-        api_version: of the settings, as in ``66.0``.
+        flow: OAuth flow of the settings.
+        api_version: API version of the settings, such as ``66.0``.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class OrgChecks:
 
     @staticmethod
     def skip_all(why: str, report: ReportFinding) -> None:
-        """Say of every check that it was not made."""
+        """Report every check as skipped."""
         for check in ("org", *_ORG_CHECKS):
             report(skipped(check, why))
 
     async def run(self, channels: Sequence[str], store: StoreFacts, report: ReportFinding) -> None:
-        """Look at everything.
+        """Make all checks.
 
         Args:
-            channels: to be subscribed.
-            store: whose it is.
+            channels: channels to subscribe.
+            store: what the store's checks found.
             report: takes the findings.
         """
         try:
@@ -89,7 +89,7 @@ class OrgChecks:
         except AuthenticationFailed as error:
             report(failed("org", str(error), *sign_in_remedy(error, self._flow)))
             for check in _ORG_CHECKS:
-                report(skipped(check, "nobody is signed in"))
+                report(skipped(check, "the sign-in failed"))
             return
         instance = InstanceName(self._rest, lambda _: None)
         await instance.refresh()
@@ -112,13 +112,11 @@ class OrgChecks:
             report(
                 passed(
                     "api version",
-                    f"{self._api_version}, of {supported_versions[0]} to {supported_versions[-1]} that the org speaks",
+                    f"{self._api_version}, of {supported_versions[0]} to {supported_versions[-1]} that the org supports",
                 )
             )
         else:
-            what = (
-                f"the org speaks {supported_versions[0]} to {supported_versions[-1]}, not {self._api_version}"
-            )
+            what = f"the org supports {supported_versions[0]} to {supported_versions[-1]}, not {self._api_version}"
             report(failed("api version", what, f"Set salesforce.api_version to {supported_versions[-1]}."))
 
     async def _check_objects_and_clock(self, report: ReportFinding) -> None:
@@ -131,20 +129,18 @@ class OrgChecks:
                 self._report_refusal("objects", error, report)
             else:
                 report(passed("objects", f"{entity} can be read over REST"))
-                # The Date header has whole seconds and was written some time between the question and the answer.
+                # The Date header has whole seconds and was written some time between request and answer.
                 skew_ms = page.server_ms + 500 - (requested_ms + self._clock.wall_ms()) // 2
         if skew_ms is None:
             report(skipped("clock", "REST does not answer"))
             return
         message = f"this machine is {humanize_ms(abs(skew_ms))} {'behind' if skew_ms > 0 else 'ahead of'} Salesforce"
         if abs(skew_ms) <= TOLERATED_SKEW_MS:
-            report(passed("clock", "this machine's clock agrees with Salesforce's, as far as seconds tell"))
+            report(passed("clock", "this machine's clock agrees with Salesforce's, to the second"))
         elif abs(skew_ms) <= MAX_SKEW_MS:
             report(warned("clock", message, "Set its clock by NTP."))
         else:
-            report(
-                failed("clock", message, "Set its clock by NTP: JWT logins fail, and ages are told wrong.")
-            )
+            report(failed("clock", message, "Set its clock by NTP: JWT logins fail, and ages are wrong."))
 
     async def _check_limits(self, report: ReportFinding) -> None:
         try:
@@ -155,16 +151,20 @@ class OrgChecks:
         for name in ALLOCATIONS.values():
             if name not in limits:
                 report(
-                    warned("limits", f"{name} is not told by this org", "See Setup > Company Information.")
+                    warned(
+                        "limits", f"{name} is not among this org's limits", "See Setup > Company Information."
+                    )
                 )
                 continue
             allowed, left = limits[name]
             what = f"{name}: {left:,} of {allowed:,} are left today"
             if left <= 0:
-                action = "Wait until the rolling 24 h free some, or buy more."
+                action = "Wait until the rolling 24 h have room again, or buy more."
                 report(failed("limits", what, action, FailureKind.UNAVAILABLE))
             elif left < LOW_SHARE * allowed:
-                report(warned("limits", what, "All clients of the org share them: see who uses so many."))
+                report(
+                    warned("limits", what, "All clients of the org share them: find the one that uses most.")
+                )
             else:
                 report(passed("limits", what))
 
@@ -192,9 +192,12 @@ class OrgChecks:
 
 
 def _omission_note(channel: str) -> str:
-    """Channels of several objects leave out, without a word, what the user may not see (documented); those of one object refuse."""
+    """Return a note on what a channel of several objects omits.
+
+    Such a channel silently omits what the user may not see (documented); one of a single object refuses.
+    """
     if channel.removeprefix("/data/") == "ChangeEvents" or channel.endswith("__chn"):
-        return "; what the user has no 'View All Records' for is left out of it without a word"
+        return "; it silently omits objects on which the user has no 'View All Records'"
     return ""
 
 
@@ -207,5 +210,5 @@ def _check_store_org(org_id: str, store: StoreFacts, report: ReportFinding) -> N
         report(passed("store's org", f"the store belongs to this org, {org_id}"))
     else:
         what = f"the store belongs to org {store.org_id}, and these settings sign in to {org_id}"
-        action = "Give every org a store of its own: another store.url, or another store.prefix."
+        action = "Give every org a store of its own: another store.url or store.prefix."
         report(failed("store's org", what, action))

@@ -1,8 +1,7 @@
-"""What a person can do about what Salesforce said: tables from its codes to a sentence and a kind of failure.
+"""Remedies: from Salesforce's error codes to an operator's action.
 
-What the service itself does about the end of a session stands in ``consumer.salesforce.error_catalogue``; it retries most of them.
-Somebody who
-asks *why does it not connect* wants to know what to change.
+The service's own reaction to the end of a session is in ``consumer.salesforce.error_catalogue``; it retries most of them. An operator who
+asks why it does not connect wants to know what to change.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from consumer.salesforce.rest import RestError
 
 __all__ = ["rest_remedy", "session_remedy", "sign_in_remedy"]
 
-_TRY_LATER: Final = "Try again in some minutes; https://status.salesforce.com says whether Salesforce knows."
-_CHECK_NETWORK: Final = "Check the name, DNS, proxy and firewall between here and there."
+_TRY_LATER: Final = "Try again in a few minutes; see https://status.salesforce.com for known incidents."
+_CHECK_NETWORK: Final = "Check the host name, DNS, proxy and firewall between this machine and Salesforce."
 
 _SIGN_IN: Final = {
-    "unreachable": f"{_CHECK_NETWORK} salesforce.login_url says where.",
+    "unreachable": f"{_CHECK_NETWORK} salesforce.login_url has the address.",
     "invalid_client_id": "Check salesforce.client_id: it is the consumer key of the external client app or connected app.",
     "invalid_client": "Check salesforce.client_secret, and that the app is in this org.",
     "invalid_client_credentials": "Check salesforce.client_secret, and that the app is in this org.",
     "unauthorized_client": "Allow the flow of salesforce.auth in the app's OAuth settings.",
     "unsupported_grant_type": "Allow the flow of salesforce.auth in the app's OAuth settings, and use the org's My Domain as login_url.",
-    "invalid_app_access": "Give the user access to the app: its permission sets or profiles say who may use it.",
-    "inactive_user": "Activate the integration user, or act as another.",
+    "invalid_app_access": "Give the user access to the app, by its permission sets or profiles.",
+    "inactive_user": "Activate the integration user, or use another user.",
     "inactive_org": "The org is locked or deleted: check salesforce.login_url.",
-    "access_token_refused": "Put a new token into salesforce.access_token; a flow that can renew it is better.",
+    "access_token_refused": "Put a new token into salesforce.access_token, or better, use a flow that can renew it.",
     "store_unavailable": "The rotated refresh token is kept in the store: make the store reachable first.",
     "kept_token_unreadable": "",
     "bad_settings": "",
@@ -41,15 +40,15 @@ _GRANTS: Final = {
     "refresh_token": "Sign in again and put the new token into salesforce.refresh_token.",
     "password": "Check salesforce.username and salesforce.password (with the security token), and that the flow is allowed in the org.",
 }
-"""OAuth flow to what ``invalid_grant`` usually means in it."""
+"""OAuth flow to the usual cause of ``invalid_grant`` in it."""
 
 _SESSION: Final = {
     "connect_failed": _CHECK_NETWORK,
     "connection_lost": _CHECK_NETWORK,
-    "tls_failed": "Check the certificate, and whether a proxy between here and there has one of its own.",
-    "daily_limit": "The org has used up its event deliveries: wait until the rolling 24 h free some, or buy more.",
-    "too_many_connections": "End other CometD clients of the org, or buy more of them.",
-    "too_many_subscribers": "End other CometD clients of the org, or buy more of them.",
+    "tls_failed": "Check the certificate, and whether a proxy on the way presents one of its own.",
+    "daily_limit": "The org has used up its event deliveries: wait until the rolling 24 h have room again, or buy more.",
+    "too_many_connections": "Stop other CometD clients of the org, or buy a higher limit.",
+    "too_many_subscribers": "Stop other CometD clients of the org, or buy a higher limit.",
     "authentication_invalid": "Check that the app has the scope api and that the user may use the API.",
     "handshake_denied": "Check that the app has the scope api and that the user may use the API.",
     "http_401": "Check that the app has the scope api and that the user may use the API.",
@@ -77,15 +76,15 @@ _REST: Final = {
         FailureKind.NOT_PERMITTED,
     ),
     "REQUEST_LIMIT_EXCEEDED": (
-        "The org has used up its API requests: wait until the rolling 24 h free some, or buy more.",
+        "The org has used up its API requests: wait until the rolling 24 h have room again, or buy more.",
         FailureKind.UNAVAILABLE,
     ),
-    "NOT_FOUND": ("Set salesforce.api_version to one that the org speaks.", FailureKind.OTHER),
+    "NOT_FOUND": ("Set salesforce.api_version to a version that the org supports.", FailureKind.OTHER),
 }
 
 
 def sign_in_remedy(error: AuthenticationFailed, flow: str) -> tuple[str, FailureKind]:
-    """What to do when there is no token, with the OAuth flow of the settings, and what kind of failure that is."""
+    """Return action and kind of failure when this OAuth flow gets no token."""
     action = _SIGN_IN.get(error.code)
     if action is None and error.code == "invalid_grant":
         action = _GRANTS.get(flow)
@@ -96,7 +95,7 @@ def sign_in_remedy(error: AuthenticationFailed, flow: str) -> tuple[str, Failure
 
 
 def session_remedy(reason: EndReason) -> tuple[str, FailureKind]:
-    """What to do when a channel cannot be subscribed, and what kind of failure that is."""
+    """Return action and kind of failure when a channel cannot be subscribed."""
     action = reason.action or _SESSION.get(reason.code, _TRY_LATER)
     if reason.code in (PERMISSION, "subscribe_denied"):
         return action, FailureKind.NOT_PERMITTED
@@ -104,7 +103,7 @@ def session_remedy(reason: EndReason) -> tuple[str, FailureKind]:
 
 
 def rest_remedy(error: RestError) -> tuple[str, FailureKind]:
-    """What to do when REST refuses, and what kind of failure that is."""
+    """Return action and kind of failure when REST refuses."""
     if error.code in _REST:
         return _REST[error.code]
     if error.status in (401, 403):

@@ -1,9 +1,9 @@
-"""How it stands: what the store knows of a service, whoever runs it, at one moment.
+"""Status of a service, read from its store.
 
-Who holds the lease, how far each channel was read, what the journal holds, where each handler is and what waits for it, what is still to
-be mended. It is read from the store alone, so that the answer is the same from any machine, and also when nothing runs; what only the
-lease holder knows (its session, whether polls are answered) is ``/readyz``'s to say. The store is asked several times, so figures that
-move may differ by an instant.
+Holder of the lease, position of each channel, content of the journal, offset, lag and blocked runs of each handler, open reconcile tasks.
+It is read from the store alone, so that the answer is the same from any machine, and also when nothing runs; what only the lease holder
+knows (its session, whether polls are answered) is in ``/readyz``. The store is read several times, so moving figures may differ by an
+instant.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ __all__ = [
 ]
 
 DEAD_LETTER_COUNT_LIMIT: Final = 100
-"""Messages that nobody understood are counted up to here: each comes with its bytes."""
+"""Highest number of ingest dead letters that is counted: each is read with its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatus:
-    """How far a channel was read.
+    """Position of a channel.
 
     Attributes:
-        channel: its name.
+        channel: name of the channel.
         configured: whether the settings name it.
-        position: the checkpoint; None before there is one.
+        position: the checkpoint; None before the first.
         position_ms: wall milliseconds when it last moved.
-        birth_ms: Salesforce time of its first subscription; None when it was never subscribed.
-        polled_through_ms: Salesforce time up to which polls were answered without interruption, as of the last time it was written.
-        headroom_ms: how long until changes may be gone from Salesforce unread; None when it was never subscribed.
+        birth_ms: Salesforce time of its first subscription; None if it was never subscribed.
+        polled_through_ms: Salesforce time up to which polls were answered without interruption, as last written.
+        headroom_ms: milliseconds until unread changes may be gone from Salesforce; None if it was never subscribed.
     """
 
     channel: str
@@ -62,14 +62,14 @@ class ChannelStatus:
 
 @dataclass(frozen=True, slots=True)
 class JournalStatus:
-    """What the journal holds.
+    """Content of the journal.
 
     Attributes:
         first: lowest offset.
-        last: highest offset; one less than ``first`` when it is empty.
-        first_ms: when the event there happened; None when it is empty.
-        last_ms: the same of the last.
-        bytes: about.
+        last: highest offset; one less than ``first`` if the journal is empty.
+        first_ms: time of the first event; None if the journal is empty.
+        last_ms: time of the last event; None if the journal is empty.
+        bytes: approximate size.
     """
 
     first: int
@@ -80,26 +80,26 @@ class JournalStatus:
 
     @property
     def entries(self) -> int:
-        """How many, holes counted."""
+        """Number of entries, holes counted."""
         return self.last - self.first + 1
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerStatus:
-    """Where a handler is.
+    """Progress of a handler.
 
     Attributes:
         handler: its name in the settings.
-        configured: whether the settings name it and have not switched it off.
-        offset: everything up to here is settled or parked; None before it has a place.
-        lag: entries of the journal above; None before it has a place.
-        behind_ms: age of the first of them; None when there is none.
-        parked: runs that wait for another attempt.
-        retried: most attempts that one of them has had.
-        error: the last failure of the oldest one.
-        dead_letters: events that it gave up on.
-        retries: of those, to be delivered again.
-        orders: what is asked of it, for people.
+        configured: whether the settings name and enable it.
+        offset: everything up to here is acknowledged, apart from blocked runs; None before it has a cursor.
+        lag: number of journal entries after it; None before it has a cursor.
+        behind_ms: age of the first of these entries; None if there is none.
+        blocked_runs: number of runs that wait for another attempt.
+        attempts: highest number of attempts among them.
+        error: last failure of the oldest of them.
+        dead_letters: number of events given up.
+        redrives: number of dead letters to be delivered again.
+        commands: the operator's pending commands, as text.
     """
 
     handler: str
@@ -117,23 +117,23 @@ class HandlerStatus:
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """Something to mend.
+    """Progress of a reconcile task.
 
     Attributes:
-        task: its id.
-        reason: what caused it.
+        task: id of the task.
+        reason: why the task exists.
         entity: API name of the object.
         phase: what is being read.
-        waiting: whether it is a sweep that waits for its time, which is how it should be.
-        due_ms: Salesforce time before which it is too early; 0 for at once.
+        waiting: whether it is the next sweep, which waits for its time.
+        due_ms: Salesforce time from which it may start; 0 for at once.
         since_ms: beginning of its window; None for named records and snapshots.
         until_ms: end of its window.
-        records: of named records, how many are left.
-        done: how much is done, from 0 to 1; None where nothing tells.
-        fetched: rows read so far.
-        changed: of those, how many said something new.
-        deleted: of those, records that are gone.
-        events: lifecycle events told of them.
+        records: number of named records that are left.
+        done: share that is done, from 0 to 1; None if unknown.
+        fetched: number of rows read so far.
+        changed: number of rows that contained something new.
+        deleted: number of records that are gone.
+        events: number of lifecycle events emitted for them.
     """
 
     task: str
@@ -154,23 +154,23 @@ class TaskStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """Everything at once.
+    """Status of a service at one moment.
 
     Attributes:
         at_ms: wall milliseconds when it was read.
-        store: where, without password.
-        org_id: whose it is; None while it is new.
-        holder: who holds the lease; None when nobody does.
-        expires_ms: when the lease runs out unless it is renewed, wall milliseconds.
-        commits: of the tenure under way, or of the last one.
-        channels: configured ones first.
-        journal: what it holds.
-        handlers: configured ones first.
-        tasks: what is to be mended, the waiting sweeps last.
-        unreadable: messages that nobody understood, counted up to :data:`DEAD_LETTER_COUNT_LIMIT`.
-        records: whose state is known.
-        bytes: of the store, about.
-        limit: at which it takes no more; None when it knows none.
+        store: URL of the store, without password.
+        org_id: the org the store belongs to; None while it is new.
+        holder: replica that holds the lease; None if none does.
+        expires_ms: when the lease expires unless it is renewed, wall milliseconds.
+        commits: number of commits of the present tenure, or of the last.
+        channels: status of each channel, configured channels first.
+        journal: status of the journal.
+        handlers: status of each handler, configured handlers first.
+        tasks: open reconcile tasks, the waiting sweeps last.
+        ingest_dead_letters: number of messages that could not be understood, counted up to :data:`DEAD_LETTER_COUNT_LIMIT`.
+        records: number of records whose state is stored.
+        bytes: approximate size of the store.
+        limit: bytes at which the store is full; None if unknown.
     """
 
     at_ms: int
@@ -189,24 +189,24 @@ class ServiceStatus:
     limit: int | None
 
     def document(self) -> dict[str, Any]:
-        """JSON-ready; instants and spans in milliseconds, as the names say."""
+        """Return JSON values; instants and spans in milliseconds."""
         return asdict(self)
 
 
 async def read_status(
     store: Store, channels: Sequence[str], handlers: Sequence[str], now_ms: int
 ) -> ServiceStatus:
-    """Ask the store.
+    """Read the status from the store.
 
     Args:
-        store: open.
-        channels: the configured ones.
-        handlers: names of the configured ones.
+        store: open store.
+        channels: the configured channels.
+        handlers: names of the configured handlers.
         now_ms: wall milliseconds.
 
     Raises:
-        StoreUnavailable: it does not answer.
-        StoreForeign: a newer version of this service wrote what is in it.
+        StoreUnavailable: the store does not answer.
+        StoreForeign: a newer release of this service wrote the store.
     """
     channel_states = await store.channels()
     lease = await store.lease()
@@ -261,7 +261,7 @@ def _channels(
 
 
 async def _time_after(store: JournalStore, offset: int) -> int | None:
-    """When the event of the first entry past ``offset`` happened; None when there is none."""
+    """Return the time of the first event after ``offset``; None if there is none."""
     entries = await store.read(max(offset, 0), 1)
     if not entries:
         return None
@@ -271,7 +271,7 @@ async def _time_after(store: JournalStore, offset: int) -> int | None:
 async def _handlers(
     store: Store, configured: Sequence[str], last: int, now_ms: int
 ) -> tuple[HandlerStatus, ...]:
-    # A name with a slash is the progress of a replay.
+    # A name with a slash is the cursor of a replay.
     cursors = {name: cursor for name, cursor in (await store.cursors()).items() if "/" not in name}
     names = [*configured, *sorted(cursors.keys() - set(configured))]
     pending_commands = await store.pending_commands(names)

@@ -1,4 +1,4 @@
-"""The store: whether it answers, takes commits and keeps them, whose it is, and how much of Salesforce's 72 hours is left."""
+"""Checks of the store: reachable, writable, durable, org, headroom."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from consumer.ports.store import Store
 
 __all__ = ["StoreFacts", "check_store"]
 
-"""Less than this is left: somebody should start the service today."""
+"""Headroom below which the operator is told to start the service today."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What the other checks want to know of it.
+    """Facts about the store that other checks need.
 
     Attributes:
         readable: whether it could be read.
@@ -49,11 +49,11 @@ class _StoreContent:
 async def check_store(
     store: Store, channels: Sequence[str], clock: Clock, report: ReportFinding
 ) -> StoreFacts:
-    """Look at a store that is not open yet; it is closed afterwards.
+    """Check a store that is not open yet; it is closed afterwards.
 
     Args:
-        store: opened for reading only.
-        channels: the configured ones.
+        store: to be opened for reading only.
+        channels: the configured channels.
         clock: wall.
         report: takes the findings.
     """
@@ -78,7 +78,7 @@ async def check_store(
         for warning in warnings:
             report(failed("durability", warning, ""))
         if not warnings:
-            report(passed("durability", "it keeps what it is given"))
+            report(passed("durability", "no problem with the persistence of the store"))
         for channel in channels:
             _check_headroom(channel, content.channels.get(channel), clock.wall_ms(), report)
         return StoreFacts(readable=True, org_id=content.org_id)
@@ -97,23 +97,23 @@ async def _read_content(store: Store) -> _StoreContent:
 
 def _reachable_message(store: Store, content: _StoreContent) -> str:
     if content.empty:
-        return f"{store.url} is new: the service makes it when it runs"
+        return f"{store.url} is new: the service creates it when it runs"
     return f"{store.url} answers; the lease is held by {content.holder or 'nobody'}"
 
 
 def _check_headroom(channel: str, state: ChannelState | None, now_ms: int, report: ReportFinding) -> None:
     if state is None:
-        report(passed("checkpoint", f"{channel} was never subscribed; replay.start says where it begins"))
+        report(passed("checkpoint", f"{channel} was never subscribed; replay.start decides where it begins"))
         return
     left_ms = headroom_ms(state, now_ms)
-    # Of polls that were answered with nothing left over, too: in a quiet org the position itself does not move.
+    # Polls that were answered in full count as well: in a quiet org the position itself does not move.
     age = humanize_ms(max(BUS_RETENTION_MS - left_ms, 0))
     if left_ms <= 0:
         report(
             failed(
                 "checkpoint",
                 f"{channel} is {age} behind, and Salesforce keeps changes for 72 h",
-                "Start the service: what was missed is read over REST, unless replay.on_expired says halt.",
+                "Start the service: missed changes are read over REST, unless replay.on_expired is halt.",
             )
         )
     elif left_ms < LOW_HEADROOM_MS:

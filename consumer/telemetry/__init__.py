@@ -1,5 +1,6 @@
-"""What the service says about itself: log lines, metrics and health, each declared in one place.
+"""Log lines, metrics and health, each declared in one place.
 
-``logging`` configures structlog once, ``metrics`` is the catalogue of numbers, ``health`` turns facts into "ready, or why not", and
-``events`` joins them: one named event of ingest or delivery both logs and counts.
+``logging`` configures structlog, ``metrics`` is the catalogue of metrics, ``health`` turns facts into "ready, or why not". The observers
+(``…_telemetry``) take the events of :mod:`consumer.ports.observers`: one event both logs and counts, and no other part of the service
+writes metrics.
 """

@@ -45,7 +45,8 @@ from consumer.ports.observers.handler_events import (
 from consumer.telemetry.dispatch import Methods, on
 from consumer.telemetry.health import Health
 from consumer.telemetry.log_throttle import LogThrottle
-from consumer.telemetry.metrics import MetricName, Metrics
+from consumer.telemetry.metric_catalogue import MetricName
+from consumer.telemetry.metrics import Metrics
 
 __all__ = ["DeliveryTelemetry"]
 
@@ -55,7 +56,10 @@ _ERROR_KIND_LENGTH: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class _HandlerMetrics:
-    """Counters of one handler, looked up once; its gauges end with the tenure and are looked up every time."""
+    """Counters of one handler, looked up once.
+
+    Its gauges end with the tenure and are looked up every time.
+    """
 
     delivered: Counter
     failed: Counter
@@ -163,7 +167,7 @@ class DeliveryTelemetry:
             self._health.handler_halted(
                 handler,
                 f"Handler {handler} has stopped at {dead_letters} dead letters (handlers.{handler}.dead_letter_limit = {limit}): "
-                "retry or discard them (`cadence-consumer dead-letters`)",
+                "redrive or discard them (`cadence-consumer dead-letters`)",
             )
         self._log.error("handler_halted", handler=handler, dead_letters=dead_letters, limit=limit)
 
@@ -304,7 +308,7 @@ class DeliveryTelemetry:
 
 
 def _facts(handler: str, entry: JournalEntry) -> dict[str, object]:
-    """Return what a log line about an event is found by: here, in the journal, and in Salesforce."""
+    """Return the keys of a log line: here, in the journal, and in Salesforce."""
     facts: dict[str, object] = {
         "handler": handler,
         "type": entry.type,

@@ -1,8 +1,8 @@
-"""Ready, or why not: facts in, sentences out.
+"""Readiness: facts in, sentences out.
 
 "The process runs" is not health: services that said so have stopped silently for days. Ready means that this replica holds the lease *and*
-every configured channel is acknowledged *and* polls were answered lately *and* commits succeed. Whoever learns a fact reports it with the
-time; the class knows no clock and decides only when asked. Reasons are whole sentences, because they are read at 3 a.m.
+every configured channel is acknowledged *and* polls were answered lately *and* commits succeed. Observers report each fact with its time;
+the class knows no clock and decides when asked. Reasons are whole sentences, because they are read at 3 a.m.
 
 All times are monotonic milliseconds.
 """
@@ -10,10 +10,11 @@ All times are monotonic milliseconds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from consumer.durations import humanize_ms
+from consumer.telemetry.health_facts import HealthFacts, LeaseFacts, OngoingFailure, SessionFacts
 
 __all__ = ["COMMIT_MARGIN_MS", "Health", "HealthReport"]
 
@@ -21,22 +22,22 @@ POLL_LIMIT_MS = 125_000
 """Salesforce's advice timeout (110 s) plus a margin of 15 s: the longest time an answered poll may take."""
 
 COMMIT_MARGIN_MS = 15_000
-"""What is held back for ordering as long as it may be must be committed so soon after."""
+"""Time allowed for the commit of changes that were held back for ordering as long as the settings allow."""
 
 _INGEST_LIMIT_MS = 15_000
-"""Ingest takes up what was handed over in milliseconds; a commit that the store does not answer is told on its own."""
+"""Longest time that ingest may leave an answer in its buffer; usually it takes milliseconds. Failing commits have a reason of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What probes answer.
+    """Answer of the probes.
 
     Attributes:
-        ready: whether the service does its work right now.
-        live: False only when it has stopped and will not go on by itself; a restart may help.
-        reasons: why it is not ready, one sentence each; empty when it is.
-        details: the facts behind it, for people and scripts; JSON values.
-        standby: whether all that keeps it from being ready is that another replica leads: it would take over.
+        ready: whether the service does all of its work right now.
+        live: False only if it has stopped and will not recover by itself; a restart may help.
+        reasons: why it is not ready, one sentence each; empty if it is.
+        details: the facts behind the reasons, JSON values.
+        standby: whether the only reason is that another replica has the lease: this one would take over.
     """
 
     ready: bool
@@ -46,67 +47,14 @@ class HealthReport:
     standby: bool = False
 
 
-@dataclass(slots=True)
-class _Failure:
-    since_ms: int
-    code: str
-    what: str
-
-
-@dataclass(slots=True)
-class _Session:
-    number: int = 0
-    state: Literal["none", "opening", "open", "ended"] = "none"
-    since_ms: int = 0
-    acknowledged: frozenset[str] = frozenset()
-    answered_ms: int = 0
-    end: str = ""
-    next_attempt_ms: int | None = None
-
-
-@dataclass(slots=True)
-class _Lease:
-    state: Literal["unknown", "waiting", "held", "lost"] = "unknown"
-    holder: str | None = None
-    since_ms: int = 0
-    until_ms: int | None = None
-
-
-@dataclass(slots=True)
-class _Commits:
-    last_ms: int | None = None
-    count: int = 0
-    failure: _Failure | None = None
-    handed_over_ms: int | None = None
-    """Since when something has been handed to ingest that it has not looked at."""
-    waiting_since_ms: int | None = None
-    """Since when changes have been waiting without any commit."""
-    held: int = 0
-
-
-@dataclass(slots=True)
-class _Facts:
-    lease: _Lease = field(default_factory=_Lease)
-    session: _Session = field(default_factory=_Session)
-    commits: _Commits = field(default_factory=_Commits)
-    authentication: _Failure | None = None
-    signed_in: bool = False
-    store: _Failure | None = None
-    stuck_channels: dict[str, str] = field(default_factory=dict)
-    halted: dict[str, str] = field(default_factory=dict)
-    journal: str | None = None
-    stopped: str | None = None
-    stopping: bool = False
-
-
 class Health:
-    """Collects facts and judges them when asked.
+    """Facts about the service, and the verdict on them.
 
     Args:
         channels: the configured channels; all must be acknowledged.
         now_ms: when the service started.
         poll_limit_ms: longest time without an answered poll.
-        commit_limit_ms: longest time in which changes wait and nothing is committed.
+        commit_limit_ms: longest time that changes may wait without a commit.
     """
 
     def __init__(
@@ -120,27 +68,33 @@ class Health:
         self._started_ms = now_ms
         self._poll_limit_ms = poll_limit_ms
         self._commit_limit_ms = commit_limit_ms
-        self._facts = _Facts()
+        self._facts = HealthFacts()
 
     # -------------------------------------------------------- facts: tenure
 
     def lease_waiting(self, now_ms: int, holder: str | None) -> None:
-        """Another replica has the lease."""
+        """The lease is held by another replica."""
         if self._facts.lease.state != "waiting" or self._facts.lease.holder != holder:
-            self._facts.lease = _Lease("waiting", holder, now_ms)
+            self._facts.lease = LeaseFacts("waiting", holder, now_ms)
 
     def lease_held(self, now_ms: int, holder: str, until_ms: int | None = None) -> None:
-        """This replica won the lease, under the name ``holder``, until ``until_ms`` unless it is renewed; a tenure begins."""
-        self._facts.lease = _Lease("held", holder, now_ms, until_ms)
+        """The lease was acquired by this replica, ``holder``; a tenure begins.
+
+        It expires at ``until_ms`` unless it is renewed.
+        """
+        self._facts.lease = LeaseFacts("held", holder, now_ms, until_ms)
 
     def lease_renewed(self, until_ms: int) -> None:
-        """The lease is ours until then."""
+        """The lease was renewed until ``until_ms``."""
         self._facts.lease.until_ms = until_ms
 
     def lease_lost(self, now_ms: int, holder: str | None = None) -> None:
-        """The tenure is over; ``holder`` has the lease now, where known. Sessions and commits of the old tenure mean nothing any more."""
-        self._facts.lease = _Lease("lost", holder, now_ms)
-        self._facts.session = _Session(number=self._facts.session.number, since_ms=now_ms)
+        """The tenure is over; ``holder`` has the lease now, where known.
+
+        Sessions and commits of the old tenure no longer count.
+        """
+        self._facts.lease = LeaseFacts("lost", holder, now_ms)
+        self._facts.session = SessionFacts(number=self._facts.session.number, since_ms=now_ms)
         self._facts.signed_in = False
         commits = self._facts.commits
         commits.failure = commits.handed_over_ms = commits.waiting_since_ms = None
@@ -152,30 +106,36 @@ class Health:
     # -------------------------------------------------------- facts: session
 
     def poll_limit(self, limit_ms: int) -> None:
-        """Salesforce advised another time-out: from now on a poll may go unanswered for ``limit_ms``."""
+        """Salesforce advised another timeout.
+
+        From now on a poll may go unanswered for ``limit_ms``.
+        """
         self._poll_limit_ms = limit_ms
 
     def session_opening(self, now_ms: int, number: int) -> None:
         """A session is being opened."""
-        self._facts.session = _Session(number=number, state="opening", since_ms=now_ms)
+        self._facts.session = SessionFacts(number=number, state="opening", since_ms=now_ms)
 
     def session_opened(self, now_ms: int, number: int, channels: Iterable[str]) -> None:
-        """Salesforce acknowledged ``channels``, which also proves that the access token works."""
-        self._facts.session = _Session(
+        """Salesforce acknowledged ``channels``; the access token is valid."""
+        self._facts.session = SessionFacts(
             number=number, state="open", since_ms=now_ms, acknowledged=frozenset(channels), answered_ms=now_ms
         )
         self._facts.authentication = None
         self._facts.signed_in = True
 
     def polled(self, now_ms: int, messages: int = 0) -> None:
-        """A poll was answered, with so many messages; ingest is given them."""
+        """A poll was answered with this number of messages, and ingest was given them."""
         self._facts.session.answered_ms = now_ms
         if messages and self._facts.commits.handed_over_ms is None:
             self._facts.commits.handed_over_ms = now_ms
 
     def session_ended(self, now_ms: int, reason: str, next_attempt_ms: int | None) -> None:
-        """The session is over because of ``reason`` (``code: detail``); the next opens at ``next_attempt_ms`` (None: unknown)."""
-        self._facts.session = _Session(
+        """The session is over because of ``reason`` (``code: detail``).
+
+        The next one is opened at ``next_attempt_ms``; None if unknown.
+        """
+        self._facts.session = SessionFacts(
             number=self._facts.session.number,
             state="ended",
             since_ms=now_ms,
@@ -184,19 +144,19 @@ class Health:
         )
 
     def authentication_failing(self, now_ms: int, code: str, detail: str) -> None:
-        """No access token could be had."""
+        """No access token could be obtained."""
         previous = self._facts.authentication
-        self._facts.authentication = _Failure(previous.since_ms if previous else now_ms, code, detail)
+        self._facts.authentication = OngoingFailure(previous.since_ms if previous else now_ms, code, detail)
 
     # -------------------------------------------------------- facts: store
 
     def received(self, now_ms: int) -> None:
-        """Ingest has taken changes in; a commit has to follow."""
+        """Ingest has accepted changes; a commit has to follow."""
         if self._facts.commits.waiting_since_ms is None:
             self._facts.commits.waiting_since_ms = now_ms
 
     def held(self, changes: int) -> None:
-        """Ingest has looked at everything that was handed over, and holds so many changes back."""
+        """Ingest has processed every answer and holds this number of changes back."""
         self._facts.commits.handed_over_ms = None
         self._facts.commits.held = changes
 
@@ -210,14 +170,14 @@ class Health:
         self._facts.store = None
 
     def commit_failing(self, now_ms: int, why: str) -> None:
-        """A commit could not be applied and is tried again."""
+        """A commit could not be applied and is retried."""
         previous = self._facts.commits.failure
-        self._facts.commits.failure = _Failure(previous.since_ms if previous else now_ms, "commit", why)
+        self._facts.commits.failure = OngoingFailure(previous.since_ms if previous else now_ms, "commit", why)
 
     def store_unavailable(self, now_ms: int, why: str) -> None:
         """The store cannot be reached."""
         previous = self._facts.store
-        self._facts.store = _Failure(previous.since_ms if previous else now_ms, "store", why)
+        self._facts.store = OngoingFailure(previous.since_ms if previous else now_ms, "store", why)
 
     def store_available(self) -> None:
         """The store answered."""
@@ -226,15 +186,18 @@ class Health:
     # -------------------------------------------------------- facts: input and end
 
     def input_stuck(self, channel: str, what: str) -> None:
-        """The same position of ``channel`` failed three times in the same way; going on would need a person."""
+        """The same answer on ``channel`` could not be read three times.
+
+        Only an operator can help; ``what`` is one line.
+        """
         self._facts.stuck_channels[channel] = what
 
     def input_recovered(self, channel: str) -> None:
-        """``channel`` is past the position that had failed."""
+        """An answer on ``channel`` could be read again."""
         self._facts.stuck_channels.pop(channel, None)
 
     def handler_halted(self, handler: str, what: str) -> None:
-        """A handler makes no more attempts until a person acts; ``what`` is a sentence."""
+        """A handler makes no more attempts until an operator acts; ``what`` is a sentence."""
         self._facts.halted[handler] = what
 
     def handler_resumed(self, handler: str) -> None:
@@ -250,37 +213,40 @@ class Health:
         self._facts.journal = None
 
     def stopped(self, what: str, action: str) -> None:
-        """The service gave up until a person does ``action``."""
+        """The service has stopped until an operator takes ``action``."""
         self._facts.stopped = f"{what} {action}".strip()
 
     def stopping(self) -> None:
-        """A stop was asked for; the process is finishing its work."""
+        """A stop was requested; the process is finishing its work."""
         self._facts.stopping = True
 
-    # -------------------------------------------------------- facts, asked back
+    # -------------------------------------------------------- facts for others
 
     @property
     def holds_lease(self) -> bool:
-        """Whether a tenure of this replica is under way."""
+        """Present tenure: True while this replica has one."""
         return self._facts.lease.state == "held"
 
     def leads(self, now_ms: int) -> bool:
-        """Whether the lease is ours beyond doubt: one that could not be renewed in time may be another's already."""
+        """Certain lease: True until it should have been renewed.
+
+        A lease that was not renewed in time may be another replica's already.
+        """
         until_ms = self._facts.lease.until_ms
         return self.holds_lease and (until_ms is None or now_ms <= until_ms)
 
     @property
     def signed_in(self) -> bool:
-        """Whether Salesforce has given a token in this tenure, and gives one still."""
+        """Sign-in: True while Salesforce issues tokens in this tenure."""
         return self.holds_lease and self._facts.signed_in and self._facts.authentication is None
 
     def acknowledges(self, channel: str) -> bool:
-        """Whether Salesforce has acknowledged the subscription of ``channel`` in the session that is open."""
+        """Acknowledgement: True while the open session has that of ``channel``."""
         return channel in self._facts.session.acknowledged
 
     @property
     def behind_since_ms(self) -> int | None:
-        """Since when something waits to be committed; None when nothing does."""
+        """Arrival of the oldest change or answer that waits; None if none waits."""
         commits = self._facts.commits
         since = [each for each in (commits.handed_over_ms, commits.waiting_since_ms) if each is not None]
         return min(since, default=None)
@@ -288,13 +254,13 @@ class Health:
     # -------------------------------------------------------- judgement
 
     def report(self, now_ms: int) -> HealthReport:
-        """The verdict at ``now_ms``."""
+        """Return the verdict at ``now_ms``."""
         reasons = self._reasons(now_ms)
         return HealthReport(
             ready=not reasons,
             live=self._facts.stopped is None,
             reasons=reasons,
-            details=self._details(now_ms),
+            details=self._facts.document(now_ms, self._started_ms, self._channels),
             standby=self._facts.lease.state == "waiting" and len(reasons) == 1,
         )
 
@@ -304,19 +270,19 @@ class Health:
         if facts.stopped is not None:
             reasons.append(f"Stopped: {facts.stopped}")
         if facts.stopping:
-            reasons.append("Shutting down: finishing what was taken in, nothing new is read.")
+            reasons.append("Shutting down: accepted work is being finished, nothing new is read.")
         if facts.store is not None:
             reasons.append(
                 f"The store has been unavailable for {_duration_since(now_ms, facts.store.since_ms)}: {facts.store.what}"
             )
         if facts.lease.state != "held":
-            # What a standby does not do is no news.
+            # A standby has no session and no commits, so nothing else is a reason.
             reasons.append(self._lease_reason(now_ms))
             return reasons
         if facts.lease.until_ms is not None and now_ms > facts.lease.until_ms:
-            # This process was frozen, or the store does not answer: another replica may be at work already.
+            # This process was frozen, or the store does not answer: another replica may have taken over.
             reasons.append(
-                f"The lease ran out {_duration_since(now_ms, facts.lease.until_ms)} ago and could not be renewed yet."
+                f"The lease expired {_duration_since(now_ms, facts.lease.until_ms)} ago and has not been renewed yet."
             )
         if facts.commits.failure is not None:
             failure = facts.commits.failure
@@ -328,7 +294,7 @@ class Health:
         if facts.authentication is not None:
             failure = facts.authentication
             reasons.append(
-                f"Salesforce has given no access token for {_duration_since(now_ms, failure.since_ms)} "
+                f"Salesforce has issued no access token for {_duration_since(now_ms, failure.since_ms)} "
                 f"({failure.code}): {failure.what}"
             )
         reasons += self._session_reasons(now_ms)
@@ -344,11 +310,11 @@ class Health:
         commits = self._facts.commits
         if commits.handed_over_ms is not None and now_ms - commits.handed_over_ms > _INGEST_LIMIT_MS:
             return [
-                f"Ingest has not taken up what Salesforce sent {_duration_since(now_ms, commits.handed_over_ms)} ago."
+                f"Ingest has not processed what Salesforce sent {_duration_since(now_ms, commits.handed_over_ms)} ago."
             ]
         if commits.waiting_since_ms is not None and now_ms - commits.waiting_since_ms > self._commit_limit_ms:
             return [
-                f"Changes have been waiting for {_duration_since(now_ms, commits.waiting_since_ms)} and nothing is committed."
+                f"Changes have been waiting for {_duration_since(now_ms, commits.waiting_since_ms)} without a commit."
             ]
         return []
 
@@ -361,8 +327,8 @@ class Health:
             )
         if lease.state == "lost":
             by = f" to {lease.holder}" if lease.holder else ""
-            return f"The lease was lost{by} {_duration_since(now_ms, lease.since_ms)} ago; this replica is trying to win it again."
-        return "Starting: the lease has not been asked for yet."
+            return f"The lease was lost{by} {_duration_since(now_ms, lease.since_ms)} ago; this replica is trying to acquire it again."
+        return "Starting: the lease has not been requested yet."
 
     def _session_reasons(self, now_ms: int) -> list[str]:
         session = self._facts.session
@@ -396,45 +362,6 @@ class Health:
             return f"{text}; the next attempt is {f'in {humanize_ms(wait_ms)}' if wait_ms > 0 else 'due'}."
         return "no session has been opened yet."
 
-    def _details(self, now_ms: int) -> dict[str, Any]:
-        facts = self._facts
-        session = facts.session
-        is_open = session.state == "open"
-        return {
-            "uptime_ms": now_ms - self._started_ms,
-            "lease": {
-                "state": facts.lease.state,
-                "holder": facts.lease.holder,
-                "since_ms": now_ms - facts.lease.since_ms,
-            },
-            "session": {
-                "number": session.number,
-                "state": session.state,
-                "since_ms": now_ms - session.since_ms,
-                "last_answer_ms": now_ms - session.answered_ms if is_open else None,
-                "ended": session.end or None,
-                "next_attempt_ms": (
-                    max(0, session.next_attempt_ms - now_ms) if session.next_attempt_ms is not None else None
-                ),
-            },
-            "channels": {channel: channel in session.acknowledged for channel in self._channels},
-            "authentication": _shown(facts.authentication, now_ms),
-            "store": _shown(facts.store, now_ms),
-            "commits": {
-                "count": facts.commits.count,
-                "last_ms": now_ms - facts.commits.last_ms if facts.commits.last_ms is not None else None,
-                "failing": _shown(facts.commits.failure, now_ms),
-            },
-            "stopping": facts.stopping,
-            "stopped": facts.stopped,
-        }
-
 
 def _duration_since(now_ms: int, since_ms: int) -> str:
     return humanize_ms(max(0, now_ms - since_ms))
-
-
-def _shown(failure: _Failure | None, now_ms: int) -> dict[str, Any] | None:
-    if failure is None:
-        return None
-    return {"for_ms": now_ms - failure.since_ms, "code": failure.code, "what": failure.what}

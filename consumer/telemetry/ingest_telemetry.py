@@ -31,7 +31,8 @@ from consumer.ports.observers.ingest_events import (
 from consumer.telemetry.dispatch import Methods, on
 from consumer.telemetry.health import Health
 from consumer.telemetry.log_throttle import LogThrottle
-from consumer.telemetry.metrics import MetricName, Metrics, seconds_since
+from consumer.telemetry.metric_catalogue import MetricName
+from consumer.telemetry.metrics import Metrics, seconds_since
 from consumer.telemetry.reconcile_telemetry import ReconcileTelemetry
 
 __all__ = ["IngestTelemetry"]
@@ -118,7 +119,10 @@ class IngestTelemetry:
         self._methods[type(event)](event)
 
     def _lag_seconds(self) -> float:
-        """Lag of the last commit while it is recent; while changes wait, at least as long as they have waited."""
+        """Lag of the last commit while it is recent, in seconds.
+
+        While changes wait, at least as long as they have waited.
+        """
         if not self._health.holds_lease:
             return math.nan
         now_ms = self._clock.monotonic_ms()
@@ -170,7 +174,7 @@ class IngestTelemetry:
                 )
 
     def _is_first(self, *what: str) -> bool:
-        """Whether it has not been logged yet; also no once too many others have been."""
+        """Remember ``what``; False if it is known, or if too much is remembered."""
         if what in self._logged_once or len(self._logged_once) >= _MAX_REMEMBERED:
             return False
         self._logged_once.add(what)

@@ -1,9 +1,9 @@
-"""A storm of failures must not write the same line a thousand times: the first few are written, the rest are counted in one line.
+"""Throttle of log lines: the first of a kind are written, the rest counted.
 
 Ten thousand events that fail in the same way are ten thousand lines that say nothing new, fill a disk, and hide the one line that matters.
-Lines are alike when event and key (handler and kind of error, channel and reason) are; of these ten are written in a minute, and when the
-minute is over one line says how many were left out. Nothing is only in the lines that are left out: attempts are counted in metrics, dead
-letters and what cannot be understood stand in the store.
+Lines are of one kind when event and key (handler and kind of error, channel and reason) are equal; ten of a kind are written in a minute,
+and at its end one line has the number of those suppressed. Nothing is lost with a suppressed line: attempts are counted in metrics, dead
+letters and messages that cannot be understood are in the store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import structlog
 __all__ = ["LogThrottle"]
 
 _MAX_KEYS = 1_000
-"""Kinds of lines that are told apart; what is beyond shares one limit with its event."""
+"""Number of kinds that are distinguished; beyond it, all lines of an event share one limit."""
 
 
 @dataclass(slots=True)
@@ -29,11 +29,11 @@ class _Window:
 
 
 class LogThrottle:
-    """Says which lines may be written.
+    """Limit on the number of log lines of each kind.
 
     Args:
-        max_lines: lines of a kind within the window.
-        window_s: in seconds, from the first line.
+        max_lines: lines of a kind within a window.
+        window_s: length of a window in seconds, from its first line.
         now: monotonic seconds.
     """
 
@@ -48,11 +48,11 @@ class LogThrottle:
         self._timer: asyncio.TimerHandle | None = None
 
     def allow(self, event: str, **key: str) -> bool:
-        """Whether this line is written; if not, it is counted.
+        """Return whether this line is to be written; otherwise count it.
 
         Args:
             event: of the line.
-            key: what else makes lines alike; stands in the line that says how many were left out.
+            key: further facts that lines of a kind share; repeated in the line with the number suppressed.
         """
         now = self._now()
         self._close_windows(now)
@@ -70,7 +70,7 @@ class LogThrottle:
         return False
 
     def flush(self) -> None:
-        """Say now what was left out; before the end of the process."""
+        """Log the numbers suppressed so far; before the end of the process."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -90,7 +90,7 @@ class LogThrottle:
                 )
 
     def _schedule_close(self, after_s: float) -> None:
-        """Be there when the window ends, also if no other line comes."""
+        """Close the window on time, even if no other line follows."""
         if self._timer is None:
             try:
                 loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
-"""Log lines: JSON for machines, readable for people, on standard error, never with a secret in them.
+"""Log lines on standard error, as JSON or text, never with a secret.
 
-Everything goes through one chain of processors, also what libraries say through the standard library. No part of the service logs a
-token or a key on purpose; :class:`Redactor` is the second line of defence and removes every registered secret from every string, in the
-spellings in which it travels (as it is, percent-encoded, and line by line for a PEM key).
+Every line passes one chain of processors, those that libraries log through the standard library included. No part of the service logs a
+token or a key on purpose; :class:`Redactor` is the second line of defence and removes every registered secret from every string, in each of
+its spellings (as it is, percent-encoded, and line by line for a PEM key).
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 __all__ = ["Redactor", "configure_logging"]
 
 HIDDEN = "[secret]"
-"""Stands where a secret was."""
+"""Replacement of a secret."""
 
 MIN_SECRET_LENGTH = 4
-"""Characters; shorter secrets are not searched for, they would garble every line."""
+"""Characters; shorter secrets are not searched for, because they would garble every line."""
 
 MAX_LEARNED = 64
-"""Tokens that are remembered; a service that signs in every minute for months must not grow by each."""
+"""Number of access tokens remembered, so that a service that signs in every minute for months does not grow."""
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class Redactor:
-    """A structlog processor that removes registered secrets from every string, also inside lists and mappings, in keys and in bytes."""
+    """Structlog processor that removes secrets, also from nested values.
+
+    Strings, bytes, keys, lists and mappings are searched.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._registered: frozenset[str] = frozenset()
@@ -44,12 +47,15 @@ class Redactor:
             self.add(secret)
 
     def add(self, secret: str) -> None:
-        """Keep ``secret`` out of every later line."""
+        """Remove ``secret`` from every later line."""
         self._registered |= {secret}
         self._update_spellings()
 
     def learn(self, secret: str) -> None:
-        """Keep a token that was got while running out of the lines, until so many newer ones have followed that nobody can hold it."""
+        """Remove an access token from later lines.
+
+        It is forgotten when :data:`MAX_LEARNED` newer tokens have followed.
+        """
         if secret not in self._learned:
             self._learned.append(secret)
             self._update_spellings()
@@ -59,21 +65,21 @@ class Redactor:
         for secret in (*self._registered, *self._learned):
             known |= {secret, quote(secret, safe=""), quote_plus(secret)}
             if "\n" in secret:
-                # A key is long and wrapped; its lines turn up one by one. The dashed lines are not secret.
+                # A key is long and wrapped, and its lines occur one by one. The dashed lines are not secret.
                 known |= {line for line in secret.splitlines() if not line.startswith("-----")}
         known = {spelling for spelling in known if len(spelling) >= MIN_SECRET_LENGTH}
-        # Longest first, so that a secret that contains another one disappears whole.
+        # Longest first, so that a secret that contains another one is removed as a whole.
         self._spellings = tuple(sorted(known, key=lambda spelling: (-len(spelling), spelling)))
 
     def text(self, text: str) -> str:
-        """``text`` without secrets."""
+        """Return ``text`` without secrets."""
         for spelling in self._spellings:
             if spelling in text:
                 text = text.replace(spelling, HIDDEN)
         return text
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG002
-        """``event`` without secrets; called by structlog for every line."""
+        """Return ``event`` without secrets; structlog calls it for every line."""
         if not self._spellings:
             return event
         return {self.text(key): self._clean(value) for key, value in event.items()}
@@ -93,7 +99,10 @@ class Redactor:
 
 
 class _Stderr:
-    """Standard error as it is when a line is written: whoever replaces it later (a test runner, a live view) gets the lines."""
+    """Standard error at the time of writing.
+
+    A test runner or live view that replaces it later gets the lines.
+    """
 
     def write(self, line: bytes) -> int:
         stream: TextIO = sys.stderr
@@ -111,13 +120,13 @@ class _Stderr:
 
 
 def _as_json(event: EventDict, **_: Any) -> bytes:
-    # What a person looks for comes first.
+    # The keys that a reader looks for come first.
     head = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
     return orjson.dumps({**head, **event}, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
 class _Rendered:
-    """The last processor for a console, as bytes for the same sink."""
+    """Last processor for a console; renders bytes for the same sink."""
 
     def __init__(self, colors: bool) -> None:
         self._renderer = structlog.dev.ConsoleRenderer(
@@ -131,7 +140,7 @@ class _Rendered:
 
 
 class _FromStandardLibrary(logging.Handler):
-    """What libraries log, through our processors."""
+    """Handler that passes the lines of libraries through the service's processors."""
 
     def __init__(self, processors: list[Processor]) -> None:
         super().__init__()
@@ -160,12 +169,12 @@ def configure_logging(
     style: Literal["auto", "console", "json"] = "auto",
     redactor: Redactor | None = None,
 ) -> None:
-    """Configure structlog and the standard library's logging for this process; the last call wins.
+    """Configure structlog and the standard library's logging; the last call wins.
 
     Args:
-        level: least severity that is written. Libraries speak from ``warning`` on, whatever it is.
+        level: lowest severity that is written; lines of libraries at least from ``warning`` on.
         style: ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
-        redactor: knows what must never appear; secrets can be added to it while running.
+        redactor: removes secrets; more can be added to it later.
     """
     terminal = sys.stderr.isatty()
     if style == "auto":

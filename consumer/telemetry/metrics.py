@@ -1,346 +1,30 @@
-"""The catalogue of metrics: name, kind, help, labels, in one table. Names are a type, so that nobody counts under a name nobody knows.
-
-Prometheus conventions: base units (seconds), counters end in ``_total``. Label values come from bounded sets (:data:`LABELS`), never from
-data. A registry belongs to one :class:`Metrics`, so that several can live in one process.
-
-What only the lease holder knows is marked ``tenure``: a replica that has lost the lease shows nothing there, so that nobody is woken by
-what was true an hour ago. ``deploy/metrics.md`` is made from this table.
-"""
+"""Registry with all metrics of the catalogue."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import version
-from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["CATALOGUE", "LABELS", "MetricDefinition", "MetricName", "Metrics", "seconds_since"]
+from consumer.telemetry.metric_catalogue import CATALOGUE, MetricName
 
-
-class MetricName(StrEnum):
-    """Every metric there is."""
-
-    CHANGE_EVENTS_RECEIVED = "cadence_change_events_received_total"
-    DUPLICATES = "cadence_duplicates_total"
-    LATE = "cadence_late_total"
-    IGNORED = "cadence_ignored_total"
-    GAPS = "cadence_gaps_total"
-    BAD_EVENTS = "cadence_bad_events_total"
-    UNKNOWN_VALUES = "cadence_undocumented_total"
-    COMMITS = "cadence_commits_total"
-    COMMIT_FAILURES = "cadence_commit_failures_total"
-    COMMIT_DURATION_SECONDS = "cadence_commit_duration_seconds"
-    JOURNAL_EVENTS = "cadence_journal_events_total"
-    JOURNAL_ENTRIES = "cadence_journal_entries"
-    JOURNAL_BYTES = "cadence_journal_bytes"
-    JOURNAL_OVER_BYTES = "cadence_journal_over_bytes"
-    JOURNAL_TRIMMED = "cadence_journal_trimmed_total"
-    STATE_RECORDS = "cadence_state_records"
-    STORE_BYTES = "cadence_store_bytes"
-    STORE_LIMIT_BYTES = "cadence_store_limit_bytes"
-    STORE_DISK_FREE_BYTES = "cadence_store_disk_free_bytes"
-    STORE_GROWTH = "cadence_store_growth_bytes_per_day"
-    STORE_FULL_SECONDS = "cadence_store_full_seconds"
-    STATE_KINDS = "cadence_state_records_by_kind"
-    STATE_BYTES = "cadence_state_bytes"
-    STATE_EXPIRED = "cadence_state_expired_total"
-    LAG_SECONDS = "cadence_lag_seconds"
-    HELD_CHANGES = "cadence_held_changes"
-    SINCE_LAST_POLL_SECONDS = "cadence_since_last_poll_seconds"
-    SINCE_LAST_EVENT_SECONDS = "cadence_since_last_event_seconds"
-    CHANNEL_ACKNOWLEDGED = "cadence_channel_acknowledged"
-    SESSIONS_ENDED = "cadence_sessions_ended_total"
-    AUTHENTICATION_FAILURES = "cadence_authentication_failures_total"
-    HANDLER_DELIVERED = "cadence_handler_delivered_total"
-    HANDLER_FAILED = "cadence_handler_failed_total"
-    HANDLER_DEAD_LETTERED = "cadence_handler_dead_lettered_total"
-    HANDLER_DEAD_LETTERS = "cadence_handler_dead_letters"
-    HANDLER_SKIPPED = "cadence_handler_skipped_total"
-    HANDLER_FILTERED = "cadence_handler_filtered_total"
-    HANDLER_LAG = "cadence_handler_lag_events"
-    HANDLER_BLOCKED_RUNS = "cadence_handler_blocked_runs"
-    HANDLER_STOPPED = "cadence_handler_stopped"
-    HANDLER_OFFSET = "cadence_handler_offset"
-    HANDLER_SECONDS = "cadence_handler_duration_seconds"
-    CHECKPOINT_AGE_SECONDS = "cadence_checkpoint_age_seconds"
-    RETENTION_HEADROOM_SECONDS = "cadence_retention_headroom_seconds"
-    POLLED_THROUGH_SECONDS = "cadence_polled_through_timestamp_seconds"
-    LOOP_STALLS = "cadence_loop_stalls_total"
-    RECONCILE_TASKS = "cadence_reconcile_tasks"
-    RECONCILE_ROWS = "cadence_reconcile_rows_total"
-    RECONCILE_CHANGED = "cadence_reconcile_changed_total"
-    RECONCILE_FAILURES = "cadence_reconcile_failures_total"
-    ORG_LIMIT = "cadence_org_limit"
-    ORG_LIMIT_REMAINING = "cadence_org_limit_remaining"
-    ACTIVE_RUNS = "cadence_active_runs"
-    TENURE = "cadence_tenure"
-    READY = "cadence_ready"
-    BUILD_INFO = "cadence_build_info"
-
-
-@dataclass(frozen=True, slots=True)
-class MetricDefinition:
-    """One row of the catalogue.
-
-    Attributes:
-        kind: of Prometheus.
-        help: what it counts or measures, with its unit.
-        labels: their names, in order.
-        buckets: upper bounds of a histogram, in its unit.
-        tenure: whether only the lease holder knows it; others show NaN, or no series where there are labels.
-    """
-
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-    tenure: bool = False
-
-
-LABELS: dict[str, str] = {
-    "limit": "`deliveries` (`DailyDeliveredPlatformEvents`) or `api_requests` (`DailyApiRequests`)",
-    "channel": "the configured channels; `other` for messages of another one, or of several",
-    "code": "OAuth's error codes, `http_<status>`, and a few of our own; what is none of them is `other`",
-    "entity": "`ActionCadenceTracker`, `ActionCadenceStepTracker`",
-    "handler": "the configured handlers",
-    "kind": "the change types of gap and overflow events",
-    "reason": "stable codes in the source, never a server's text",
-    "type": "the lifecycle event types",
-    "version": "of this release",
-    "what": "`field` or `value`",
-}
-"""Every label, and the bounded set that its values come from."""
-
-_SHORT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_LONG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
-
-CATALOGUE: dict[MetricName, MetricDefinition] = {
-    MetricName.CHANGE_EVENTS_RECEIVED: MetricDefinition(
-        "counter", "Change events received from Salesforce.", ("channel",)
-    ),
-    MetricName.DUPLICATES: MetricDefinition(
-        "counter", "Changes that had been committed before and were dropped."
-    ),
-    MetricName.LATE: MetricDefinition(
-        "counter", "Changes that arrived after something newer of their run had been committed."
-    ),
-    MetricName.IGNORED: MetricDefinition(
-        "counter", "Changes committed before their channel was first subscribed, which are not taken."
-    ),
-    MetricName.GAPS: MetricDefinition("counter", "Gap and overflow events, by change type.", ("kind",)),
-    MetricName.BAD_EVENTS: MetricDefinition(
-        "counter",
-        "Messages that could not be understood and were kept as ingest dead letters.",
-        ("channel", "reason"),
-    ),
-    MetricName.UNKNOWN_VALUES: MetricDefinition(
-        "counter",
-        "Fields and picklist values that this release does not know; they passed through. The log names each once.",
-        ("entity", "what"),
-    ),
-    MetricName.COMMITS: MetricDefinition("counter", "Commits applied to the store."),
-    MetricName.COMMIT_FAILURES: MetricDefinition(
-        "counter", "Commits that the store refused or could not take."
-    ),
-    MetricName.COMMIT_DURATION_SECONDS: MetricDefinition(
-        "histogram", "Duration of a commit in seconds.", (), _SHORT_BUCKETS
-    ),
-    MetricName.JOURNAL_EVENTS: MetricDefinition(
-        "counter", "Lifecycle events written to the journal.", ("type",)
-    ),
-    MetricName.JOURNAL_ENTRIES: MetricDefinition(
-        "gauge", "Entries in the journal, holes included.", tenure=True
-    ),
-    MetricName.JOURNAL_BYTES: MetricDefinition("gauge", "Bytes of the journal, an estimate.", tenure=True),
-    MetricName.JOURNAL_OVER_BYTES: MetricDefinition(
-        "gauge", "Bytes beyond journal.max_bytes that are kept because a handler needs them.", tenure=True
-    ),
-    MetricName.JOURNAL_TRIMMED: MetricDefinition("counter", "Journal entries that retention removed."),
-    MetricName.STATE_RECORDS: MetricDefinition(
-        "gauge", "Records whose state is kept: runs and steps.", tenure=True
-    ),
-    MetricName.STORE_BYTES: MetricDefinition(
-        "gauge",
-        "Bytes in use: of the SQLite file, or used_memory of the Redis server, whatever else it holds.",
-        tenure=True,
-    ),
-    MetricName.STORE_LIMIT_BYTES: MetricDefinition(
-        "gauge",
-        "Bytes at which the store takes no more: maxmemory of the Redis server, or the SQLite file and what is free on its disk; "
-        "+Inf when there is no limit.",
-        tenure=True,
-    ),
-    MetricName.STORE_DISK_FREE_BYTES: MetricDefinition(
-        "gauge", "Bytes free on the disk of the SQLite file; NaN with Redis.", tenure=True
-    ),
-    MetricName.STORE_GROWTH: MetricDefinition(
-        "gauge",
-        "Bytes a day that the store grows by, from the last day; NaN before it is known.",
-        tenure=True,
-    ),
-    MetricName.STORE_FULL_SECONDS: MetricDefinition(
-        "gauge",
-        "Seconds until the store reaches its limit at this pace; +Inf when never or unknown.",
-        tenure=True,
-    ),
-    MetricName.STATE_KINDS: MetricDefinition(
-        "gauge",
-        "Records that are known (runs, steps, targets, notes about gaps), as of the last walk, hourly.",
-        ("kind",),
-    ),
-    MetricName.STATE_BYTES: MetricDefinition(
-        "gauge",
-        "Bytes of what is known of them, without what the store adds, as of the last walk.",
-        ("kind",),
-    ),
-    MetricName.STATE_EXPIRED: MetricDefinition(
-        "counter", "Records that were forgotten: ended and past state.retention, or deleted four days ago."
-    ),
-    MetricName.LAG_SECONDS: MetricDefinition(
-        "gauge",
-        "How far the journal is behind Salesforce: seconds from the commit there to the commit here of the newest journaled change; "
-        "grows while changes wait, and is 0 a minute after the last one.",
-        tenure=True,
-    ),
-    MetricName.HELD_CHANGES: MetricDefinition(
-        "gauge", "Changes held back until nothing earlier is expected.", tenure=True
-    ),
-    MetricName.SINCE_LAST_POLL_SECONDS: MetricDefinition(
-        "gauge", "Seconds since Salesforce last answered a poll; NaN before the first answer."
-    ),
-    MetricName.SINCE_LAST_EVENT_SECONDS: MetricDefinition(
-        "gauge",
-        "Seconds since Salesforce last sent a change event; NaN before the first. In a quiet org it grows and means nothing.",
-    ),
-    MetricName.CHANNEL_ACKNOWLEDGED: MetricDefinition(
-        "gauge", "1 while the subscription of the channel is acknowledged, else 0.", ("channel",)
-    ),
-    MetricName.SESSIONS_ENDED: MetricDefinition(
-        "counter", "CometD sessions that ended, by reason.", ("reason",)
-    ),
-    MetricName.AUTHENTICATION_FAILURES: MetricDefinition(
-        "counter", "Access tokens that could not be had, by OAuth error.", ("code",)
-    ),
-    MetricName.HANDLER_DELIVERED: MetricDefinition(
-        "counter", "Events that a handler finished.", ("handler",)
-    ),
-    MetricName.HANDLER_FAILED: MetricDefinition(
-        "counter",
-        "Attempts of a handler that failed; together with those that delivered, all its attempts.",
-        ("handler",),
-    ),
-    MetricName.HANDLER_DEAD_LETTERED: MetricDefinition(
-        "counter", "Events that a handler gave up on and were kept.", ("handler",)
-    ),
-    MetricName.HANDLER_DEAD_LETTERS: MetricDefinition(
-        "gauge",
-        "Dead letters of a handler that wait for somebody to retry or discard them.",
-        ("handler",),
-        tenure=True,
-    ),
-    MetricName.HANDLER_SKIPPED: MetricDefinition(
-        "counter", 'Events that a handler gave up on with on_failure = "skip".', ("handler",)
-    ),
-    MetricName.HANDLER_FILTERED: MetricDefinition(
-        "counter",
-        "Events of a wanted type that were left out for their origin, their age, or as own changes.",
-        ("handler",),
-    ),
-    MetricName.HANDLER_LAG: MetricDefinition(
-        "gauge", "Journal entries past the handler's offset.", ("handler",), tenure=True
-    ),
-    MetricName.HANDLER_BLOCKED_RUNS: MetricDefinition(
-        "gauge", "Runs whose next event waits for another attempt of the handler.", ("handler",), tenure=True
-    ),
-    MetricName.HANDLER_STOPPED: MetricDefinition(
-        "gauge",
-        "1 while the handler is paused, halted by its dead-letter limit or has asked to be stopped, else 0.",
-        ("handler",),
-        tenure=True,
-    ),
-    MetricName.HANDLER_OFFSET: MetricDefinition(
-        "gauge",
-        "Journal offset below which the handler has settled everything but parked runs.",
-        ("handler",),
-        tenure=True,
-    ),
-    MetricName.HANDLER_SECONDS: MetricDefinition(
-        "histogram", "Duration of a handler call in seconds.", ("handler",), _LONG_BUCKETS
-    ),
-    MetricName.CHECKPOINT_AGE_SECONDS: MetricDefinition(
-        "gauge",
-        "Seconds since the stored position last moved; NaN before there is one. In a quiet org it grows: what matters is the headroom.",
-        ("channel",),
-    ),
-    MetricName.RETENTION_HEADROOM_SECONDS: MetricDefinition(
-        "gauge",
-        "Seconds until Salesforce (72 h of retention) may have dropped changes that are not committed here, if nothing moves until then.",
-        ("channel",),
-    ),
-    MetricName.POLLED_THROUGH_SECONDS: MetricDefinition(
-        "gauge",
-        "Salesforce time, in seconds since the epoch, up to which nothing of the channel can have been missed; moves every ten minutes.",
-        ("channel",),
-    ),
-    MetricName.LOOP_STALLS: MetricDefinition(
-        "counter", "How often the event loop stood still for so long that probes went unanswered."
-    ),
-    MetricName.RECONCILE_TASKS: MetricDefinition(
-        "gauge",
-        "Reconcile tasks under way: what the stream lost and REST has not been asked for yet.",
-        ("reason",),
-        tenure=True,
-    ),
-    MetricName.RECONCILE_ROWS: MetricDefinition(
-        "counter", "Rows that reconcile tasks have read over REST.", ("reason",)
-    ),
-    MetricName.RECONCILE_CHANGED: MetricDefinition(
-        "counter", "Rows that said something the stream had not said.", ("reason",)
-    ),
-    MetricName.RECONCILE_FAILURES: MetricDefinition(
-        "counter", "Pages of reconcile tasks that could not be had."
-    ),
-    MetricName.ORG_LIMIT: MetricDefinition(
-        "gauge",
-        "What Salesforce allows the whole org within 24 hours (rolling), as REST's limits say; asked every five minutes.",
-        ("limit",),
-        tenure=True,
-    ),
-    MetricName.ORG_LIMIT_REMAINING: MetricDefinition(
-        "gauge",
-        "What is left of that. At 0 deliveries Salesforce sends nothing more; what waits is kept for 72 hours.",
-        ("limit",),
-        tenure=True,
-    ),
-    MetricName.ACTIVE_RUNS: MetricDefinition(
-        "gauge",
-        "Active runs of the org, of at most 150,000; counted over REST every half an hour.",
-        tenure=True,
-    ),
-    MetricName.TENURE: MetricDefinition(
-        "gauge", "1 while this process holds the lease, else 0; also 0 when it could not be renewed in time."
-    ),
-    MetricName.READY: MetricDefinition("gauge", "1 while the service is ready, else 0."),
-    MetricName.BUILD_INFO: MetricDefinition("gauge", "Always 1; the version is in the label.", ("version",)),
-}
+__all__ = ["Metrics", "seconds_since"]
 
 
 class Metrics:
-    """Every metric of the catalogue on a registry of its own.
+    """All metrics of the catalogue, on a registry of their own.
 
     Attributes:
-        registry: what ``/metrics`` shows; includes process, platform and garbage collector.
+        registry: content of ``/metrics``; includes process, platform and garbage collector.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
-        # A second series per counter with the time of its first use: twice the volume, and no query uses it.
+        # A second series for each counter, with the time of its first use: twice the volume, and no query uses it.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -369,7 +53,7 @@ class Metrics:
         self.gauge(MetricName.BUILD_INFO, version("cadence-consumer")).set(1)
 
     def end_tenure(self) -> None:
-        """Show nothing more of what only the lease holder knows."""
+        """Clear the metrics that only the lease holder knows."""
         for name, definition in CATALOGUE.items():
             if not definition.tenure:
                 continue
@@ -379,21 +63,27 @@ class Metrics:
                 self._gauges[name].set(math.nan)
 
     def counter(self, name: MetricName, *labels: str) -> Counter:
-        """The counter with these label values, in the catalogue's order; keep it where it is used often."""
+        """Return the counter with these label values, in the catalogue's order.
+
+        A caller that counts often keeps it.
+        """
         metric = self._counters[name]
         return metric.labels(*labels) if labels else metric
 
     def gauge(self, name: MetricName, *labels: str) -> Gauge:
-        """The gauge with these label values; not to be kept where it ends with the tenure."""
+        """Return the gauge with these label values.
+
+        Not to be kept if it ends with the tenure.
+        """
         metric = self._gauges[name]
         return metric.labels(*labels) if labels else metric
 
     def histogram(self, name: MetricName, *labels: str) -> Histogram:
-        """The histogram with these label values."""
+        """Return the histogram with these label values."""
         metric = self._histograms[name]
         return metric.labels(*labels) if labels else metric
 
 
 def seconds_since(then_ms: int | None, now_ms: int) -> float:
-    """Seconds between two instants; NaN, which a gauge shows for unknown, before there is the first."""
+    """Return the seconds between two instants; NaN while the first is unknown."""
     return math.nan if then_ms is None else (now_ms - then_ms) / 1000

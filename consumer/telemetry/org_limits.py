@@ -1,8 +1,8 @@
-"""What the org still allows: deliveries and API requests of the rolling day, and active runs.
+"""Limits of the org: deliveries, API requests, active runs.
 
-Salesforce stops delivering to the whole org when the allocation is used up, whoever used it, and says so only then. REST knows before:
-``/limits`` is one request that counts itself, so it is asked every five minutes; the active runs are counted every half an hour. Only the
-lease holder asks, and only while Salesforce gives it tokens: a watch must not be what signs in again and again.
+Salesforce stops delivering to the whole org when the allocation is used up, whichever client used it, and reports it only then. REST knows
+earlier: ``/limits`` is one request that counts itself, so it is read every five minutes; the active runs are counted every half hour. Only
+the lease holder reads them, and only while Salesforce issues tokens: a watch must not cause sign-ins of its own.
 """
 
 from __future__ import annotations
@@ -16,41 +16,44 @@ from typing import Final, Protocol, Self
 import structlog
 
 from consumer.errors import CadenceError
-from consumer.telemetry.metrics import MetricName, Metrics
+from consumer.telemetry.metric_catalogue import MetricName
+from consumer.telemetry.metrics import Metrics
 
 __all__ = ["ALLOCATIONS", "OrgLimitsReader", "OrgLimitsWatch"]
 
 _EVERY_MS: Final = 300_000
 _REFRESHES_PER_RUN_COUNT: Final = 6
-"""Looks; counting goes through an index of up to 150,000 rows, so it is done less often."""
+"""Reads of the limits for each count of the runs, which scans an index of up to 150,000 rows."""
 _WAIT_MS: Final = 1_000
-"""Until it may ask."""
+"""Milliseconds between two checks of whether it may query."""
 
 ALLOCATIONS: Final = {"deliveries": "DailyDeliveredPlatformEvents", "api_requests": "DailyApiRequests"}
-"""Label to Salesforce's name."""
+"""Label to the name in Salesforce."""
 
 
 class OrgLimitsReader(Protocol):
-    """What the watch asks of Salesforce; each is one request."""
+    """Source of the limits; each method is one request."""
 
     async def limits(self) -> Mapping[str, tuple[int, int]]:
-        """Allocation to what is allowed and what is left."""
+        """Return limit to allowed and remaining number."""
         ...
 
     async def active_runs(self) -> int:
-        """How many runs are active."""
+        """Return the number of active runs."""
         ...
 
 
 class OrgLimitsWatch:
-    """Asks now and then; what it was told last is shown until the tenure ends.
+    """Periodic reader of the org's limits.
+
+    The last values are shown until the tenure ends.
 
     Args:
-        org: asked.
-        may_query: whether this replica holds the lease and Salesforce gives it tokens.
-        metrics: shows the answers.
-        every_ms: between two looks.
-        wait_ms: between two questions whether it may ask; it may again in a new tenure, whose first look is at once.
+        org: source of the limits.
+        may_query: whether this replica holds the lease and Salesforce issues it tokens.
+        metrics: shows the limits.
+        every_ms: milliseconds between two reads; the first read of a tenure is immediate.
+        wait_ms: milliseconds between two calls of ``may_query``.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class OrgLimitsWatch:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch(), name="allowance-watch")
+        self._task = asyncio.create_task(self._watch(), name="org-limits-watch")
         return self
 
     async def __aexit__(
@@ -82,7 +85,10 @@ class OrgLimitsWatch:
             await asyncio.wait({self._task})
 
     async def refresh(self) -> None:
-        """Ask once. An org that does not answer is somebody else's news; one that answers something else is not asked for what it lacks."""
+        """Read the limits once.
+
+        An org that does not answer is reported by its session; a limit that it does not name is NaN.
+        """
         gauge = self._metrics.gauge
         try:
             limits = await self._org.limits()

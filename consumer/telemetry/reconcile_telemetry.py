@@ -1,4 +1,4 @@
-"""Log lines and metrics beside the stream: reconcile tasks, and the record states that are known and removed."""
+"""Log lines and metrics of reconcile tasks and of the retention of states."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from consumer.ports.observers.reconcile_events import (
 )
 from consumer.telemetry.dispatch import Methods, on
 from consumer.telemetry.log_throttle import LogThrottle
-from consumer.telemetry.metrics import MetricName, Metrics
+from consumer.telemetry.metric_catalogue import MetricName
+from consumer.telemetry.metrics import Metrics
 
 __all__ = ["ReconcileTelemetry"]
 
@@ -26,7 +27,7 @@ _KINDS: Final = ("run", "step", "target", "gap")
 
 
 class ReconcileTelemetry:
-    """Part of the observer of ingest that is about reconcile tasks and the retention of states.
+    """Observer of reconcile tasks and states, as part of that of ingest.
 
     Args:
         metrics: where it counts.

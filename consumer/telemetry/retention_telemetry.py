@@ -17,7 +17,8 @@ from consumer.ports.observers.retention_events import (
 )
 from consumer.telemetry.dispatch import Methods, on
 from consumer.telemetry.health import Health
-from consumer.telemetry.metrics import MetricName, Metrics
+from consumer.telemetry.metric_catalogue import MetricName
+from consumer.telemetry.metrics import Metrics
 
 __all__ = ["RetentionTelemetry"]
 
@@ -80,7 +81,7 @@ class RetentionTelemetry:
         if bytes_over:
             self._health.journal_over_limit(
                 f"The journal is {bytes_over} bytes over journal.max_bytes because handler {handler} still needs offset {offset}: "
-                f"mend the handler, or remove it from the settings (`cadence-consumer handlers list`)"
+                f"fix the handler, or remove it from the settings (`cadence-consumer handlers list`)"
             )
         else:
             self._health.journal_within_limit()

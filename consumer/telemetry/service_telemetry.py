@@ -24,7 +24,8 @@ from consumer.ports.observers.service_events import (
 from consumer.telemetry.dispatch import Methods, on
 from consumer.telemetry.health import Health
 from consumer.telemetry.log_throttle import LogThrottle
-from consumer.telemetry.metrics import MetricName, Metrics
+from consumer.telemetry.metric_catalogue import MetricName
+from consumer.telemetry.metrics import Metrics
 
 __all__ = ["ServiceTelemetry"]
 

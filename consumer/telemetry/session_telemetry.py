@@ -20,7 +20,8 @@ from consumer.ports.observers.session_events import (
 )
 from consumer.telemetry.dispatch import Methods, on
 from consumer.telemetry.health import Health
-from consumer.telemetry.metrics import MetricName, Metrics, seconds_since
+from consumer.telemetry.metric_catalogue import MetricName
+from consumer.telemetry.metrics import Metrics, seconds_since
 
 __all__ = ["SessionTelemetry"]
 

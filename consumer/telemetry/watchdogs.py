@@ -1,9 +1,8 @@
-"""Who watches when nothing fails and nothing moves.
+"""Watchdogs for two faults that raise no error.
 
-Most trouble raises an error somewhere, and health hears of it. Two kinds do not. An event loop that one call keeps busy answers no probe,
-polls nothing, commits nothing and reports nothing, because all of that would be its own work: :class:`LoopWatch` looks at it from a thread
-and says once where it stands. And a position that ages towards Salesforce's 72 hours loses changes without any error, on the day somebody
-starts the service again: :class:`RetentionWatch` says how much time is left, also on a standby and also while no session can be opened.
+An event loop that one call keeps busy answers no probe, polls nothing, commits nothing and reports nothing: :class:`LoopWatch` observes it
+from a thread and logs once which call keeps it busy. A position that ages towards Salesforce's 72 hours loses changes without an error, on
+the day the service is started again: :class:`RetentionWatch` reports the time left, also on a standby and while no session can be opened.
 """
 
 from __future__ import annotations
@@ -25,21 +24,22 @@ from consumer.domain.bus_retention import HEADROOM_WARNINGS_MS, headroom_ms
 from consumer.durations import humanize_ms
 from consumer.errors import StoreError
 from consumer.ports.commit import ChannelState
-from consumer.telemetry.metrics import MetricName, Metrics
+from consumer.telemetry.metric_catalogue import MetricName
+from consumer.telemetry.metrics import Metrics
 
 __all__ = ["LoopWatch", "PositionReader", "RetentionWatch"]
 
 _REFRESH_EVERY_MS = 15_000
 _FIRST_REFRESH_EVERY_MS = 1_000
-"""Until there is a position to show."""
+"""Milliseconds between two reads until there is a position to show."""
 
 
 class LoopWatch:
-    """Notices when the event loop that entered it stops turning.
+    """Watchdog of the event loop that entered it.
 
     Args:
         metrics: counts the stalls.
-        limit_ms: so long without a turn is one. Probes usually give up after less.
+        limit_ms: milliseconds without a heartbeat that count as a stall; probes usually give up earlier.
     """
 
     def __init__(self, metrics: Metrics, limit_ms: int = 5_000) -> None:
@@ -81,7 +81,7 @@ class LoopWatch:
             was_frozen, last_checked_at = now - last_checked_at > self._limit_s, now
             last_heartbeat_at = self._last_heartbeat_at
             if stalled_at is None and now - last_heartbeat_at > self._limit_s and not was_frozen:
-                # A process that was frozen as a whole (this thread too) is no news: its loop turns again as soon as it does.
+                # A process that was frozen as a whole, with this thread, did not stall: its loop runs as soon as it does.
                 stalled_at = last_heartbeat_at
                 self._stalls.inc()
                 self._log.error(
@@ -92,7 +92,7 @@ class LoopWatch:
                 stalled_at = None
 
     def _where(self) -> list[str]:
-        """The innermost calls of the loop's thread; no values, so no secrets."""
+        """Return the innermost calls of the loop's thread; no values, so no secrets."""
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - what the faulthandler of the standard library reads too
         if frame is None:
             return []
@@ -101,22 +101,24 @@ class LoopWatch:
 
 
 class PositionReader(Protocol):
-    """What the watch asks of a store."""
+    """Source of the stored positions."""
 
     async def channels(self) -> dict[str, ChannelState]:
-        """Every remembered channel."""
+        """Return every stored channel."""
         ...
 
 
 class RetentionWatch:
-    """Reads the stored positions now and then; the metrics compute their age whenever they are asked.
+    """Periodic reader of the stored positions.
+
+    The metrics compute their age when they are scraped.
 
     Args:
-        store: may be unreachable: what was read last goes on ageing.
+        store: source of the positions; while it is unreachable the last positions continue to age.
         metrics: shows the headroom.
         clock: wall.
-        channels: the configured ones.
-        every_ms: between two looks.
+        channels: the configured channels.
+        every_ms: milliseconds between two reads.
     """
 
     def __init__(
@@ -155,7 +157,10 @@ class RetentionWatch:
             await asyncio.wait({self._task})
 
     async def refresh(self) -> None:
-        """Read the positions and say so where time is running out; a store that does not answer is somebody else's news."""
+        """Read the positions and log those whose headroom is low.
+
+        An unreachable store is reported elsewhere.
+        """
         try:
             self._states = await self._store.channels()
         except StoreError:
@@ -172,10 +177,10 @@ class RetentionWatch:
             await asyncio.sleep(every_ms / 1000)
 
     def _warn_if_short(self, channel: str, left_ms: int) -> None:
-        """Once for each mark that is passed, until the position moves again."""
+        """Log once for each level that is passed, until the position moves again."""
         level = sum(left_ms < threshold for threshold in (*HEADROOM_WARNINGS_MS, 0))
         if level > self._warned_levels.get(channel, 0):
-            action = "Salesforce keeps changes for 72 h: see /readyz for what holds the stream up."
+            action = "Salesforce keeps changes for 72 h: see /readyz for the cause."
             if left_ms <= 0:
                 self._log.error(
                     "retention_exceeded", channel=channel, since=humanize_ms(-left_ms), action=action

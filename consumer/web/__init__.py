@@ -1,1 +1,1 @@
-"""What the service shows over HTTP: probes and metrics to whoever asks, everything else to who has the token."""
+"""HTTP server: public probes and metrics, and an API behind a token."""

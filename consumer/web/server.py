@@ -1,9 +1,9 @@
-"""Probes, metrics and the API on one small HTTP server.
+"""HTTP server for probes, metrics and the API.
 
-``/healthz`` answers 200 as long as the event loop turns, ``/readyz`` says ready or why not, ``/metrics`` is for Prometheus.
-``/readyz?standby`` also accepts a replica that waits in good order: that is what a rolling update has to ask, or it waits for ever for a
-standby to become the leader. Everything else needs ``http.token`` as a bearer token; without a configured token it stays closed, because
-positions and record ids are nobody's business by default. Requests are not logged: probes ask every few seconds.
+``/healthz`` answers 200 as long as the event loop runs, ``/readyz`` whether the service is ready and why not, ``/metrics`` is for
+Prometheus. ``/readyz?standby`` also accepts a standby in good order: a rolling update has to use it, or it waits for ever for a standby to
+become the leader. Everything else needs ``http.token`` as a bearer token and is closed without one, because positions and record ids are
+not public by default. Requests are not logged: probes come every few seconds.
 """
 
 from __future__ import annotations
@@ -30,47 +30,47 @@ __all__ = ["CheckpointReader", "Readiness", "WebServer"]
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _STATUS_TIMEOUT_S = 2.0
-"""For what the store knows; who asks for the status wants an answer above all when the store gives none."""
+"""Seconds that the status waits for the store; it is needed most when the store does not answer."""
 
 _PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Readiness(Protocol):
-    """What the probes ask; ``consumer.telemetry.health.Health`` answers."""
+    """Source of readiness, as :class:`consumer.telemetry.health.Health` is."""
 
     def report(self, now_ms: int) -> HealthReport:
-        """The verdict at monotonic ``now_ms``."""
+        """Return the verdict at monotonic ``now_ms``."""
         ...
 
 
 class CheckpointReader(Protocol):
-    """What ``/api/checkpoints`` asks of a store."""
+    """Source of ``/api/checkpoints``."""
 
     async def channels(self) -> dict[str, ChannelState]:
-        """Every remembered channel."""
+        """Return every stored channel."""
         ...
 
     async def lease(self) -> LeaseState:
-        """Who holds the lease."""
+        """Return the holder of the lease."""
         ...
 
     async def org_id(self) -> str | None:
-        """The org the store belongs to."""
+        """Return the org that the store belongs to."""
         ...
 
 
 class WebServer:
-    """Serves until closed; use it as an asynchronous context manager, or ``start`` and ``aclose``.
+    """HTTP server, used as a context manager or with ``start`` and ``aclose``.
 
     Args:
-        health: asked by ``/readyz`` and ``/api/status``.
-        registry: shown by ``/metrics``.
-        store: read by ``/api/checkpoints``.
+        health: source of ``/readyz`` and ``/api/status``.
+        registry: content of ``/metrics``.
+        store: source of ``/api/checkpoints``.
         clock: for uptime and ages.
         host: address to listen on.
-        port: TCP port; 0 takes a free one, see ``port``.
-        token: what ``/api`` needs; None keeps it closed.
-        service_status: asked by ``/api/status`` for what the store knows; None leaves it out.
+        port: TCP port; 0 takes a free port, see :attr:`port`.
+        token: bearer token of ``/api``; None keeps it closed.
+        service_status: reads the status from the store for ``/api/status``; None leaves it out.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on.
+        """TCP port the server listens on.
 
         Raises:
-            RuntimeError: it does not listen.
+            RuntimeError: the server is not started.
         """
         if self._port is None:
             raise RuntimeError("the web server is not started")
@@ -112,7 +112,7 @@ class WebServer:
         """Listen.
 
         Raises:
-            OSError: the address cannot be used, as when the port is taken.
+            OSError: the address cannot be used, for example because the port is taken.
         """
         app = web.Application(middlewares=[self._authorize])
         app.router.add_get("/healthz", self._healthz)
@@ -147,7 +147,7 @@ class WebServer:
     ) -> None:
         await self.aclose()
 
-    # -------------------------------------------------------- who may ask
+    # -------------------------------------------------------- authorization
 
     @web.middleware
     async def _authorize(self, request: web.Request, handler: _Handler) -> web.StreamResponse:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from consumer.domain.lifecycle_events import LifecycleEvent
-from consumer.telemetry.metrics import CATALOGUE
+from consumer.telemetry.metric_catalogue import CATALOGUE
 from tests.support.builders.readme import (
     ARCHITECTURE,
     BUILT_IN,

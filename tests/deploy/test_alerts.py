@@ -8,7 +8,7 @@ import promql_parser
 import pytest
 import yaml
 
-from consumer.telemetry.metrics import CATALOGUE, MetricName
+from consumer.telemetry.metric_catalogue import CATALOGUE, MetricName
 from tests.support.servers.debian import needed
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

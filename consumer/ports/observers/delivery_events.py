@@ -1,4 +1,4 @@
-"""Observer events of delivery; ``handler`` is always the handler's name in the settings."""
+"""Observer events of delivery; ``handler`` is a name in the settings."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ class RunBlocked:
 
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
-    """A handler gave an event up; it is stored as a dead letter together with the cursor that passes it.
+    """A handler gave an event up; it is stored as a dead letter.
+
+    It is written in the same transaction as the cursor that passes it.
 
     Attributes:
         handler: its name in the settings.

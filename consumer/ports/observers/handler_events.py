@@ -1,4 +1,4 @@
-"""Observer events of a handler's life; ``handler`` is always its name in the settings."""
+"""Observer events of a handler; ``handler`` is its name in the settings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class HandlerOpened:
 
 @dataclass(frozen=True, slots=True)
 class HandlerOpenFailed:
-    """A handler's ``open`` raised or took too long; it is called again after ``retry_after_ms`` milliseconds."""
+    """A handler's ``open`` raised or took too long.
+
+    It is called again after ``retry_after_ms`` milliseconds.
+    """
 
     handler: str
     exception: BaseException
@@ -51,14 +54,16 @@ class HandlerCloseFailed:
 
 @dataclass(frozen=True, slots=True)
 class HandlerPaused:
-    """An operator paused a handler: it makes no attempts until :class:`HandlerResumed`."""
+    """An operator paused a handler; no attempts until :class:`HandlerResumed`."""
 
     handler: str
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerHalted:
-    """A handler has reached its dead-letter limit: it makes no attempts until :class:`HandlerResumed`.
+    """A handler has reached its dead-letter limit.
+
+    It makes no attempts until :class:`HandlerResumed`.
 
     Attributes:
         handler: its name in the settings.
@@ -80,7 +85,9 @@ class HandlerResumed:
 
 @dataclass(frozen=True, slots=True)
 class HandlerDisabled:
-    """A handler asked to be stopped: it gets no more events until it is paused and resumed, or started again.
+    """A handler asked to be stopped.
+
+    It gets no more events until it is paused and resumed, or started again.
 
     Attributes:
         handler: its name in the settings.
@@ -132,7 +139,10 @@ class ReplayEnded:
 
 @dataclass(frozen=True, slots=True)
 class OffsetOutOfRange:
-    """Retention removed the entries between ``after`` and ``first`` before the handler read them."""
+    """Retention removed entries before the handler read them.
+
+    They lie between ``after`` and ``first``.
+    """
 
     handler: str
     after: int
@@ -160,7 +170,10 @@ class CursorSaved:
 
 @dataclass(frozen=True, slots=True)
 class CursorUnsaved:
-    """The grace period ended before the cursor was saved: events after ``offset`` are delivered again after the next start."""
+    """The grace period ended before the cursor was saved.
+
+    Events after ``offset`` are delivered again after the next start.
+    """
 
     handler: str
     offset: int
@@ -168,7 +181,10 @@ class CursorUnsaved:
 
 @dataclass(frozen=True, slots=True)
 class HandlerStoreUnreachable:
-    """Reading or saving for a handler failed; repeated after ``retry_after_ms`` milliseconds."""
+    """Reading or saving for a handler failed.
+
+    It is repeated after ``retry_after_ms`` milliseconds.
+    """
 
     handler: str
     exception: BaseException

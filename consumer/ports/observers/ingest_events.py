@@ -52,7 +52,9 @@ class BadEventReceived:
 
 @dataclass(frozen=True, slots=True)
 class UnknownValuesReceived:
-    """Events of one answer held fields or picklist values that this release does not know; they pass through.
+    """Events of one answer held fields or values unknown to this release.
+
+    They pass through as text.
 
     Attributes:
         counts: entity and unknown value to the number of events that held it.
@@ -91,7 +93,9 @@ class PositionRefused:
 
 @dataclass(frozen=True, slots=True)
 class InputStuck:
-    """The same answer could not be read three times; it is stored, and the stream cannot continue without it.
+    """The same answer could not be read three times.
+
+    It is stored, and the stream cannot continue without it.
 
     Attributes:
         channel: the subscribed channels, separated by spaces.
@@ -115,7 +119,9 @@ class InputRecovered:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUnknown:
-    """All retained events are about to be read without knowing whether the org's delivery allocation is sufficient.
+    """All retained events are about to be read, at an unknown delivery quota.
+
+    It is unknown whether the org's delivery allocation is sufficient.
 
     Attributes:
         error: why Salesforce did not answer, one line.
@@ -126,7 +132,9 @@ class QuotaUnknown:
 
 @dataclass(frozen=True, slots=True)
 class LookupFailed:
-    """Records that were never seen could not be looked up; their changes are interpreted with what is known.
+    """Records that were never seen could not be looked up.
+
+    Their changes are interpreted with what is known.
 
     Attributes:
         error: one line.

@@ -1,4 +1,4 @@
-"""Observer events beside the stream: reconcile tasks, and the retention of record states."""
+"""Observer events of reconcile tasks and of the retention of states."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class JournalTrimBlocked:
 
 @dataclass(frozen=True, slots=True)
 class JournalWithinLimits:
-    """Nothing is kept beyond the settings' limits; repeated with every check."""
+    """The journal is within the settings' limits; repeated with every check."""
 
 
 RetentionEvent = StoreMeasured | JournalTrimmed | JournalTrimBlocked | JournalWithinLimits

@@ -20,14 +20,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class LeaseAwaited:
-    """Another replica, ``holder``, has the lease; repeated with every attempt to acquire it."""
+    """The lease is held by another replica, ``holder``; repeated."""
 
     holder: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseAcquired:
-    """This replica has acquired the lease and a tenure begins; observed in the task from which the tenure's tasks start.
+    """The lease was acquired by this replica, and a tenure begins.
+
+    Observed in the task from which the tenure's tasks are started.
 
     Attributes:
         holder: this replica's name.
@@ -49,7 +51,9 @@ class LeaseRenewed:
 
 @dataclass(frozen=True, slots=True)
 class TenureEnded:
-    """The tenure is over: another replica took over, the store went back in time, or the lease was released.
+    """The tenure is over.
+
+    Another replica took over, the store went back in time, or the lease was released.
 
     Attributes:
         reason: one line.
@@ -62,7 +66,7 @@ class TenureEnded:
 
 @dataclass(frozen=True, slots=True)
 class StoreUnreachable:
-    """The store did not answer while the lease was acquired, renewed or released; repeated with every attempt."""
+    """The store did not answer; repeated with every attempt."""
 
     error: str
 
@@ -88,7 +92,7 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStopped:
-    """Everything has ended; ``clean`` if nothing had to be cut short."""
+    """The service has stopped; ``clean`` if nothing had to be cut short."""
 
     clean: bool
 

@@ -17,7 +17,7 @@ from consumer.domain import state_machines
 from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.event_types import RUN_TYPES, STEP_TYPES, SYSTEM_TYPES
 from consumer.settings import Settings
-from consumer.telemetry.metrics import CATALOGUE, LABELS, MetricDefinition
+from consumer.telemetry.metric_catalogue import CATALOGUE, LABELS, MetricDefinition
 from tests.support.builders.stories import kept
 
 ROOT = Path(__file__).parents[3]
@@ -164,7 +164,7 @@ _METRICS_HEAD = """\
 # Metrics
 
 What `/metrics` shows, beside the usual `process_*` and `python_*`. Written by `python -m tests.support.builders.readme` from
-[`consumer/telemetry/metrics.py`](../consumer/telemetry/metrics.py).
+[`consumer/telemetry/metric_catalogue.py`](../consumer/telemetry/metric_catalogue.py).
 
 Those marked *leader* are known to the replica that holds the lease alone: others show NaN, or no series where there are labels.
 

@@ -134,6 +134,6 @@ async def test_the_service_takes_the_channel_and_an_org_that_has_it_acknowledges
     (told,) = [each["message"] for each in findings if each["check"] == "channel"]
     assert (
         told
-        == f"{name} is acknowledged; what the user has no 'View All Records' for is left out of it without a word"
+        == f"{name} is acknowledged; it silently omits objects on which the user has no 'View All Records'"
     )
     assert sorted(entities) == sorted((RUN, STEP))

@@ -266,7 +266,7 @@ async def test_a_version_that_the_org_does_not_speak_names_the_newest_that_it_do
     assert code == 1
     assert (
         "api version",
-        "the org speaks 45.0 to 67.0, not 99.0",
+        "the org supports 45.0 to 67.0, not 99.0",
         "Set salesforce.api_version to 67.0.",
     ) in failures(findings)
 
@@ -283,7 +283,7 @@ async def test_an_allocation_that_is_used_up_fails_and_one_that_runs_low_warns(t
     assert (
         "limits",
         "DailyDeliveredPlatformEvents: 0 of 0 are left today",
-        "Wait until the rolling 24 h free some, or buy more.",
+        "Wait until the rolling 24 h have room again, or buy more.",
     ) in failures(findings)
     (low,) = [each for each in findings if each["verdict"] == "warning"]
     assert low["message"] == "DailyApiRequests: 1 of 20 are left today"
@@ -322,7 +322,7 @@ async def test_a_store_of_another_org_is_told_with_both_orgs(tmp_path):
     assert check == "store's org"
     assert "00DWP0000009999MAA" in message
     assert sandbox.credentials.organization_id in message
-    assert "another store.prefix" in action
+    assert "another store.url or store.prefix" in action
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ async def test_each_handler_says_what_it_made_of_the_event(tmp_path):
         )
         assert (told["dead"].attempts, told["dead"].error, told["dead"].at_ms) == (10, "ValueError: no", 77)
         assert "`dead-letters redrive`" in told["dead"].detail
-        assert told["again"].detail == "it is to be delivered again"
+        assert told["again"].detail == "it will be delivered again"
         assert told["former"].detail.endswith("the handler is not configured, or off")
         behind = (await views(store, "6", all_of["parked"]))["parked"]
         assert behind.verdict is HandlerVerdict.BEHIND_BLOCKED
@@ -201,7 +201,7 @@ async def test_a_paused_handler_is_said_to_be(tmp_path):
         await store.put_command(HandlerCommand("pause-out", "out", "pause", 1))
         assert (await views(store, "5", load("out")))[
             "out"
-        ].detail == "its place is at offset 2; it is paused"
+        ].detail == "its cursor is at offset 2; it is paused"
 
 
 async def test_what_a_handler_does_not_want_is_told_with_the_filter(tmp_path):
@@ -217,9 +217,9 @@ async def test_what_a_handler_does_not_want_is_told_with_the_filter(tmp_path):
         told = await views(store, "5", *loaded)
         assert {view.verdict for view in told.values()} == {HandlerVerdict.FILTERED_OUT}
         assert told["types"].detail == "`on` does not select this type"
-        assert told["origins"].detail.startswith("`origins` does not name")
+        assert told["origins"].detail.startswith("`origins` does not include")
         assert told["old"].detail.startswith("it is older than `max_age` by now; ")
-        assert told["choosy"].detail == "the handler's own predicate does not want it"
+        assert told["choosy"].detail == "the handler's own predicate rejects it"
         assert told["broken"].detail.startswith("the handler's own predicate raises AttributeError")
         assert (await views(store, "8", by_predicate))["choosy"].verdict is HandlerVerdict.ACKNOWLEDGED
 

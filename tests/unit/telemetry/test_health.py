@@ -55,7 +55,7 @@ def test_ready_needs_lease_and_channels_and_answered_polls_and_commits(
 
 
 def test_a_new_process_says_that_it_starts():
-    assert reasons(Health([A], 0), 5) == ["Starting: the lease has not been asked for yet."]
+    assert reasons(Health([A], 0), 5) == ["Starting: the lease has not been requested yet."]
 
 
 def test_a_standby_is_live_and_says_who_holds_the_lease_and_nothing_else():
@@ -74,7 +74,7 @@ def test_a_lost_lease_forgets_what_the_tenure_knew():
     health.commit_failing(100, "refused")
     health.lease_lost(1_000, "pod-2")
     assert reasons(health, 3_000) == [
-        "The lease was lost to pod-2 2 s ago; this replica is trying to win it again."
+        "The lease was lost to pod-2 2 s ago; this replica is trying to acquire it again."
     ]
     health.lease_held(4_000, "pod-1")
     assert reasons(health, 4_000) == [f"Channels {A}, {B} not acknowledged: no session has been opened yet."]
@@ -139,10 +139,10 @@ def test_changes_that_wait_while_nothing_is_committed_are_a_reason_until_a_commi
     health.held(3)
     health.received(20_000)
     assert reasons(health, 30_000) == []
-    assert reasons(health, 30_001) == ["Changes have been waiting for 20 s and nothing is committed."]
+    assert reasons(health, 30_001) == ["Changes have been waiting for 20 s without a commit."]
     health.committed(31_000)
     assert reasons(health, 51_000) == [], "three are still held, and have as long again"
-    assert reasons(health, 51_001) == ["Changes have been waiting for 20 s and nothing is committed."]
+    assert reasons(health, 51_001) == ["Changes have been waiting for 20 s without a commit."]
     health.held(0)
     health.committed(52_000)
     assert reasons(health, 120_000) == []
@@ -162,7 +162,7 @@ def test_an_answer_that_nobody_takes_up_is_a_reason_even_before_its_changes_are_
     health.polled(10_000, 5)
     health.polled(20_000, 5)
     assert reasons(health, 25_000) == []
-    assert reasons(health, 25_001) == ["Ingest has not taken up what Salesforce sent 15 s ago."]
+    assert reasons(health, 25_001) == ["Ingest has not processed what Salesforce sent 15 s ago."]
     health.held(0)
     assert reasons(health, 26_000) == []
 
@@ -200,7 +200,7 @@ def test_failing_authentication_is_a_reason_until_a_session_opens():
     health.authentication_failing(1_000, "invalid_grant", "user hasn't approved this consumer")
     health.authentication_failing(31_000, "invalid_grant", "user hasn't approved this consumer")
     assert reasons(health, 61_000)[0] == (
-        "Salesforce has given no access token for 1 min (invalid_grant): user hasn't approved this consumer"
+        "Salesforce has issued no access token for 1 min (invalid_grant): user hasn't approved this consumer"
     )
     health.session_opened(62_000, 2, [A, B])
     assert reasons(health, 62_000) == []
@@ -233,7 +233,7 @@ def test_a_stopping_service_is_not_ready_and_still_live():
     health.stopping()
     report = health.report(1)
     assert report.live
-    assert report.reasons == ["Shutting down: finishing what was taken in, nothing new is read."]
+    assert report.reasons == ["Shutting down: accepted work is being finished, nothing new is read."]
 
 
 def test_details_tell_how_long_each_state_has_lasted():

@@ -4,7 +4,8 @@ import re
 
 from prometheus_client import generate_latest
 
-from consumer.telemetry.metrics import CATALOGUE, LABELS, MetricName, Metrics
+from consumer.telemetry.metric_catalogue import CATALOGUE, LABELS, MetricName
+from consumer.telemetry.metrics import Metrics
 
 
 def text_of(metrics):

@@ -105,7 +105,7 @@ async def test_readyz_says_no_with_reasons_and_then_yes(world):
         status, body, headers = await get(server, "/readyz")
         assert (status, body) == (
             503,
-            {"ready": False, "reasons": ["Starting: the lease has not been asked for yet."]},
+            {"ready": False, "reasons": ["Starting: the lease has not been requested yet."]},
         )
         assert headers["Cache-Control"] == "no-store"
         world.make_ready()
