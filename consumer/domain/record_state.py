@@ -196,7 +196,7 @@ class RecordState:
         return after
 
     def with_older_row(self, values: Mapping[str, Any], row_ms: int) -> RecordState:
-        """Fill in the fields that no change has written, for a partly known record.
+        """Fill in unwritten fields of a partly known record from an older row.
 
         Args:
             values: field to value without the empty fields.

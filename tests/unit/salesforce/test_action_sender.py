@@ -174,7 +174,7 @@ async def test_the_guard_asks_for_this_cadence_and_for_active_runs_alone():
         assert await actions.is_active(run)
         assert not await actions.is_active(over)
     assert first.succeeded
-    assert again.why == f"ALREADY_ENROLLED: {LEAD} is in {cadence} already, by run {run}"
+    assert again.why == f"ALREADY_ENROLLED: {LEAD} is already in {cadence}, in run {run}"
 
 
 async def test_a_cadence_whose_name_has_quotes_is_asked_for_as_it_is():
@@ -290,9 +290,9 @@ async def test_a_lost_answer_is_not_asked_for_again_where_that_could_do_harm():
             await server.actions.pause(pauses(5))
     assert statuses(caught.value.results) == ["succeeded", "succeeded", "unknown", "unknown", "unsent"]
     assert len(server.bodies) == 2
-    assert str(caught.value).startswith("pauseSalesCadenceTracker broke off: ")
+    assert str(caught.value).startswith("pauseSalesCadenceTracker failed: ")
     assert str(caught.value).endswith(
-        "of 5 inputs 2 may or may not have taken effect (look before sending them again) and 1 was not sent"
+        "of 5 inputs 2 may or may not have taken effect (check before sending them again) and 1 was not sent"
     )
 
 
