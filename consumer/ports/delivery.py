@@ -200,5 +200,5 @@ class CursorStore(Protocol):
         ...
 
     async def forget_handler(self, handler: str) -> None:
-        """Remove its place, parked runs, orders, marks and dead letters. Where it is running, its next save is refused."""
+        """Remove its place, blocked runs, commands, marks and dead letters. Where it is running, its next save is refused."""
         ...

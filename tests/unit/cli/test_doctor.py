@@ -355,8 +355,8 @@ async def test_a_redis_that_forgets_is_told_and_one_that_is_gone_is_unavailable(
             server.stop()
         assert code == 1
         assert [message.partition(" has ")[2] for _, message, _ in failures(findings)] == [
-            "maxmemory-policy allkeys-lru: it may throw checkpoints away; set noeviction",
-            "appendonly no: a restart forgets commits; set appendonly yes",
+            "maxmemory-policy allkeys-lru: it may evict checkpoints; set noeviction",
+            "appendonly no: a restart loses commits; set appendonly yes",
         ]
         code, findings, _ = await doctor(environment)
         assert code == 69
