@@ -133,7 +133,7 @@ async def test_a_wrong_secret_is_not_permitted_and_what_needs_a_token_is_left_ou
     assert failures(findings) == [
         (
             "org",
-            "Salesforce gave no access token (invalid_client): invalid client credentials",
+            "Salesforce issued no access token (invalid_client): invalid client credentials",
             "Check salesforce.client_secret, and that the app is in this org.",
         )
     ]

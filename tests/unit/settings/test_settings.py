@@ -230,7 +230,7 @@ def test_no_problem_repeats_a_secret(toml):
         ),
         (
             '[ordering]\nlateness = "soon"',
-            'ordering.lateness: must be a span of time such as "500ms", "1s", "15m", "72h" or a number of seconds, not \'soon\'',
+            'ordering.lateness: must be a duration such as "500ms", "1s", "15m", "72h" or a number of seconds, not \'soon\'',
         ),
         ('[ordering]\nlateness = "2m"', "ordering.lateness: must be at most 1 min, not 2 min"),
         ('[ordering]\nlateness = "8s"', "ordering.max_hold: must be at least ordering.lateness (8 s), not 5 s"),
