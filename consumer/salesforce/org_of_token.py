@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumer.domain.lifecycle import OrgInfo
-from consumer.salesforce.auth import TokenCache
+from consumer.salesforce.token_cache import TokenCache
 
 __all__ = ["OrgOfToken"]
 

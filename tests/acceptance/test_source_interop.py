@@ -15,8 +15,10 @@ from consumer.clock import SystemClock
 from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.supervisor import Supervisor, SupervisorOptions
 from consumer.ports.source import Answer
-from consumer.salesforce.auth import ClientCredentials, TokenCache, TokenEndpoint
 from consumer.salesforce.cometd_session import CometdSource
+from consumer.salesforce.grants import ClientCredentials
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import TokenEndpoint
 from tests.interop.node import node_command, node_environment
 
 SCRIPT = Path(__file__).parent.parent / "interop" / "cometd-server.cjs"

@@ -14,7 +14,7 @@ from consumer.cli import app
 from consumer.errors import AuthenticationFailed, EndReason
 from consumer.inspection.remedies import session_remedy, sign_in_remedy
 from consumer.ports.commit import ChannelState, Commit
-from consumer.salesforce import auth, error_catalogue
+from consumer.salesforce import error_catalogue, token_endpoint
 from consumer.sandbox import TRACKER, OAuthOptions, OrgOptions, Sandbox, SandboxOptions
 from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.support.processes.service_process import free_port, settings_for
@@ -392,8 +392,8 @@ async def test_every_refusal_that_is_known_says_what_to_do():
     for row in error_catalogue._CATALOGUE:
         action, _ = session_remedy(EndReason(row.code, "subscribe: …", row.remedy, row.action))
         assert action, row.code
-    for code in {*auth._PERMANENT_ERRORS, "http_404", "http_503", "unreachable"}:
+    for code in {*token_endpoint._PERMANENT_ERRORS, "http_404", "http_503", "unreachable"}:
         action, _ = sign_in_remedy(
-            AuthenticationFailed(code, "…", permanent=code in auth._PERMANENT_ERRORS), "jwt"
+            AuthenticationFailed(code, "…", permanent=code in token_endpoint._PERMANENT_ERRORS), "jwt"
         )
         assert action, code
