@@ -79,18 +79,8 @@ class RecordState:
     """
 
     __slots__ = (
-        "announced",
-        "deleted",
-        "entity",
-        "fields",
-        "fired",
-        "highest_key",
-        "image",
-        "last_activity_ms",
-        "previous",
-        "record_id",
-        "row_ms",
-        "seen",
+        "announced", "deleted", "entity", "fields", "fired", "highest_key", "image",
+        "last_activity_ms", "previous", "record_id", "row_ms", "seen",
     )  # fmt: skip
 
     def __init__(
@@ -139,10 +129,7 @@ class RecordState:
 
     @property
     def exists(self) -> bool:
-        """True if a change of the record itself is known.
-
-        A run may be known through its steps only.
-        """
+        """True if a change of the record itself is known, not only of a run's steps."""
         return bool(self.fields) or self.image is not None or self.deleted is not None
 
     @property
