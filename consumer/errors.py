@@ -236,7 +236,7 @@ class CommitRefused(StoreError):
         self.number = number
         self.holder = holder
         super().__init__(
-            f"commit {number} was refused: the lease is held by {holder or 'no replica or a newer tenure'}"
+            f"commit {number} was refused: the lease is held by {holder or 'no replica, or by a newer tenure'}"
         )
 
 
