@@ -241,7 +241,7 @@ class CommitRefused(StoreError):
 
 
 def first_error(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
-    """The first error of a group that holds no group itself: one cause to report where several tasks ended for it."""
+    """Find the first error in nested groups: one cause to report for several tasks."""
     error: ErrorT | BaseExceptionGroup[ErrorT] = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -293,12 +293,13 @@ class LifecycleEvent(_Frozen):
         return orjson.dumps({"v": FORMAT, **value})
 
     def to_cloudevent(self, source: str) -> bytes:
-        """CloudEvent in structured mode (``application/cloudevents+json``, version 1.0), with the event as its ``data``.
+        """Encode as a CloudEvent in structured mode, with the event as its ``data``.
 
-        Its ``type`` is ``cadence.`` and the event's type, its ``subject`` the run, its ``source`` the org.
+        Content type ``application/cloudevents+json``, version 1.0. The ``type`` is ``cadence.`` and the event's type, the ``subject`` the
+        run, the ``source`` the org.
 
         Args:
-            source: where the event does not name its org.
+            source: value of ``source`` for an event that does not name its org.
         """
         org = self.id.partition("/")[0]
         attributes = {

@@ -22,7 +22,7 @@ __all__ = [
     "to_18",
 ]
 
-# Key prefixes: the first three characters, which are of one object.
+# Key prefixes: the first three characters of an id, which identify its object.
 RUN_PREFIX = "0qB"
 STEP_PREFIX = "8HF"
 CADENCE_PREFIX = "77C"

@@ -1,4 +1,4 @@
-"""The org that the access token in use was issued by."""
+"""Org that issued the current access token."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["OrgOfToken"]
 
 
 class OrgOfToken:
-    """The org that sessions lead to; remembered while a token is being renewed."""
+    """Org of the sessions; kept while the token is being renewed."""
 
     def __init__(self, tokens: TokenCache) -> None:
         self._tokens = tokens
         self._org: OrgInfo | None = None
 
     def __call__(self) -> OrgInfo:
-        """The org; a session must have authenticated."""
+        """Return the org; a session must have authenticated."""
         token = self._tokens.current
         if token is not None:
             self._org = OrgInfo(token.org_id, token.instance_url)
