@@ -1,7 +1,7 @@
-"""How people write spans of time in settings, and what the service makes of them: whole milliseconds.
+"""Durations as written in settings, converted to whole milliseconds.
 
 One rule everywhere: text carries its unit (``"500ms"``, ``"1.5s"``, ``"15m"``, ``"1h30m"``, ``"72h"``, ``"7d"``, or ISO 8601 such as
-``"PT15M"``), a bare number means seconds. Inside the service a span is an ``int`` of milliseconds, because float deadlines livelock
+``"PT15M"``), and a bare number means seconds. Inside the service a duration is an ``int`` of milliseconds, because float deadlines livelock
 under fake clocks.
 """
 
@@ -27,10 +27,13 @@ _ISO = re.compile(
 
 
 def parse_ms(value: object) -> int:
-    """The whole milliseconds in what somebody wrote: a number of seconds, text with units, ISO 8601, or a ``timedelta``.
+    """Parse a number of seconds, text with units, ISO 8601 or a ``timedelta``.
+
+    Returns:
+        Whole milliseconds.
 
     Raises:
-        ValueError: it is none of these, or negative.
+        ValueError: the value is none of these, or negative.
     """
     if isinstance(value, timedelta):
         return _bounded_ms(Decimal(value // timedelta(milliseconds=1)), value)
@@ -46,35 +49,38 @@ def parse_ms(value: object) -> int:
                 sum((Decimal(number) * _UNITS[unit] for number, unit in parts), Decimal(0)), value
             )
         if (match := _ISO.fullmatch(text.upper())) and (
-            given := {unit: number for unit, number in match.groupdict().items() if number}
+            amounts := {unit: number for unit, number in match.groupdict().items() if number}
         ):
             return _bounded_ms(
-                sum((Decimal(number) * _UNITS[unit] for unit, number in given.items()), Decimal(0)), value
+                sum((Decimal(number) * _UNITS[unit] for unit, number in amounts.items()), Decimal(0)), value
             )
     raise ValueError(
-        f'must be a span of time such as "500ms", "1s", "15m", "72h" or a number of seconds, not {preview(value)}'
+        f'must be a duration such as "500ms", "1s", "15m", "72h" or a number of seconds, not {preview(value)}'
     )
 
 
 def _bounded_ms(ms: Decimal, value: object) -> int:
     if not ms.is_finite() or ms < 0:
-        raise ValueError(f"must not be a negative or endless span of time, as {preview(value)} is")
+        raise ValueError(f"must not be a negative or infinite duration, such as {preview(value)}")
     if ms > _MAX_MS:
-        raise ValueError(f"must be a span of at most a thousand years, not {preview(value)}")
+        raise ValueError(f"must be at most a thousand years, not {preview(value)}")
     return int(ms.to_integral_value())
 
 
 def preview(value: object) -> str:
-    """What somebody wrote, for a message of one line: cut where it is long."""
+    """Represent a value in one line of a message, cut to 80 characters."""
     try:
         text = repr(value)
-    except ValueError:  # a whole number of more digits than Python writes
-        return "a number without end"
+    except ValueError:  # an integer with more digits than Python converts to text
+        return "an integer with too many digits"
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def humanize_ms(ms: int) -> str:
-    """A span for people, in at most two units: ``340 ms``, ``4.2 s``, ``3 min 20 s``, ``5 h 10 min``, ``2 d 3 h``."""
+    """Format a duration for people, in at most two units.
+
+    As in ``340 ms``, ``4.2 s``, ``3 min 20 s``, ``5 h 10 min`` and ``2 d 3 h``.
+    """
     if ms < 1_000:
         return f"{ms} ms"
     if ms < 60_000:
@@ -91,7 +97,10 @@ def humanize_ms(ms: int) -> str:
 
 
 def format_ms(ms: int) -> str:
-    """A span as it stands in settings, exact and in the largest unit that it is a whole number of: ``20ms``, ``15s``, ``90d``."""
+    """Format a duration as in settings, exactly and in the largest whole unit.
+
+    As in ``20ms``, ``15s`` and ``90d``.
+    """
     unit, size = next(
         ((unit, size) for unit, size in reversed(_UNITS.items()) if ms and ms % size == 0), ("s", 1)
     )
@@ -99,4 +108,4 @@ def format_ms(ms: int) -> str:
 
 
 Milliseconds = Annotated[int, BeforeValidator(parse_ms, json_schema_input_type=str | float)]
-"""A settings field that holds a span of time: whole milliseconds, written as :func:`parse_ms` reads it."""
+"""Settings field for a duration, read by :func:`parse_ms`, in whole milliseconds."""

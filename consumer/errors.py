@@ -1,21 +1,21 @@
-"""What can go wrong, as a tree. Every class takes facts and writes its own message.
+"""Exceptions of the service, as a tree; every class formats its own message.
 
 ::
 
     CadenceError
     ├── SettingsError        the configuration is unusable (exit code 2); carries every problem at once
-    ├── StopService          Salesforce or the store says something only a person can change (exit code 77 or 69)
-    ├── BadEvent             one change event cannot be understood; it becomes an ingest dead letter
-    ├── SessionFault         a CometD session ended; carries the reason, the supervisor decides what is next
-    ├── AuthenticationFailed no access token could be had
+    ├── StopService          Salesforce or the store reports a problem that only a person can solve (exit code 77 or 69)
+    ├── BadEvent             one change event cannot be decoded; it becomes an ingest dead letter
+    ├── SessionFault         a CometD session ended; carries the reason, by which the supervisor decides the next step
+    ├── AuthenticationFailed no access token could be obtained
     └── StoreError
         ├── StoreUnavailable the store cannot be reached or cannot write now
-        │   └── StoreEmpty   it can be reached, and nothing was ever written to it
+        │   └── StoreEmpty   the store can be reached, but nothing was ever written to it
         ├── StoreForeign     the store belongs to another org or to a newer version
-        │   └── StoreDamaged what it holds is not what this service writes
+        │   └── StoreDamaged the store contains data that this service did not write
         └── CommitRefused    the lease is lost or the store went back in time: the tenure is over
 
-``Retry``, ``Reject`` and ``Failed`` (``consumer.plugin``) are words of the plugin API, not faults of the service.
+``Retry``, ``Reject`` and ``Failed`` (``consumer.plugin``) belong to the plugin API; they are not faults of the service.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class CadenceError(Exception):
-    """Base of everything this service raises on purpose."""
+    """Base of all exceptions that this service raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingProblem:
-    """One unusable setting.
+    """Invalid setting.
 
     Attributes:
-        setting: its full name, as in ``handlers.notify.on``.
-        message: what is wrong and what to do, one line.
+        setting: full name of the setting, as in ``handlers.notify.on``.
+        message: the problem and its solution, one line.
     """
 
     setting: str
@@ -68,7 +68,7 @@ class SettingProblem:
 
 
 class SettingsError(CadenceError):
-    """The configuration is unusable; ``problems`` holds all of them."""
+    """Unusable configuration; ``problems`` contains every problem."""
 
     def __init__(self, problems: Sequence[SettingProblem]) -> None:
         self.problems = tuple(problems)
@@ -76,11 +76,12 @@ class SettingsError(CadenceError):
 
 
 class StopService(CadenceError):
-    """Going on would be wrong until a person changes something.
+    """Stop of the service until a person solves a problem.
 
     Attributes:
         code: stable label for logs and metrics, as in ``permission_denied``.
-        action: what to change, one sentence.
+        what: the problem, one sentence.
+        action: the change to make, one sentence.
         permission: True where Salesforce refused a permission (exit code 77), else the service is unavailable (69).
     """
 
@@ -93,11 +94,11 @@ class StopService(CadenceError):
 
 
 class BadEvent(CadenceError):
-    """A message that is valid JSON and not a usable change event.
+    """Message that is valid JSON but not a usable change event.
 
     Attributes:
         reason: stable label, as in ``no_header``, ``wrong_type``, ``unknown_entity``.
-        detail: what exactly, one line.
+        detail: description of the problem, one line.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -107,30 +108,33 @@ class BadEvent(CadenceError):
 
 
 class Remedy(StrEnum):
-    """What the end of a session asks for."""
+    """Reaction that the end of a session calls for."""
 
     RETRY = "retry"
-    """Open a new session after a back-off."""
+    """Open a new session after a backoff."""
     REAUTHENTICATE = "reauthenticate"
-    """Forget the access token, then open a new session."""
+    """Discard the access token, then open a new session."""
     WAIT_QUOTA = "wait_quota"
-    """The rolling 24 h delivery allocation is used up: stay down, come back by position."""
+    """Stay disconnected, then resume by position.
+
+    The rolling 24 h delivery allocation is used up.
+    """
     RECONCILE = "reconcile"
-    """The stored position was refused: the replay policy decides."""
+    """Apply the replay policy: the stored position was refused."""
     STOP = "stop"
-    """Only a person can change it."""
+    """Stop the service: only a person can solve the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndReason:
-    """Why a session ended.
+    """Reason for the end of a session.
 
     Attributes:
         code: stable label for logs and metrics (bounded set), as in ``unknown_client`` or ``poll_timeout``.
-        detail: what was seen, one line, free of secrets.
-        remedy: what to do next.
-        action: for ``STOP``: what a person must change; empty otherwise.
-        channel: the channel it concerns, where there is one.
+        detail: observed failure, one line, free of secrets.
+        remedy: reaction to the end.
+        action: for ``STOP``, the change that a person must make; empty otherwise.
+        channel: the affected channel, if any.
         position: the refused replay id, for ``RECONCILE``.
         server_ms: Salesforce's time of the refusal in milliseconds, for ``RECONCILE``; None when the answer had no ``Date``.
     """
@@ -148,11 +152,13 @@ class EndReason:
 
 
 class SessionFault(CadenceError):
-    """A session is over. No recovery happens inside a session, so there is one path to test.
+    """End of a session.
+
+    No recovery happens inside a session, so there is one path to test.
 
     Attributes:
-        reason: why.
-        body: the exact answer, where it could not be read.
+        reason: reason for the end.
+        body: the exact answer, where it could not be parsed.
     """
 
     body: bytes | None = None
@@ -163,26 +169,27 @@ class SessionFault(CadenceError):
 
 
 class AuthenticationFailed(CadenceError):
-    """No access token could be had.
+    """Failure to obtain an access token.
 
     Attributes:
         code: the OAuth error (``invalid_grant``, ``invalid_client_id`` …), ``http_<status>`` or ``unreachable``.
-        permanent: True when trying again with the same settings cannot help.
+        detail: description of the failure, one line.
+        permanent: True when a retry with the same settings cannot succeed.
     """
 
     def __init__(self, code: str, detail: str, *, permanent: bool) -> None:
         self.code = code
         self.detail = detail
         self.permanent = permanent
-        super().__init__(f"Salesforce gave no access token ({code}): {detail}")
+        super().__init__(f"Salesforce issued no access token ({code}): {detail}")
 
 
 class StoreError(CadenceError):
-    """Base of everything a store raises."""
+    """Base of all exceptions that a store raises."""
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached or cannot write now; nothing was half-written."""
+    """Store that cannot be reached or written to now; nothing was half-written."""
 
     def __init__(self, store: str, why: str) -> None:
         self.store = store
@@ -191,47 +198,50 @@ class StoreUnavailable(StoreError):
 
 
 class StoreEmpty(StoreUnavailable):
-    """It can be reached, and nothing was ever written to it: there is nothing to look at yet."""
+    """Store that can be reached but has never been written to, so has nothing to show."""
 
 
 class StoreForeign(StoreError):
-    """The store holds the state of another org, or of a newer format."""
+    """Store with the state of another org, or with a newer format."""
 
 
 class StoreDamaged(StoreForeign):
-    """It holds something that this service never wrote: damaged, or written by something else under the same name.
+    """Store with data that this service never wrote.
+
+    The data is damaged, or another program wrote it under the same name.
 
     Attributes:
-        what: what it should have been, as in ``state of a record``.
-        data_prefix: how it begins.
+        what: kind of data that was expected, as in ``state of a record``.
+        data_prefix: the first 200 bytes of the data.
     """
 
     def __init__(self, what: str, data: bytes) -> None:
         self.what = what
         self.data_prefix = data[:200]
         super().__init__(
-            f"the store holds {self.data_prefix!r}, which should be the {what} and is none: it was damaged, or something else writes "
+            f"the store contains {self.data_prefix!r} instead of the {what}: it was damaged, or another program writes "
             "under the same store.prefix; restore it from a backup, or give this service a store of its own"
         )
 
 
 class CommitRefused(StoreError):
-    """The tenure is over: everything built from the store must be built again.
+    """Refusal of a commit: the tenure is over, and all state must be loaded again.
 
     Attributes:
-        holder: who holds the lease now, where known.
+        number: number of the refused commit, or revision of the refused cursor.
+        holder: present holder of the lease, where known.
     """
 
     def __init__(self, number: int, holder: str | None) -> None:
         self.number = number
         self.holder = holder
         super().__init__(
-            f"commit {number} was refused: the lease is held by {holder or 'nobody or a newer tenure'}"
+            f"commit {number} was refused: the lease is held by {holder or 'no replica, or by a newer tenure'}"
         )
 
 
 def first_error(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
-    """The first error of a group that holds no group itself: one cause to report where several tasks ended for it."""
+    """Find the first error in nested groups: one cause to report for several tasks."""
     error: ErrorT | BaseExceptionGroup[ErrorT] = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

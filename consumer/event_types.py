@@ -1,7 +1,7 @@
-"""The names of lifecycle events, one constant each, and the patterns that select them.
+"""Names of lifecycle events, one constant each, and the patterns that select them.
 
-Handlers say which types they want by exact names or by patterns in which ``*`` stands for one or more parts: ``run.*`` is everything
-about runs, ``run.ended.*`` every ending. A pattern that matches no type is an error at load time, not a handler that is never called.
+Handlers select types by exact names or by patterns in which ``*`` stands for one or more parts: ``run.*`` selects everything about runs,
+``run.ended.*`` every ending. A pattern that matches no type is an error at load time, not a handler that is never called.
 """
 
 from __future__ import annotations
@@ -138,7 +138,10 @@ EventPattern = (
         "*.updated",
     ]
 )
-"""What ``on`` may say in code, so that mypy finds a typing error. Settings take any pattern that selects a type."""
+"""Patterns for ``on`` in code, so that mypy finds a typing error.
+
+Settings accept any pattern that selects a type.
+"""
 
 
 def _types_with_prefix(prefix: str) -> tuple[str, ...]:
@@ -158,9 +161,9 @@ __all__ += [
 
 
 def matching_types(pattern: str) -> frozenset[str]:
-    """Every event type that ``pattern`` selects; empty when it selects none.
+    """Find every event type that ``pattern`` selects; empty when it selects none.
 
-    ``*`` alone is everything; within a pattern it stands for one or more dot-separated parts.
+    ``*`` alone selects everything; within a pattern it stands for one or more dot-separated parts.
     """
     regex = re.compile(".+".join(re.escape(part) for part in pattern.split("*")))
     return frozenset(name for name in ALL_TYPES if regex.fullmatch(name))

@@ -1,4 +1,4 @@
-"""Not more than so many events a second: even spacing, kept by arithmetic instead of a ticking refill."""
+"""Rate limiter: even spacing of events, by arithmetic instead of a ticking refill."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ __all__ = ["RateLimiter"]
 
 
 MAX_CATCH_UP_US = 10_000
-"""How late an event may be and still be made up for: sleeps end a little late, and the rate should hold on average."""
+"""Greatest delay of an event, in microseconds, that later events make up for.
+
+Sleeps end a little late, and the rate should hold on average.
+"""
 
 
 class RateLimiter:
-    """Spaces events evenly.
+    """Limiter that spaces events evenly.
 
     Args:
         rate: events per second, greater than zero.
@@ -21,7 +24,7 @@ class RateLimiter:
         self._next_free_us = 0.0
 
     def delay_ms(self, now_ms: int) -> int:
-        """Whole milliseconds until the next event may go; zero when it may go now.
+        """Compute the whole milliseconds until the next event is allowed; 0 for now.
 
         Args:
             now_ms: monotonic milliseconds.
@@ -29,11 +32,11 @@ class RateLimiter:
         return max(0, int(self._next_free_us) // 1000 - now_ms)
 
     def consume(self, now_ms: int, events: int) -> None:
-        """``events`` go now.
+        """Record that events happen now.
 
         Args:
             now_ms: monotonic milliseconds.
-            events: how many.
+            events: number of events.
         """
         self._next_free_us = (
             max(self._next_free_us, now_ms * 1000 - MAX_CATCH_UP_US) + events * self._interval_us

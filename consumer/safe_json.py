@@ -1,7 +1,7 @@
-"""JSON that somebody else wrote, taken only where everybody can go on with it.
+"""JSON from outside, accepted only where it can be encoded again.
 
-What is nested hundreds of levels deep is JSON to the parser and can be neither written again nor shown: whoever tries ends with an error
-that nobody expects. Salesforce nests its answers three or four levels deep.
+The parser accepts JSON that is nested hundreds of levels deep, but it can be neither encoded nor shown again: any attempt ends in an
+unexpected error. Salesforce nests its answers three or four levels deep.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_DEPTH: Final = 64
 
 
 def parse(body: bytes) -> Any:
-    """The value; None when it is no JSON, or nested deeper than :data:`MAX_DEPTH`."""
+    """Parse JSON; None when it is invalid, or nested deeper than :data:`MAX_DEPTH`."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -28,19 +28,21 @@ def parse(body: bytes) -> Any:
 
 
 def validate(adapter: TypeAdapter[T], data: bytes) -> T:
-    """What the JSON says, of exactly these types; whole numbers of more than 64 bits are none, for nobody could write them again.
+    """Parse JSON into exactly the adapter's types.
+
+    Integers of more than 64 bits are refused, because they cannot be encoded again.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the data is not JSON, or has other types.
     """
     try:
         return adapter.validate_json(orjson.dumps(orjson.loads(data)), strict=True)
     except TypeError as error:
-        raise ValueError("nested too deep to be written again") from error
+        raise ValueError("nested too deeply to be encoded again") from error
 
 
 def is_shallow(value: Any) -> bool:
-    """Whether it is nested at most :data:`MAX_DEPTH` levels deep; asks without recursion."""
+    """Report whether a value is nested at most :data:`MAX_DEPTH` levels, iteratively."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [

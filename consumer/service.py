@@ -1,12 +1,12 @@
-"""The life of the service: wait for the lease, serve a tenure, stop in order.
+"""Service lifecycle: wait for the lease, serve a tenure, stop in order.
 
-A *tenure* runs from winning the lease to losing it, a refused commit, or the end of the process. Everything that a tenure knows it builds
-from the store after the token was written, and it dies with the tenure: a standby preloads nothing. Inside a tenure four tasks stand or
-fall together: the supervisor polls, ingest commits, delivery calls handlers, and one keeps the lease.
+A *tenure* runs from winning the lease to losing it, a refused commit, or the end of the process. All state of a tenure is loaded from the
+store after the token was written, and is discarded with the tenure: a standby preloads nothing. Inside a tenure four tasks live and die
+together: the supervisor polls, ingest commits, delivery calls handlers, and one task renews the lease.
 
-On a stop, in this order: intake ends (and says ``/meta/disconnect``), what was released is committed, handlers finish within the grace
-that counts from the signal, the lease is left to the next. What is held back for ordering is not flushed: it stays unfinished and is
-delivered again, since its older sibling may still be on the way.
+A stop has this order: intake ends (and sends ``/meta/disconnect``), released changes are committed, handlers finish within the grace period
+that counts from the signal, the lease is released. Changes held back for ordering are not flushed: they stay incomplete and are delivered
+again, since an older sibling may still be on its way.
 """
 
 from __future__ import annotations
@@ -55,23 +55,26 @@ __all__ = ["Service", "ServiceOptions"]
 _STANDBY_POLL_MS = 1_000
 _BUFFER_MESSAGES = 1_000
 _BUFFER_BYTES = 4 * 1024 * 1024
-"""Room for the answer that is taken in next and for some behind it: more would not be faster, and parsed they weigh five times as much."""
+"""Room for the next answer and a few behind it.
+
+More would not be faster, and parsed answers take five times as much memory.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """Plain arguments; durations in milliseconds.
+    """Options of the service; durations in milliseconds.
 
     Attributes:
-        holder: who we are, for people: host, process id.
+        holder: name of this replica for people: host, process id.
         lease_ms: ``lease.ttl``.
         renew_ms: ``lease.renew``.
         grace_ms: ``shutdown.grace``.
-        ingest: of the ingest half.
+        ingest: options of ingest.
         journal_max_age_ms: ``journal.max_age``.
         journal_max_bytes: ``journal.max_bytes``; None sets no limit.
-        handler_names: all that are configured, also those that do not run; the journal is kept for them.
-        supervisor: of the supervisor of sessions; its defaults when None.
+        handler_names: all configured handlers, including those that do not run; the journal is kept for them.
+        supervisor: options of the supervisor of sessions; its defaults when None.
     """
 
     holder: str
@@ -86,25 +89,25 @@ class ServiceOptions:
 
 
 class Service:
-    """One replica.
+    """Replica of the service.
 
     Args:
-        store: opened; not closed here.
-        source: makes sessions.
-        org: where sessions lead to; asked once one has opened.
-        instance: the name of the org's instance.
-        row_source: where records that were never seen are looked up; None looks nothing up.
-        handlers: what lifecycle events are handed to.
-        options: plain arguments.
-        clock: for waiting and for naming instants.
-        random: for jitter.
-        observer: told what happens to the replica.
-        ingest_observer: told what happens in ingest.
-        session_observer: told what happens to sessions.
-        delivery_observer: told what happens in delivery.
-        action_sender: what handlers' actions are sent with; None lets them do nothing.
-        record_source: where reconcile tasks fetch from; None leaves what the stream loses as it is.
-        retention_observer: told how large journal and store are; None keeps everything.
+        store: an open store; not closed here.
+        source: factory of sessions.
+        org: returns the org of the sessions; called once a session has opened.
+        instance: looks up the name of the org's instance.
+        row_source: source of records that were never seen; None disables lookups.
+        handlers: receivers of lifecycle events.
+        options: options of the service.
+        clock: clock for waiting and for instants.
+        random: source of jitter.
+        observer: observer of the replica.
+        ingest_observer: observer of ingest.
+        session_observer: observer of sessions.
+        delivery_observer: observer of delivery.
+        action_sender: transport for handlers' actions; None disables actions.
+        record_source: source of reconcile tasks; None disables reconciliation.
+        retention_observer: observer of the sizes of journal and store; None disables retention.
     """
 
     def __init__(
@@ -147,14 +150,14 @@ class Service:
         self._stop_deadline_ms = 0
 
     def stop(self) -> None:
-        """Ask for an orderly stop; the grace counts from here."""
+        """Request an orderly stop; the grace period begins now."""
         if not self._stop.is_set():
             self._stop_deadline_ms = self._clock.monotonic_ms() + self._options.grace_ms
             self._observer.observe(StopRequested(self._options.grace_ms))
             self._stop.set()
 
     async def stopping_within(self, ms: int) -> bool:
-        """Wait so long, or less when a stop is asked for; whether it was."""
+        """Wait up to ``ms`` milliseconds; report whether a stop was requested meanwhile."""
         await self._sleep(ms)
         return self._stop.is_set()
 
@@ -162,10 +165,10 @@ class Service:
         """Serve until :meth:`stop`.
 
         Returns:
-            Whether it ended in order, with nothing cut short.
+            True after an orderly stop, with nothing cut short.
 
         Raises:
-            StopService: only a person can change what is wrong.
+            StopService: only a person can solve the problem.
             StoreForeign: the store belongs to another org, or to a newer version.
         """
         clean = True
@@ -186,9 +189,9 @@ class Service:
     # ------------------------------------------------------------ the lease
 
     async def _acquire_lease(self) -> Tenure | None:
-        """Wait for the lease; None when a stop comes first."""
+        """Wait for the lease; None when a stop is requested first."""
         while not self._stop.is_set():
-            # Counted from before the question: a process that was frozen meanwhile must not take its lease for longer than it is.
+            # Counted from before the call: a process that was frozen during it must not assume a longer lease than it has.
             until_ms = self._clock.monotonic_ms() + self._options.lease_ms
             try:
                 tenure = await self._store.acquire(self._options.holder, self._options.lease_ms)
@@ -203,7 +206,7 @@ class Service:
         return None
 
     async def _sleep(self, ms: int) -> None:
-        """Sleep, or less when a stop is asked for."""
+        """Sleep for ``ms`` milliseconds, or until a stop is requested."""
         try:
             async with asyncio.timeout(ms / 1000):
                 await self._stop.wait()
@@ -227,13 +230,13 @@ class Service:
             async with asyncio.timeout(2):
                 await self._store.release(tenure)
         except (StoreUnavailable, TimeoutError) as error:
-            # It runs out by itself; the next holder waits for that.
-            self._observer.observe(StoreUnreachable(f"the lease could not be left: {error}"))
+            # The lease expires by itself; the next holder waits for that.
+            self._observer.observe(StoreUnreachable(f"the lease could not be released: {error}"))
 
     # ------------------------------------------------------------ a tenure
 
     async def _serve(self, tenure: Tenure) -> bool:
-        """One tenure; returns whether it ended in order."""
+        """Serve one tenure; report whether it ended in order."""
         options = self._options
         commit_sender = CommitSender(self._store, self._store, tenure, self._clock, self._ingest_observer)
         buffer = IntakeBuffer(_BUFFER_MESSAGES, _BUFFER_BYTES)
@@ -326,7 +329,7 @@ class Service:
                 await asyncio.wait([ingesting])
                 await ingest.commit_remaining()
         except TimeoutError:
-            # The store does not answer: what was not committed is delivered again.
+            # The store does not answer: uncommitted changes are delivered again.
             ingesting.cancel()
             clean = False
         await dispatcher.stop(self._grace_left_ms())

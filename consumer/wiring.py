@@ -27,21 +27,21 @@ from consumer.ports.observers.service_events import StoreUnreachable
 from consumer.ports.observers.session_events import SessionEvent
 from consumer.ports.store import SecretStore, Store
 from consumer.salesforce.action_sender import RestActionSender
-from consumer.salesforce.auth import (
+from consumer.salesforce.cometd_client import RequestLimits
+from consumer.salesforce.cometd_session import CometdSource
+from consumer.salesforce.grants import (
     ClientCredentials,
     Grant,
     JwtBearer,
     Password,
     RefreshToken,
     StaticAccessToken,
-    TokenCache,
-    TokenEndpoint,
 )
-from consumer.salesforce.cometd_client import RequestLimits
-from consumer.salesforce.cometd_session import CometdSource
 from consumer.salesforce.instance import InstanceName
 from consumer.salesforce.org_of_token import OrgOfToken
 from consumer.salesforce.rest import RestClient
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import TokenEndpoint
 from consumer.service import Service, ServiceOptions
 from consumer.settings import AuthFlow, SalesforceSettings, Settings
 from consumer.stores.sqlite.sqlite_store import SqliteStore

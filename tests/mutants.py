@@ -42,7 +42,8 @@ class Mutant:
     tests: str
 
 
-SQLITE = "consumer/stores/sqlite/sqlite_store.py"
+SQLITE_LEASE = "consumer/stores/sqlite/sqlite_lease.py"
+SQLITE_JOURNAL = "consumer/stores/sqlite/sqlite_journal.py"
 TRANSACTIONS = "consumer/stores/sqlite/transactions.py"
 COMMIT_LUA = "consumer/stores/redis/commit.lua"
 LEASE_LUA = "consumer/stores/redis/lease.lua"
@@ -95,18 +96,18 @@ MUTANTS = (
     Mutant("every commit carries its number (SQLite)", TRANSACTIONS,
            " or lease[1] not in {commit.number - 1, commit.number}", "", STORES),
     Mutant("every commit carries its number (Redis)", COMMIT_LUA,
-           "if number ~= wanted - 1 then return {'refused', lease[3] or ''} end", "", STORES),
+           "if number ~= next_number - 1 then return {'refused', lease[3] or ''} end", "", STORES),
     Mutant("a commit that was applied is not applied again (SQLite)", TRANSACTIONS,
            "    if lease[1] == commit.number:\n        return False\n", "", STORES),
     Mutant("a commit that was applied is not applied again (Redis)", COMMIT_LUA,
-           "if number == wanted then return {'again'} end\nif number ~= wanted - 1", "if number ~= wanted and number ~= wanted - 1", STORES),
-    Mutant("winning writes a fresh token (SQLite)", SQLITE, "token = secrets.token_hex(16)\n\n        def win",
+           "if number == next_number then return {'again'} end\nif number ~= next_number - 1", "if number ~= next_number and number ~= next_number - 1", STORES),
+    Mutant("winning writes a fresh token (SQLite)", SQLITE_LEASE, "token = secrets.token_hex(16)\n\n        def win",
            'token = "the same"\n\n        def win', STORES),
-    Mutant("a free lock ends no lease but that of who had it (SQLite)", SQLITE, "and row[2] != lock_token:", "and lock_token is None:",
+    Mutant("a free lock ends no lease but that of who had it (SQLite)", SQLITE_LEASE, "and row[2] != lock_token:", "and lock_token is None:",
            "tests/contracts/test_sqlite_store.py"),
-    Mutant("winning writes a fresh token (Redis)", "consumer/stores/redis/redis_store.py",
+    Mutant("winning writes a fresh token (Redis)", "consumer/stores/redis/redis_lease.py",
            "token = secrets.token_hex(16)\n        answer", 'token = "the same"\n        answer', STORES),
-    Mutant("renewals check the number (SQLite)", SQLITE, "WHERE id = 1 AND token = ? AND number = ?",
+    Mutant("renewals check the number (SQLite)", SQLITE_LEASE, "WHERE id = 1 AND token = ? AND number = ?",
            "WHERE id = 1 AND token = ? AND ? >= 0", STORES),
     Mutant("renewals check the number (Redis)", LEASE_LUA,
            "if tonumber(lease[2]) ~= tonumber(ARGV[4]) then return {0, holder} end", "", STORES),
@@ -120,7 +121,7 @@ MUTANTS = (
     Mutant("the script validates everything before its first write", COMMIT_LUA,
            "  if found ~= 'none' and found ~= kind then", "  if false then", REDIS),
     Mutant("the script starts with #!lua", COMMIT_LUA, "#!lua\n", "\n", REDIS),
-    Mutant("the client's own retries are off", "consumer/stores/redis/redis_store.py", "retry=Retry(NoBackoff(), 0)",
+    Mutant("the client's own retries are off", "consumer/stores/redis/redis_connection.py", "retry=Retry(NoBackoff(), 0)",
            "retry=Retry(NoBackoff(), 3)", REDIS),
     Mutant("a place past the end of the journal is refused (Redis)", PLACE_LUA,
            "if tonumber(ARGV[5]) > last then return {0, lease[2] or ''} end", "", STORES),
@@ -203,8 +204,8 @@ MUTANTS = (
     Mutant("simulated: a commit needs the token", TRANSACTIONS, "lease[0] != commit.token or ", "", SIMULATION),
     Mutant("simulated: a place needs the token", TRANSACTIONS, "    if lease is None or lease[0] != tenure.token:\n        raise CommitRefused(cursor.revision",
            "    if False:\n        raise CommitRefused(cursor.revision", SIMULATION),
-    Mutant("simulated: a lease that is held is not won", SQLITE, "and row[1] > at_ms and row[2] != lock_token", "and False", SIMULATION),
-    Mutant("simulated: a free lock alone says nothing", SQLITE, "and row[2] != lock_token:", "and lock_token is None:", SIMULATION),
+    Mutant("simulated: a lease that is held is not won", SQLITE_LEASE, "and row[1] > at_ms and row[2] != lock_token", "and False", SIMULATION),
+    Mutant("simulated: a free lock alone says nothing", SQLITE_LEASE, "and row[2] != lock_token:", "and lock_token is None:", SIMULATION),
     Mutant("simulated: a commit whose reply was lost is sent again", "consumer/ingest/commit_sender.py",
            "                    await asyncio.sleep(_BACKOFF.delay_ms(failures) / 1000)\n", "                    return\n", SIMULATION),
     Mutant("simulated: a commit that is sent again is applied once", TRANSACTIONS, "    if lease[1] == commit.number:\n        return False\n", "", SIMULATION),
@@ -266,7 +267,7 @@ MUTANTS = (
            "blocked_runs=await self._store.blocked_runs(name)", "blocked_runs=[]", RETENTION),
     Mutant("retention takes nothing from under a replay", "consumer/delivery/journal_retention.py",
            'if command.kind == "replay"', "if False", RETENTION),
-    Mutant("only the holder of the lease trims (SQLite)", SQLITE, "if lease is None or lease[0] != tenure.token:", "if False:", STORES),
+    Mutant("only the holder of the lease trims (SQLite)", SQLITE_JOURNAL, "if lease is None or lease[0] != tenure.token:", "if False:", STORES),
     Mutant("only the holder of the lease trims (Redis)", "consumer/stores/redis/trim.lua",
            "if lease[1] ~= ARGV[1] then return {0, lease[2] or ''} end", "", STORES),
     # ---- plugin API

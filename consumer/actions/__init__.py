@@ -1,1 +1,1 @@
-"""Sales Engagement actions: typed inputs, validation, results, and the client that handlers and commands call."""
+"""Sales Engagement actions: typed inputs, validation, results and the client."""

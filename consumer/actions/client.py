@@ -1,10 +1,9 @@
-"""Actions as handlers and people call them: checked, guarded against double enrolment, and told to the log.
+"""Actions client: validates inputs, guards against double enrolment, logs calls.
 
-:class:`Actions` is what ``ctx.actions`` is. It takes inputs, sorts out those that break a rule, asks before it enrols whether the target is
-in the cadence already, hands the rest to a :class:`ActionSender` and puts the results back into input order. Every call leaves one line
-in the
-log. Whoever changes something in Salesforce hears of it again as a change event, so each caller signs its calls with a *client* name,
-which comes back in ``changeOrigin``; :func:`is_from_client` recognises it.
+:class:`Actions` is the type of ``ctx.actions``. It validates inputs, checks before enrolling whether the target is in the cadence already,
+passes the remaining inputs to an :class:`ActionSender` and returns the results in input order. Every call writes one log line. A change
+made through an action returns as a change event, so each caller signs its calls with a *client* name, which ``changeOrigin`` of the event
+contains; :func:`is_from_client` recognises it.
 """
 
 from __future__ import annotations
@@ -41,23 +40,23 @@ if TYPE_CHECKING:
 __all__ = ["CLIENT", "ActionSender", "Actions", "client_name_for", "is_from_client"]
 
 CLIENT = "cadence-consumer"
-"""The client name of everything that is not done for a handler."""
+"""Client name of every call that is not made for a handler."""
 MAX_LOGGED_SUBJECTS = 20
-"""Ids that a log line names; a bulk call has more."""
+"""Maximum number of ids in a log line; a bulk call has more."""
 
 InputT = TypeVar("InputT", bound=ActionInput)
 
 
 def client_name_for(handler: str) -> str:
-    """The client name with which a handler's calls are signed; the dot stands in no handler's name."""
+    """Build the client name that signs a handler's calls; no handler's name has a dot."""
     return f"{CLIENT}.{handler}"
 
 
 def is_from_client(change_origin: str | None, client: str) -> bool:
-    """Whether a change was made by ``client``.
+    """Report whether ``client`` made a change.
 
-    Documented format: ``com/salesforce/api/<API>/<version>;client=<client>``, without the client part where none was given. Salesforce
-    ends some clients' names with a slash.
+    Documented format: ``com/salesforce/api/<API>/<version>;client=<client>``, without the client part for calls that name none. Salesforce
+    appends a slash to some clients' names.
     """
     if not change_origin:
         return False
@@ -65,48 +64,48 @@ def is_from_client(change_origin: str | None, client: str) -> bool:
 
 
 class ActionSender(Protocol):
-    """What sends actions to Salesforce."""
+    """Transport that sends actions to Salesforce."""
 
     async def send(self, inputs: Sequence[InputT], *, client: str) -> list[ActionResult[InputT]]:
         """Perform inputs of one kind; one result per input, in input order.
 
         Raises:
-            ActionCallFailed: a call broke; its results say how far things got.
+            ActionCallFailed: a call failed as a whole; its results state what is known of each input.
         """
         ...
 
     async def active_runs(self, inputs: Sequence[AssignTarget]) -> list[str | None]:
-        """For each input the active run of its target in its cadence, or None.
+        """Look up, for each input, the active run of its target in its cadence, or None.
 
         Raises:
-            CadenceError: Salesforce could not be asked.
+            CadenceError: the query failed.
         """
         ...
 
     async def is_active(self, tracker_id: str) -> bool:
-        """Whether a run exists and has not ended.
+        """Query whether a run exists and has not ended.
 
         Raises:
-            CadenceError: Salesforce could not be asked.
+            CadenceError: the query failed.
         """
         ...
 
 
 class Actions:
-    """The eight Sales Engagement actions.
+    """Client for the eight Sales Engagement actions.
 
-    Inputs are models (:class:`~consumer.actions.inputs.RemoveTarget` …), or mappings with their fields, for rows that come from
-    elsewhere. Each
-    method returns one result per input, in input order. An input that breaks a rule is not sent: as a mapping it becomes a result with
-    status ``refused``, as a model it cannot even be made.
+    Inputs are models (:class:`~consumer.actions.inputs.RemoveTarget` …), or mappings with their fields, for rows read from other sources.
+    Each method returns one result per input, in input order. An invalid input is not sent: a mapping yields a result with status
+    ``refused``, and a model cannot even be constructed.
 
-    Every method raises :class:`~consumer.actions.results.ActionCallFailed` when a call broke, which a handler may leave to its retries: the
-    call is repeated then, so handlers that act should look first (:meth:`is_active`, the guard of :meth:`assign`).
+    Every method raises :class:`~consumer.actions.results.ActionCallFailed` when a call failed as a whole. A handler may let the exception
+    propagate, so that its retry repeats the call; handlers should therefore check before acting (:meth:`is_active`, the guard of
+    :meth:`assign`).
 
     Args:
-        action_sender: sends.
-        log: gets one line per call.
-        client: signs the calls.
+        action_sender: transport for the inputs.
+        log: logger that receives one line per call.
+        client: client name that signs the calls.
     """
 
     def __init__(
@@ -125,29 +124,38 @@ class Actions:
 
         Args:
             inputs: targets and cadences.
-            guard: do not send a target that has an active run in that very cadence (``ALREADY_ENROLLED``), nor the same target and cadence
-                twice (``DUPLICATE_INPUT``). Salesforce checks too; what it answers is the truth either way.
+            guard: refuse a target that has an active run in the same cadence (``ALREADY_ENROLLED``), and a repeated pair of target and
+                cadence (``DUPLICATE_INPUT``). Salesforce checks too; its answer is authoritative either way.
         """
         return await self.call(AssignTarget, inputs, guard=guard)
 
     async def remove(
         self, inputs: Iterable[RemoveTarget | Mapping[str, Any]]
     ) -> list[ActionResult[RemoveTarget]]:
-        """Take targets out of cadences: by run one run, by target every run that it is in."""
+        """Remove targets from cadences, by run id or by target id.
+
+        A run id removes one run, a target id removes every run of the target.
+        """
         return await self.call(RemoveTarget, inputs)
 
     async def pause(self, inputs: Iterable[PauseRun | Mapping[str, Any]]) -> list[ActionResult[PauseRun]]:
-        """Pause targets. Salesforce cannot pause one run of a target that is in several cadences."""
+        """Pause targets.
+
+        Salesforce cannot pause one run of a target that is in several cadences.
+        """
         return await self.call(PauseRun, inputs)
 
     async def resume(self, inputs: Iterable[ResumeRun | Mapping[str, Any]]) -> list[ActionResult[ResumeRun]]:
-        """Resume paused targets. Salesforce cannot resume one run of a target that is in several cadences."""
+        """Resume paused targets.
+
+        Salesforce cannot resume one run of a target that is in several cadences.
+        """
         return await self.call(ResumeRun, inputs)
 
     async def change_assignee(
         self, inputs: Iterable[ChangeAssignee | Mapping[str, Any]]
     ) -> list[ActionResult[ChangeAssignee]]:
-        """Give targets to other users."""
+        """Assign targets to other users."""
         return await self.call(ChangeAssignee, inputs)
 
     async def modify(
@@ -165,43 +173,44 @@ class Actions:
     async def select_template(
         self, inputs: Iterable[SelectTemplate | Mapping[str, Any]]
     ) -> list[ActionResult[SelectTemplate]]:
-        """Ask which templates or call scripts steps use; see ``result.template``."""
+        """Look up the templates or call scripts of steps; see ``result.template``."""
         return await self.call(SelectTemplate, inputs)
 
     # ------------------------------------------------------------ conveniences
 
     async def complete_step(self, step_tracker_id: str) -> ActionResult[SendEvent]:
-        """Complete one step by hand (``ManualComplete``); the run goes on to its next step, or ends.
+        """Complete one step by hand; the run moves on to its next step, or ends.
 
-        Salesforce offers no way to complete a step as if its automation had done it, to choose the branch that is taken next, or to
-        complete a step that is not the run's current one; there is no action named ``completeActionCadenceStep``.
+        Sends ``ManualComplete``. Salesforce offers no way to complete a step as if its automation had done it, to choose the next branch,
+        or to complete a step that is not the run's current one; there is no action named ``completeActionCadenceStep``.
 
         Raises:
-            ValueError: it is not the id of a step.
-            ActionCallFailed: the call broke.
+            ValueError: ``step_tracker_id`` is not the id of a step.
+            ActionCallFailed: the call failed.
         """
         return (
             await self.send_event([SendEvent(step_tracker_id=step_tracker_id, event_type="ManualComplete")])
         )[0]
 
     async def skip_step(self, step_tracker_id: str) -> ActionResult[SendEvent]:
-        """Skip one step; Salesforce ends it as ``Completed`` with reason ``ManuallySkipped`` and goes on.
+        """Skip one step; the run moves on to its next step, or ends.
 
-        Salesforce cannot take a skip back, and cannot skip a step that the run has not reached.
+        Salesforce ends the step as ``Completed`` with reason ``ManuallySkipped``. It cannot undo a skip, and cannot skip a step that the
+        run has not reached.
 
         Raises:
-            ValueError: it is not the id of a step.
-            ActionCallFailed: the call broke.
+            ValueError: ``step_tracker_id`` is not the id of a step.
+            ActionCallFailed: the call failed.
         """
         return (await self.send_event([SendEvent(step_tracker_id=step_tracker_id, event_type="Skip")]))[0]
 
     async def log_call_outcome(
         self, tracker_id: str, step_tracker_id: str, disposition: str
     ) -> list[ActionResult[ActionInput]]:
-        """Record what a call came to, on its run, and complete the call's step; two results, or one when the first failed.
+        """Record the outcome of a phone call on its run, and complete the call's step.
 
-        The disposition is recorded first: that can be repeated, so when anything breaks, the whole may be called again. The step is
-        completed only when the disposition is recorded.
+        Returns two results, or one when the first action failed. The disposition is recorded first, because that is repeatable: after any
+        failure the whole method may be called again. The step is completed only after the disposition is recorded.
 
         Salesforce has no action that stores a result on the step itself: neither a call's duration, nor its notes, nor a value other than
         the documented dispositions. Those belong on a Task, which these actions do not write.
@@ -212,8 +221,8 @@ class Actions:
             disposition: as in ``Customer Connected``.
 
         Raises:
-            ValueError: an id or the disposition is none.
-            ActionCallFailed: a call broke.
+            ValueError: an id or the disposition is invalid.
+            ActionCallFailed: a call failed.
         """
         recorded = ModifyAttributes.model_validate(
             {"tracker_id": tracker_id, "completion_disposition": disposition}
@@ -225,10 +234,10 @@ class Actions:
         return results
 
     async def is_active(self, tracker_id: str) -> bool:
-        """Whether a run exists and has not ended, as Salesforce has it now: what to ask before acting on an event that may be old.
+        """Query whether a run exists and has not ended, before acting on an old event.
 
         Raises:
-            CadenceError: Salesforce could not be asked.
+            CadenceError: the query failed.
         """
         return await self._action_sender.is_active(tracker_id)
 
@@ -237,17 +246,17 @@ class Actions:
     async def call(
         self, kind: type[InputT], inputs: Iterable[InputT | Mapping[str, Any]], *, guard: bool = True
     ) -> list[ActionResult[InputT]]:
-        """The action of ``kind``, for callers that have it as a value; the methods above are this with a name.
+        """Perform the action of the input model ``kind``; the methods above call this one.
 
         Args:
-            kind: of the inputs.
+            kind: model of the inputs, which determines the action.
             inputs: models of that kind, or mappings.
-            guard: see :meth:`assign`; of no effect for the other actions.
+            guard: see :meth:`assign`; without effect for the other actions.
         """
-        given = list(inputs)
+        items = list(inputs)
         results: dict[int, ActionResult[InputT]] = {}
         pending: dict[int, InputT] = {}
-        for index, item in enumerate(given):
+        for index, item in enumerate(items):
             validated = _validated(kind, item)
             if isinstance(validated, ActionResult):
                 results[index] = validated
@@ -267,22 +276,22 @@ class Actions:
         except ActionCallFailed as failed:
             results.update(zip(pending, failed.results, strict=True))
             call_failed = ActionCallFailed(
-                kind.action, failed.cause, [results[index] for index in range(len(given))]
+                kind.action, failed.cause, [results[index] for index in range(len(items))]
             )
             self._log_outcome(kind, call_failed.results, error=failed.cause)
             raise call_failed from failed
         except asyncio.CancelledError:
             self._log.warning(
-                "action_cancelled", action=kind.action, inputs=len(given), **_subject_fields(pending.values())
+                "action_cancelled", action=kind.action, inputs=len(items), **_subject_fields(pending.values())
             )
             raise
-        ordered = [results[index] for index in range(len(given))]
+        ordered = [results[index] for index in range(len(items))]
         self._log_outcome(kind, ordered)
         return ordered
 
-    async def _enrollment_refusals(self, given: Iterable[Any]) -> list[ActionResult[Any] | None]:
-        """A refusal for each input that would enrol a target twice."""
-        inputs: list[AssignTarget] = list(given)
+    async def _enrollment_refusals(self, items: Iterable[Any]) -> list[ActionResult[Any] | None]:
+        """Build a refusal for each input that would enrol a target twice, else None."""
+        inputs: list[AssignTarget] = list(items)
         try:
             runs = await self._action_sender.active_runs(inputs) if inputs else []
         except CadenceError as error:
@@ -295,11 +304,11 @@ class Actions:
             if run is not None:
                 code, message = (
                     "ALREADY_ENROLLED",
-                    f"{item.target_id} is in {item.cadence} already, by run {run}",
+                    f"{item.target_id} is already in {item.cadence}, in run {run}",
                 )
                 refusals.append(_refused_result(item, code, message))
             elif key in seen:
-                message = f"{item.target_id} and {item.cadence} stand in an earlier input of this call"
+                message = f"an earlier input of this call already assigns {item.target_id} to {item.cadence}"
                 refusals.append(_refused_result(item, "DUPLICATE_INPUT", message))
             else:
                 refusals.append(None)
@@ -325,19 +334,19 @@ class Actions:
             self._log.warning("action", **facts)
 
 
-def _validated(kind: type[InputT], given: InputT | Mapping[str, Any]) -> InputT | ActionResult[InputT]:
-    if isinstance(given, kind):
-        return given
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{kind.action} takes {kind.__name__} or a mapping, not {type(given).__name__}")
+def _validated(kind: type[InputT], item: InputT | Mapping[str, Any]) -> InputT | ActionResult[InputT]:
+    if isinstance(item, kind):
+        return item
+    if not isinstance(item, Mapping):
+        raise TypeError(f"{kind.action} takes {kind.__name__} or a mapping, not {type(item).__name__}")
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(item)
     except ValidationError as error:
-        return _refused_result(given, "INVALID_INPUT", validation_message(error))
+        return _refused_result(item, "INVALID_INPUT", validation_message(error))
 
 
-def _refused_result(given: InputT | Mapping[str, Any], code: str, message: str) -> ActionResult[InputT]:
-    return ActionResult(given, ActionStatus.REFUSED, (ActionError(status_code=code, message=message),))
+def _refused_result(item: InputT | Mapping[str, Any], code: str, message: str) -> ActionResult[InputT]:
+    return ActionResult(item, ActionStatus.REFUSED, (ActionError(status_code=code, message=message),))
 
 
 def _subject_fields(inputs: Iterable[ActionInput]) -> dict[str, list[str]]:

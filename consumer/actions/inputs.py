@@ -1,16 +1,17 @@
-"""The eight Sales Engagement actions: what each takes, and the rules that are checked before anything is sent.
+"""Inputs of the eight Sales Engagement actions, validated before sending.
 
 One model per action, with Salesforce's names on the wire and Python's in code: ``RemoveTarget(tracker_id=…)`` is sent as
-``{"actionCadenceTrackerId": …, "completionReasonCode": "ManuallyRemoved"}``. Salesforce's names are taken too, so that a row of a file
-becomes an input as it is. Ids are given with 15 or 18 characters and sent with 18. What breaks a rule raises pydantic's
-``ValidationError``; :func:`~consumer.actions.validation.validation_message` turns that into one line for people.
+``{"actionCadenceTrackerId": …, "completionReasonCode": "ManuallyRemoved"}``. Salesforce's names are accepted too, so that a row of a file
+is a valid input unchanged. Ids may have 15 or 18 characters and are sent with 18. An invalid input raises pydantic's ``ValidationError``;
+:func:`~consumer.actions.validation.validation_message` formats that as one line for people.
 
 Source of fields, values and first versions: "Sales Engagement Actions" in the Actions Developer Guide. Two of its samples are wrong and
 corrected here: ``eventType`` is ``ManualComplete`` (the sample has a blank in it), ``resumeTime`` is ISO 8601 (the sample has a colon
 before the fraction).
 
-*Repeatable* is an action that, performed twice, leaves and answers what once does. Only such a call is sent again when the connection
-broke and nobody knows whether Salesforce performed it; for each of the others the model says what a second call would do.
+An action is *repeatable* if performing it twice has the same effect and the same answer as performing it once. Only such a call is sent
+again when the connection breaks and it is unknown whether Salesforce performed it; every other model documents what a second call would
+do.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ __all__ = [
 
 
 class ActionInput(BaseModel, ABC):
-    """One input of an action; a call takes many of one kind.
+    """Input of an action; a call takes many inputs of one kind.
 
     Attributes:
         action: the action's API name.
-        since: the first API version that has it.
-        repeatable: whether performing it twice leaves and answers what once does.
+        since: the first API version that has the action.
+        repeatable: whether performing the action twice has the same effect and answer as performing it once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
@@ -66,10 +67,10 @@ class ActionInput(BaseModel, ABC):
     @property
     @abstractmethod
     def subject(self) -> str:
-        """The id that a person knows it by: the target, the run or the step."""
+        """Id by which a person recognises the input: the target, the run or the step."""
 
     def to_json(self) -> dict[str, Any]:
-        """As it is sent: Salesforce's names, without what was not given."""
+        """Encode as sent: Salesforce's names, without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -78,15 +79,15 @@ class _TargetInput(ActionInput):
 
     @property
     def subject(self) -> str:
-        """The target."""
+        """Id of the target."""
         return self.target_id
 
 
 class _AttributionInput(ActionInput):
-    """What `RemoveTarget` and `ModifyAttributes` say about how a run came out."""
+    """Outcome of a run, as `RemoveTarget` and `ModifyAttributes` record it."""
 
     completion_disposition: DispositionName | None = Field(
-        default=None, alias="completionDisposition", description="How the run came out."
+        default=None, alias="completionDisposition", description="Outcome of the run."
     )
     related_to_id: RelatedId | None = Field(
         default=None,
@@ -107,7 +108,7 @@ class _AttributionInput(ActionInput):
         opportunity = related.startswith(OPPORTUNITY_PREFIX)
         if kind == "Maturation" and not opportunity:
             raise ValueError(
-                f"Maturation is for opportunities only, and relatedToId {related} is none (they begin with {OPPORTUNITY_PREFIX}); "
+                f"Maturation is for opportunities only, whose ids begin with {OPPORTUNITY_PREFIX}, and relatedToId is {related}; "
                 "use Activation or Collected"
             )
         if kind == "Collected" and opportunity:
@@ -120,8 +121,8 @@ class _AttributionInput(ActionInput):
 class AssignTarget(_TargetInput):
     """Add a target to a cadence.
 
-    Not repeatable: Salesforce refuses the second call while the first run is active, so a success would read as a failure; and once that
-    run has ended the second call would enrol the target again.
+    Not repeatable: Salesforce refuses the second call while the first run is active, so a success would be reported as a failure; and once
+    that run has ended, the second call would enrol the target again.
     """
 
     action = "assignTargetToSalesCadence"
@@ -135,7 +136,7 @@ class AssignTarget(_TargetInput):
         description="Name or id of the step to start at.",
     )
     user_id: UserId | None = Field(
-        default=None, alias="userId", description="Who is to work the steps: the run's assignee."
+        default=None, alias="userId", description="Assignee of the run, who works its steps."
     )
     related_to_id: RelatedId | None = Field(
         default=None, alias="relatedToId", description="Opportunity or invoice."
@@ -143,7 +144,9 @@ class AssignTarget(_TargetInput):
 
 
 class RemoveTarget(_AttributionInput):
-    """Take a target out of its cadence, by target or by run. By run is exact; by target it is every run that the target is in.
+    """Remove a target from its cadence, by run or by target.
+
+    A run id removes exactly that run; a target id removes every run of the target.
 
     Not repeatable: the second call answers that there is nothing to remove; by target it could end a run that began in between.
     """
@@ -156,7 +159,9 @@ class RemoveTarget(_AttributionInput):
     )
     tracker_id: RunId | None = Field(default=None, alias="actionCadenceTrackerId", description="The run.")
     completion_reason_code: ManuallyRemoved = Field(
-        default="ManuallyRemoved", alias="completionReasonCode", description="Salesforce takes no other."
+        default="ManuallyRemoved",
+        alias="completionReasonCode",
+        description="Salesforce accepts no other value.",
     )
     should_apply_user_context: bool | None = Field(
         default=None,
@@ -167,20 +172,22 @@ class RemoveTarget(_AttributionInput):
     @model_validator(mode="after")
     def _check_single_subject(self) -> Self:
         if (self.target_id is None) == (self.tracker_id is None):
-            count_given = "neither is" if self.target_id is None else "both are"
-            raise ValueError(f"give either targetId or actionCadenceTrackerId; {count_given} given")
+            count_set = "neither is" if self.target_id is None else "both are"
+            raise ValueError(f"set either targetId or actionCadenceTrackerId; {count_set} set")
         return self
 
     @property
     def subject(self) -> str:
-        """The run, or the target."""
+        """Id of the run, or of the target."""
         return self.tracker_id or self.target_id or ""
 
 
 class PauseRun(_TargetInput):
-    """Pause a target, until ``resume_time`` if given. Salesforce takes no run here: it is every run that the target is in.
+    """Pause a target, until ``resume_time`` if set.
 
-    Not repeatable: a paused run cannot be paused, so a success would read as a failure.
+    Salesforce accepts no run id here: every run of the target is paused.
+
+    Not repeatable: a paused run cannot be paused, so a success would be reported as a failure.
     """
 
     action = "pauseSalesCadenceTracker"
@@ -190,9 +197,9 @@ class PauseRun(_TargetInput):
 
 
 class ResumeRun(_TargetInput):
-    """Resume a paused target: every paused run of it.
+    """Resume every paused run of a target.
 
-    Not repeatable: a running run cannot be resumed, so a success would read as a failure.
+    Not repeatable: a running run cannot be resumed, so a success would be reported as a failure.
     """
 
     action = "resumeSalesCadenceTracker"
@@ -200,7 +207,10 @@ class ResumeRun(_TargetInput):
 
 
 class ChangeAssignee(_TargetInput):
-    """Give a target to another user. Repeatable: it sets a value."""
+    """Assign a target to another user.
+
+    Repeatable: the action sets a value.
+    """
 
     action = "changeSalesCadenceTargetAssignee"
     since = 50.0
@@ -210,7 +220,10 @@ class ChangeAssignee(_TargetInput):
 
 
 class ModifyAttributes(_AttributionInput):
-    """Record how a run came out and what it led to, before or after its end. Repeatable: it sets values."""
+    """Record the outcome and attribution of a run, before or after its end.
+
+    Repeatable: the action sets values.
+    """
 
     action = "modifyCadenceTrackerAttributes"
     since = 51.0
@@ -226,20 +239,20 @@ class ModifyAttributes(_AttributionInput):
             and self.related_to_attribution_type is None
         ):
             raise ValueError(
-                "nothing to modify; give completionDisposition, relatedToId or relatedToAttributionType"
+                "nothing to modify; set completionDisposition, relatedToId or relatedToAttributionType"
             )
         return self
 
     @property
     def subject(self) -> str:
-        """The run."""
+        """Id of the run."""
         return self.tracker_id
 
 
 class SendEvent(ActionInput):
     """Skip a step or complete it by hand.
 
-    Not repeatable: the step is over after the first call, so a success would read as a failure.
+    Not repeatable: the step is over after the first call, so a success would be reported as a failure.
     """
 
     action = "sendSalesCadenceEvent"
@@ -250,12 +263,15 @@ class SendEvent(ActionInput):
 
     @property
     def subject(self) -> str:
-        """The step."""
+        """Id of the step."""
         return self.step_tracker_id
 
 
 class SelectTemplate(ActionInput):
-    """Ask which e-mail template or call script a step uses for its target. Repeatable: it changes nothing."""
+    """Look up the e-mail template or call script that a step uses for its target.
+
+    Repeatable: the action changes nothing.
+    """
 
     action = "selectTemplateForSalesCadenceStepTracker"
     since = 53.0
@@ -265,5 +281,5 @@ class SelectTemplate(ActionInput):
 
     @property
     def subject(self) -> str:
-        """The step."""
+        """Id of the step."""
         return self.step_tracker_id

@@ -1,8 +1,10 @@
-"""What became of an action, input by input: a failure is a value, only a call that broke is an exception.
+"""Results of an action, one per input: failures are values, not exceptions.
+
+Only a call that failed as a whole raises an exception.
 
 Salesforce answers a call with one element per input, in input order, each with ``isSuccess`` and, where it failed, ``errors``
-(documented: "If any type of error occurs with an action, the isSuccess field is false"). The HTTP status of a call that failed in part is
-not documented, so it decides nothing here.
+(documented: "If any type of error occurs with an action, the isSuccess field is false"). The HTTP status of a partly failed call is not
+documented, so this module ignores it.
 """
 
 from __future__ import annotations
@@ -34,18 +36,18 @@ _SUBJECT_KEYS = (
 
 
 class _AnswerModel(BaseModel):
-    # Newer API versions add members; they are kept.
+    # Members added by newer API versions are kept.
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, defer_build=True)
 
 
 class ActionError(_AnswerModel):
-    """Why an input failed.
+    """Error of one input.
 
     Attributes:
-        status_code: Salesforce's, as in ``UNKNOWN_EXCEPTION``; ``INVALID_INPUT``, ``ALREADY_ENROLLED`` and ``DUPLICATE_INPUT`` are ours and
-            mean that the input was not sent.
-        message: for people.
-        fields: which fields of the input it is about, where Salesforce says so.
+        status_code: Salesforce's code, as in ``UNKNOWN_EXCEPTION``; ``INVALID_INPUT``, ``ALREADY_ENROLLED`` and ``DUPLICATE_INPUT`` are
+            this service's own and mean that the input was not sent.
+        message: text for people.
+        fields: fields of the input that caused the error, where Salesforce names them.
     """
 
     status_code: str = Field(default="UNKNOWN_EXCEPTION", alias="statusCode")
@@ -54,13 +56,13 @@ class ActionError(_AnswerModel):
 
 
 class ActionAnswer(_AnswerModel):
-    """One element of Salesforce's answer, as it came.
+    """Element of Salesforce's answer, as received.
 
     Attributes:
         action_name: the action's API name.
         is_success: whether the input took effect.
-        errors: None or absent when it did.
-        output_values: what the action returns; absent where it returns nothing.
+        errors: None or absent when the input took effect.
+        output_values: values that the action returns; absent where it returns none.
     """
 
     action_name: str = Field(default="", alias="actionName")
@@ -70,11 +72,11 @@ class ActionAnswer(_AnswerModel):
 
 
 class Template(_AnswerModel):
-    """Which template or call script a step uses.
+    """Template or call script of a step.
 
     Attributes:
-        template_id: of the e-mail template or call script.
-        split_percentage: its share in a variant test, in per cent.
+        template_id: id of the e-mail template or call script.
+        split_percentage: share of the template in a variant test, in percent.
     """
 
     template_id: str = Field(alias="TemplateId")
@@ -82,29 +84,29 @@ class Template(_AnswerModel):
 
 
 class ActionStatus(StrEnum):
-    """What became of one input."""
+    """Outcome of one input."""
 
     SUCCEEDED = "succeeded"
-    """Salesforce performed it."""
+    """Performed by Salesforce."""
     FAILED = "failed"
-    """Salesforce answered that it did not."""
+    """Rejected by Salesforce."""
     REFUSED = "refused"
-    """Not sent: it breaks a rule, or the target is enrolled already."""
+    """Never sent: the input is invalid, or the target is already enrolled."""
     UNKNOWN = "unknown"
-    """Sent, and the answer was lost: it may or may not have taken effect."""
+    """Sent, but the answer was lost: the input may or may not have taken effect."""
     UNSENT = "unsent"
-    """Not sent: the call broke before its turn."""
+    """Never sent: the call failed before the input's turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionResult(Generic[InputT_co]):
-    """What became of one input.
+    """Result of one input.
 
     Attributes:
-        input: the input; the mapping as it was given where it breaks a rule.
-        status: what became of it.
-        errors: why it did not succeed.
-        output: what the action returned.
+        input: the input; the caller's mapping where it is invalid.
+        status: outcome of the input.
+        errors: reasons why the input did not succeed.
+        output: values that the action returned.
     """
 
     input: InputT_co | Mapping[str, Any]
@@ -114,29 +116,29 @@ class ActionResult(Generic[InputT_co]):
 
     @property
     def succeeded(self) -> bool:
-        """Whether Salesforce performed it."""
+        """True if Salesforce performed the input."""
         return self.status is ActionStatus.SUCCEEDED
 
     @property
     def why(self) -> str:
-        """Why it did not succeed, one line; empty when it did."""
+        """Reason for the failure in one line; empty on success."""
         return "; ".join(f"{error.status_code}: {error.message}" for error in self.errors)
 
     @property
     def template(self) -> Template | None:
-        """What ``select_template`` found."""
-        found = self.output.get("output")
-        return Template.model_validate(found) if self.succeeded and isinstance(found, Mapping) else None
+        """Template that ``select_template`` found; None for other results."""
+        template = self.output.get("output")
+        return Template.model_validate(template) if self.succeeded and isinstance(template, Mapping) else None
 
     @property
     def subject(self) -> str:
-        """The id that a person knows the input by."""
+        """Id by which a person recognises the input."""
         if isinstance(self.input, ActionInput):
             return self.input.subject
         return next((str(self.input[name]) for name in _SUBJECT_KEYS if name in self.input), "")
 
     def to_json(self) -> dict[str, Any]:
-        """For NDJSON: the input with Salesforce's names, and what became of it."""
+        """Encode for NDJSON: the input with Salesforce's names, and its outcome."""
         input_json = self.input.to_json() if isinstance(self.input, ActionInput) else dict(self.input)
         line: dict[str, Any] = {"status": self.status.value, "succeeded": self.succeeded, "input": input_json}
         if self.errors:
@@ -149,12 +151,12 @@ class ActionResult(Generic[InputT_co]):
 
 
 class ActionCallFailed(CadenceError):
-    """A call broke: no answer, or none that says what became of the inputs.
+    """Failure of a whole call: no answer, or none that states the inputs' outcome.
 
     Attributes:
         action: the action's API name.
-        cause: what broke, one line.
-        results: one per input, in input order; those of calls before the one that broke are final, the others are ``unknown`` or
+        cause: the failure, one line.
+        results: one per input, in input order; results of the calls before the failed one are final, the others are ``unknown`` or
             ``unsent``.
     """
 
@@ -164,15 +166,15 @@ class ActionCallFailed(CadenceError):
         self.results = tuple(results)
         parts = []
         if unknown := len(self.unknown):
-            parts.append(f"{unknown} may or may not have taken effect (look before sending them again)")
+            parts.append(f"{unknown} may or may not have taken effect (check before sending them again)")
         if unsent := sum(result.status is ActionStatus.UNSENT for result in self.results):
             parts.append(f"{unsent} {'were' if unsent > 1 else 'was'} not sent")
         count = len(self.results)
         super().__init__(
-            f"{action} broke off: {cause}; of {count} input{'s' if count != 1 else ''} {' and '.join(parts) or 'none was sent'}"
+            f"{action} failed: {cause}; of {count} input{'s' if count != 1 else ''} {' and '.join(parts) or 'none was sent'}"
         )
 
     @property
     def unknown(self) -> tuple[ActionResult[Any], ...]:
-        """The inputs that may or may not have taken effect."""
+        """Results of the inputs that may or may not have taken effect."""
         return tuple(result for result in self.results if result.status is ActionStatus.UNKNOWN)

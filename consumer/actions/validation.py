@@ -1,8 +1,8 @@
-"""Rules of single fields of the Sales Engagement actions: ids, closed lists, instants.
+"""Field types of the Sales Engagement actions: ids, closed lists, instants.
 
-Each is a pydantic type; what breaks it is told in a sentence that names the value and what to give instead. Which ids belong to which
-object shows in their first three characters; whether a person account is named by its contact or by its own id is not documented, so a
-target's are refused where they are certainly another object's, and never asked for.
+Each rule is a pydantic type; its error message names the invalid value and a valid alternative. The first three characters of an id
+identify its object. Salesforce does not document whether a person account is identified by its contact id or by its own, so a target's
+prefix is refused where it certainly belongs to another object, but no particular prefix is required.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ StepEventType = Literal["Skip", "ManualComplete"]
 
 
 def _id_with_prefix(prefix: str) -> Callable[[object], object]:
-    """A validator for ids of the one object whose ids begin with ``prefix``."""
+    """Build a validator for ids of the object whose ids begin with ``prefix``."""
 
     def check(value: object) -> object:
         if not isinstance(value, str):
@@ -86,14 +86,14 @@ def _related_id(value: object) -> object:
 
 
 def _one_of(noun: str, *values: str) -> Callable[[object], object]:
-    """A validator for a closed list, with a hint for what is nearly one of it."""
+    """Build a validator for a closed list, which suggests the closest match."""
 
     def check(value: object) -> object:
         if not isinstance(value, str) or value in values:
             return value
         close_matches = difflib.get_close_matches(value, values, n=1, cutoff=0.75)
         suggestion = f"; did you mean {close_matches[0]!r}?" if close_matches else "."
-        raise ValueError(f"{value!r} is not {noun}{suggestion} There are: {', '.join(values)}")
+        raise ValueError(f"{value!r} is not {noun}{suggestion} Valid values: {', '.join(values)}")
 
     return check
 
@@ -109,7 +109,7 @@ def _attribution(value: object) -> object:
     return _known_attribution(value)
 
 
-# Python's own reader takes any character before the fraction, also the colon of Salesforce's malformed sample.
+# datetime.fromisoformat accepts any character before the fraction, even the colon of Salesforce's malformed sample.
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?")
 
 
@@ -121,9 +121,9 @@ def _instant(value: object) -> object:
         except ValueError:
             value = None
         if value is None:
-            raise ValueError(f"{original!r} is not ISO 8601; write it as in 2026-01-31T09:30:00.000Z")
+            raise ValueError(f"{original!r} is not ISO 8601; use a form such as 2026-01-31T09:30:00.000Z")
     if isinstance(value, datetime) and value.tzinfo is None:
-        raise ValueError(f"{value.isoformat()} names no time zone; end it with Z or an offset such as +01:00")
+        raise ValueError(f"{value.isoformat()} has no time zone; append Z or an offset such as +01:00")
     return value
 
 
@@ -142,7 +142,7 @@ Instant = Annotated[
 
 
 def is_cadence_id(text: str) -> bool:
-    """Whether it is a cadence's id rather than its name."""
+    """Report whether the text is a cadence's id rather than its name."""
     try:
         return to_18(text).startswith(CADENCE_PREFIX)
     except ValueError:
@@ -168,7 +168,7 @@ ManuallyRemoved = Annotated[
 
 
 def validation_message(error: ValidationError) -> str:
-    """What is wrong with an input, in one line, each problem with the name of its field."""
+    """Format the problems of an input in one line, each with the name of its field."""
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
         field = ".".join(str(part) for part in problem["loc"] if isinstance(part, str) and "-" not in part)

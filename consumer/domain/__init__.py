@@ -1,1 +1,4 @@
-"""Pure model of cadences: objects, change events, state machines, lifecycle events. No clock, no I/O, no asyncio."""
+"""Pure model of cadences: objects, changes, state machines, lifecycle events.
+
+No clock, no I/O, no asyncio.
+"""

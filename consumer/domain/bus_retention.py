@@ -1,4 +1,4 @@
-"""How long Salesforce keeps change events on its bus, and how much of that time is left to a channel."""
+"""Retention of Salesforce's event bus, and the headroom that a channel has left."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ __all__ = ["BUS_RETENTION_MS", "HEADROOM_WARNINGS_MS", "LOW_HEADROOM_MS", "Chann
 HOUR_MS: Final = 3_600_000
 
 BUS_RETENTION_MS: Final = 72 * HOUR_MS
-"""Change events stay on the bus for three days (documented)."""
+"""Retention of change events on the bus: three days (documented)."""
 
 LOW_HEADROOM_MS: Final = 24 * HOUR_MS
-"""Below this an operator should know."""
+"""Headroom below which an operator should be informed."""
 
 HEADROOM_WARNINGS_MS: Final = (LOW_HEADROOM_MS, 6 * HOUR_MS, HOUR_MS)
-"""At each of these the log warns that time is running out."""
+"""Headroom thresholds, each of which causes a warning in the log."""
 
 
 class ChannelTimes(Protocol):
-    """Instants of a channel that its headroom is counted from, in wall milliseconds."""
+    """Instants from which a channel's headroom is counted, in wall milliseconds."""
 
     @property
     def position_ms(self) -> int | None:
-        """When the stored position last moved."""
+        """Time at which the stored position last moved."""
         ...
 
     @property
     def polled_through_ms(self) -> int | None:
-        """When a poll was last answered with nothing left over."""
+        """Time at which a poll was last answered with no event left to fetch."""
         ...
 
     @property
     def birth_ms(self) -> int:
-        """When the channel was first subscribed."""
+        """Time of the channel's first subscription."""
         ...
 
 
 def headroom_ms(channel: ChannelTimes, now_ms: int) -> int:
-    """Milliseconds until changes that are not committed may be gone from the bus; negative when they may be gone already.
+    """Compute the milliseconds until uncommitted changes may be gone from the bus.
 
-    Counted from the newest of: the position moved, polls were answered with nothing left over, the channel was first subscribed.
+    Negative when they may be gone already. Counted from the newest of: the position moved, a poll was answered with no event left to fetch,
+    the channel was first subscribed.
 
     Args:
-        channel: its instants.
+        channel: instants of the channel.
         now_ms: wall milliseconds.
     """
     safe_ms = max(channel.position_ms or 0, channel.polled_through_ms or 0, channel.birth_ms)

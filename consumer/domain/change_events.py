@@ -1,13 +1,13 @@
-"""What Salesforce said: change events, one change per record.
+"""Salesforce change events, decoded into one change per record.
 
 A change event describes one change of one *or several* records (Salesforce merges the same change of many records into one event), and
-stands at one position of the stream. :func:`decode` turns the message into as many :class:`Change` values as there are record ids. They
-share one header and one body, and together they are one position with n parts.
+has one position in the stream. :func:`decode` turns the message into one :class:`Change` per record id. These changes share one header
+and one body, and together they are one position with n parts.
 
-The header is validated, because it decides order, identity and meaning. So are the types of the fields that the Object Reference
-documents: what enters the journal must be readable by every handler. Values stay as they came; fields and picklist values that are not
-documented pass untouched, because a subscription uses the latest schema, and are noted in the header. Dates are brought to one form,
-since events, old events and REST write them differently; so are ids, of 18 characters.
+The header is validated, because it decides order, identity and meaning. The types of the fields that the Object Reference documents are
+validated too: every handler must be able to read what enters the journal. Values are kept as received; undocumented fields and picklist
+values pass through unchanged, because a subscription uses the latest schema, and are listed in the header. Dates are converted to one
+format, since events, old events and REST write them differently; ids are converted to 18 characters.
 
 Source: Change Data Capture Developer Guide, "Change Event Fields" and "Change Event Message Structure".
 """
@@ -38,15 +38,18 @@ from consumer.safe_json import MAX_DEPTH, is_shallow
 __all__ = ["Change", "Header", "OrderKey", "UnknownValue", "decode", "decode_event", "position_of"]
 
 OrderKey = tuple[int, int, int]
-"""Order of changes: ``(epoch, commitNumber, sequenceNumber)``. Nothing else orders: commit timestamps tick in seconds."""
+"""Order of changes: ``(epoch, commitNumber, sequenceNumber)``.
+
+Nothing else orders them: commit timestamps have a resolution of one second.
+"""
 
 UnknownValue = tuple[str, str | None]
-"""A field that is not documented, or a field and a value of its picklist that is not."""
+"""Undocumented field (with None), or picklist field with an undocumented value."""
 
 _YEAR_9999_MS = 253_402_300_799_999
 _INT64 = 2**63 - 1
 _MAX_EXACT_FLOAT = 2**53
-"""Up to which every whole number is a float of its own."""
+"""Greatest magnitude below which every integer has an exact float representation."""
 _match_canonical = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z").fullmatch
 
 
@@ -69,13 +72,13 @@ _validate_header = TypeAdapter(_Header).validate_python
 
 @dataclass(frozen=True, slots=True)
 class _FieldRule:
-    """What a documented field may hold.
+    """Constraints on the value of a documented field.
 
     Attributes:
-        types: the JSON types; Salesforce writes whole numbers as 3 or as 3.0.
-        is_date: whether it is a date and time.
-        is_id: whether it is a record id.
-        values: of a picklist to which an org cannot add its own, the documented values.
+        types: accepted JSON types; Salesforce writes integers as 3 or as 3.0.
+        is_date: whether the field is a date and time.
+        is_id: whether the field is a record id.
+        values: documented values of a restricted picklist, one to which an org cannot add values; otherwise None.
     """
 
     types: tuple[type, ...]
@@ -103,7 +106,7 @@ _FIELD_RULES: dict[str, dict[str, _FieldRule]] = {
     entity: {str(field.alias): _field_rule(field) for field in model.model_fields.values()}
     for entity, model in ENTITIES.items()
 }
-"""Entity to documented field to what it may hold."""
+"""Entity to documented field to the rule for its value."""
 
 
 class Header:
@@ -119,10 +122,10 @@ class Header:
         user: id of the user who made the change, or None.
         origin: ``changeOrigin``, often empty.
         changed: API names of the fields that this change wrote; None for "all of the body" (``CREATE`` and ``UNDELETE``).
-        record_ids: the records it is about, once each, 18 characters.
-        unknown_values: what the body holds that is not documented: (field, None) for a field, (field, value) for the value of a picklist.
-        is_gap: whether it only says that something happened which the stream does not carry.
-        identity: what makes it this change of its records and no other; survives redelivery under another replay id.
+        record_ids: ids of the changed records, without duplicates, 18 characters each.
+        unknown_values: undocumented content of the body: (field, None) for a field, (field, value) for a picklist value.
+        is_gap: whether the event only announces a change that the stream does not carry.
+        identity: identifies the change among all changes of its records; stays the same on redelivery under another replay id.
     """
 
     __slots__ = (
@@ -158,23 +161,23 @@ class Header:
         self.origin = raw.get("changeOrigin") or ""
         changed = raw.get("changedFields")
         if self.kind == "UPDATE":
-            # Documented as absent from CometD on one page, present in every capture: derived where it is missing.
+            # One page documents changedFields as absent from CometD, yet every capture has it: derived where it is missing.
             self.changed: tuple[str, ...] | None = tuple(changed) if changed else tuple(body)
         else:
             self.changed = None
 
 
 class Change:
-    """One change of one record.
+    """Change of one record.
 
     Attributes:
-        header: shared by all parts of the event.
+        header: header shared by all parts of the event.
         record_id: 18 characters; a wildcard or the empty id only in events that concern no single record.
-        body: field values as the event carried them, without header.
-        channel: where it arrived.
-        position: its replay id, as text.
-        identity: of the header.
-        is_gap: whether it says that something happened, to this record or to nobody knows which, and not what.
+        body: field values as the event carried them, without the header.
+        channel: channel on which the event arrived.
+        position: replay id of the event, as text.
+        identity: identity of the header.
+        is_gap: whether the change announces that this record, or an unnamed one, changed, without saying how.
     """
 
     __slots__ = ("body", "channel", "header", "identity", "is_gap", "position", "record_id")
@@ -201,7 +204,7 @@ _CHANGE_TYPES = frozenset({
 
 
 def position_of(data: Any) -> str | None:
-    """The replay id in a message's ``data``, as text; None where there is none."""
+    """Replay id in a message's ``data``, as text; None where the message has none."""
     event = data.get("event") if isinstance(data, dict) else None
     replay_id = event.get("replayId") if isinstance(event, dict) else None
     if isinstance(replay_id, str) and replay_id:
@@ -212,10 +215,10 @@ def position_of(data: Any) -> str | None:
 
 
 def decode(message: Mapping[str, Any], channel: str, position: str | None) -> list[Change]:
-    """The changes in one CometD message, one for each record id.
+    """Decode one CometD message into its changes, one per record id.
 
     Raises:
-        BadEvent: it is not a usable change event.
+        BadEvent: the message is not a usable change event.
     """
     data = message.get("data")
     if not isinstance(data, dict):
@@ -229,10 +232,10 @@ def decode(message: Mapping[str, Any], channel: str, position: str | None) -> li
 
 
 def decode_event(payload: dict[str, Any], channel: str, position: str | None) -> list[Change]:
-    """The changes in one event's payload.
+    """Decode the payload of one event into its changes, one per record id.
 
     Raises:
-        BadEvent: header missing or of wrong types, unknown entity or change type, unusable record ids.
+        BadEvent: the header is missing or has wrong types, the entity or change type is unknown, or the record ids are unusable.
     """
     raw = payload.get("ChangeEventHeader")
     if raw is None:
@@ -278,13 +281,13 @@ _ALSO_KEPT = ("LastModifiedDate", *IMMUTABLE_FIELDS)
 def _body(
     payload: dict[str, Any], entity: str, changed: Sequence[str] | None
 ) -> tuple[dict[str, Any], Sequence[UnknownValue]]:
-    """What of the payload says something, dates and ids in one form, and what of that is not documented.
+    """Extract the meaningful fields, normalized, and list the undocumented ones.
 
-    With ``changed`` these are the fields that were written, and of the others, which enrichment adds and which are about now, those that
-    never change in a record's life. The rest is nobody's business, its types included.
+    With ``changed`` these are the fields that the change wrote, plus the immutable ones among those that enrichment added. Enrichment
+    values are read at delivery time, so the other ones are ignored and their types are not checked.
 
     Raises:
-        BadEvent: a documented field is not of its type.
+        BadEvent: a documented field does not have its documented type.
     """
     fields = _FIELD_RULES[entity]
     body: dict[str, Any] = {}
@@ -306,12 +309,12 @@ def _body(
             if type(value) not in rule.types or (type(value) is float and not _is_exact_integer(value)):
                 raise BadEvent("wrong_type", f"{name} is {_preview(value)}")
             if rule.is_date:
-                value = _canonical_date(name, value)  # noqa: PLW2901 - the same value in its one form
+                value = _canonical_date(name, value)  # noqa: PLW2901 - the same value, normalized
             elif rule.values is not None:
                 if value not in rule.values:
                     unknown_values.append((name, value))
             elif rule.is_id and len(value) == 15:
-                value = _full_id(value)  # noqa: PLW2901 - the same id in its one form
+                value = _full_id(value)  # noqa: PLW2901 - the same id, normalized
             body[name] = value
     return body, tuple(unknown_values)
 
@@ -321,7 +324,10 @@ def _is_exact_integer(value: float) -> bool:
 
 
 def _full_id(value: str) -> str:
-    """The id with its checksum, so that it is found under the id that headers use; what is no id stays as it is."""
+    """Append the checksum, so that lookups by the 18-character ids of headers match.
+
+    Text that is not an id is returned unchanged.
+    """
     try:
         return to_18(value)
     except ValueError:
@@ -329,12 +335,12 @@ def _full_id(value: str) -> str:
 
 
 def _canonical_date(name: str, value: str) -> str:
-    """``2026-01-31T09:30:00.000Z`` whichever way Salesforce wrote it."""
+    """Convert any of Salesforce's date formats to ``2026-01-31T09:30:00.000Z``."""
     try:
         instant_ms = parse_iso_ms(value)
         return value if _match_canonical(value) is not None else iso(instant_ms)
     except (ValueError, OverflowError):
-        raise BadEvent("wrong_type", f"{name} is {_preview(value)}, which is no date and time") from None
+        raise BadEvent("wrong_type", f"{name} is {_preview(value)}, which is not a date and time") from None
 
 
 def _preview(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a change means: (known state, change) -> (new state, lifecycle events).
+"""Meaning of changes: (known state, change) -> (new state, lifecycle events).
 
 Pure functions: no clock, no I/O. One change can yield several events, always in this order:
 
@@ -8,13 +8,12 @@ run    enrolled · the transition of ``State`` · advanced · waiting or resume_
 step   created · action_taken · the transition of ``State`` · due_changed · start_changed · updated
 =====  ==========================================================================================================
 
-``updated`` says that something else changed, and comes only when nothing else does. ``Processing`` announces nothing. A *late* change
-(something newer of the same run was committed before) is interpreted without looking at what is known: ``before`` is None, and a State
-that could be reached in several ways (``Running``, ``Active``) is reported as ``updated`` rather than guessed.
+``updated`` reports a change of any other field, and is emitted only when the change yields no other event. ``Processing`` yields no event.
+A *late* change (something newer of the same run was committed before) is interpreted without the known state: ``before`` is None, and a
+State that can be reached in several ways (``Running``, ``Active``) is reported as ``updated`` rather than guessed.
 
-An event is a dictionary in the journal's JSON form (``consumer.domain.lifecycle_events.LifecycleEvent``): building a model for each would
-cost more than all
-the rest of the way from the socket to the journal.
+An event is a dictionary in the journal's JSON form (``consumer.domain.lifecycle_events.LifecycleEvent``): building a model for each event
+would cost more than everything else between the socket and the journal.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ _AUDIT_FIELDS = frozenset({"LastModifiedDate", "LastModifiedById", "CreatedDate"
 
 @dataclass(frozen=True, slots=True)
 class OrgInfo:
-    """Where the changes come from.
+    """Salesforce org from which the changes come.
 
     Attributes:
         id: 18 characters.
         url: base of record links, as in ``https://acme.my.salesforce.com``.
-        cadence_names: cadence id to name, as far as looked up: cadences do not travel in change events.
+        cadence_names: cadence id to name, for the cadences looked up so far: change events do not carry the name.
     """
 
     id: str
@@ -58,7 +57,7 @@ class OrgInfo:
 
 
 class _ChangeView:
-    """The change with what is known around it: what the rules below look at."""
+    """Change with the states before and after it, as the rules below read them."""
 
     __slots__ = ("after", "before", "body", "changed", "kind", "state_before")
 
@@ -82,7 +81,7 @@ class _ChangeView:
             self.state_before = UNKNOWN
 
     def wrote(self, name: str) -> bool:
-        """Whether this change wrote the field."""
+        """Report whether this change wrote the field."""
         return name in self.changed and name in self.body
 
 
@@ -95,15 +94,15 @@ def interpret(
     *,
     late: bool,
 ) -> tuple[RecordState, list[dict[str, Any]]]:
-    """Apply a change and say what it means.
+    """Apply a change and derive its lifecycle events.
 
     Args:
-        change: not a gap, and not seen before.
-        key: its place in the order.
-        record: what is known of its record, or None.
-        run: for a step: what is known of its run, or None.
-        org: for ids and links.
-        late: something newer of the same run was committed before; so was a change that a row of the record covers.
+        change: neither a gap nor a change seen before.
+        key: the change's order key.
+        record: known state of the record, or None.
+        run: for a step, the known state of its run, or None.
+        org: source of ids and links.
+        late: whether something newer of the same run was committed before; a change that a row of the record reflects is late as well.
 
     Returns:
         The record's new state, and the events in order, as the journal's JSON.
@@ -126,7 +125,10 @@ def events_for(
     *,
     late: bool,
 ) -> list[dict[str, Any]]:
-    """What it means that ``change`` made ``after`` of ``before``: the events in order; ``identity`` is what their ids begin with."""
+    """Derive the events, in order, of a change that turned ``before`` into ``after``.
+
+    ``identity`` is the prefix of their ids.
+    """
     view = _ChangeView(change, before, after, late=late)
     is_run = change.header.entity == RUN
     types, missed = (_run_types if is_run else _step_types)(view)
@@ -148,7 +150,10 @@ def events_for(
 
 
 def system_event(name: str, change: Change, org: OrgInfo, **facts: Any) -> dict[str, Any]:
-    """An event of the system lane, about a position and not about a run; ``facts`` stand in ``after``."""
+    """Build an event of the system lane, about a position instead of a run.
+
+    ``facts`` become its ``after``.
+    """
     header = change.header
     return {
         "v": FORMAT,
@@ -175,7 +180,7 @@ def _transaction(change: Change) -> dict[str, Any]:
 def _common_fields(
     change: Change, view: _ChangeView, record: RecordState, run: RecordState | None, org: OrgInfo
 ) -> dict[str, Any]:
-    """Everything that all events of one change share; what is unknown is left out."""
+    """Fields shared by all events of one change; unknown ones are left out."""
     header = change.header
     event: dict[str, Any] = {
         "time": iso(header.commit_ms),
@@ -195,14 +200,14 @@ def _common_fields(
 def timer_event(
     name: str, due_ms: int, record: RecordState, run: RecordState | None, org: OrgInfo
 ) -> dict[str, Any]:
-    """The event of a timer that fired: nothing changed, so before and after are the same.
+    """Build the event of a fired timer; without a change, before and after are equal.
 
     Args:
-        name: its type.
-        due_ms: when it was due, milliseconds since the epoch; the event's time and part of its id.
-        record: whose timer it is.
-        run: the record's run.
-        org: for ids and links.
+        name: the event type.
+        due_ms: due time in milliseconds since the epoch; the event's time and part of its id.
+        record: state of the record that owns the timer.
+        run: state of the record's run.
+        org: source of ids and links.
     """
     values = record.values()
     event: dict[str, Any] = {
@@ -219,7 +224,7 @@ def timer_event(
 
 
 def _set_context(event: dict[str, Any], record: RecordState, run: RecordState | None, org: OrgInfo) -> None:
-    """Which record, run, cadence and target an event is about; what is unknown is left out."""
+    """Set the record, run, cadence and target of an event; unknown ones are left out."""
     is_run = record.entity == RUN
     event["tracker_id"] = record.tracker_id or record.record_id
     event["entity"] = record.entity
@@ -232,8 +237,8 @@ def _set_context(event: dict[str, Any], record: RecordState, run: RecordState | 
             if value is not None:
                 event[name] = value
                 break
-    # As of the commit where the event says it, else as of the look-up: cadences are live in Salesforce, not versioned.
-    # Documented of steps alone: of a run nobody has checked what it is.
+    # The name as of the commit where the event carries it, else as of the lookup: Salesforce does not version cadences.
+    # ActionCadenceName is documented for steps only, so the type of a run's value is unchecked.
     reported = record.get("ActionCadenceName")
     cadence_name = reported if isinstance(reported, str) else None
     _set_if_known(event, "cadence_name", cadence_name or org.cadence_names.get(event.get("cadence_id", "")))
@@ -276,7 +281,7 @@ def _run_types(view: _ChangeView) -> tuple[list[str], bool]:
     if view.kind == "CREATE":
         return types, missed
     if view.wrote("CurrentStepId") and view.body["CurrentStepId"] is not None and not ended:
-        # Before waiting: the run moves to the wait step, then waits on it.
+        # Inserted before run.waiting: the run moves to the wait step, then waits on it.
         types.insert(len(transition), v.RUN_ADVANCED)
     if (
         view.wrote("ScheduledResumeDateTime")
@@ -326,7 +331,7 @@ def _updated_types(view: _ChangeView, name: str) -> list[str]:
     if reported == {"State"} and view.body.get("State") in TRANSITIONAL:
         return []
     if reported == {"State"} and view.state_before == view.body.get("State"):
-        return []  # back from a transitional state to where it was
+        return []  # back from a transitional state to the previous one
     return [name] if reported else []
 
 

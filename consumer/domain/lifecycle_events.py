@@ -1,8 +1,8 @@
-"""The lifecycle event: what handlers receive, what the journal holds, what ``--json`` prints.
+"""Lifecycle event that handlers receive, the journal stores and ``--json`` prints.
 
-It is a frozen pydantic model whose JSON form is the same everywhere. The journal keeps that JSON. What this service wrote there itself is
-not validated again: :meth:`LifecycleEvent.from_journal` makes records and positions of it when somebody looks at them, because most
-handlers look at a few fields of most events, and typing two whole records for each would cost more than everything else in delivery.
+A frozen pydantic model with one JSON form, the same in the journal, in sinks and on the command line. JSON that this service wrote to the
+journal itself is not validated again: :meth:`LifecycleEvent.from_journal` converts records and positions on first access, because most
+handlers read a few fields of most events, and typing two whole records per event would cost more than everything else in delivery.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Frozen(BaseModel):
 
 
 class Origin(StrEnum):
-    """How a change came to be known."""
+    """Source from which the service learned of a change."""
 
     STREAM = "stream"
     SNAPSHOT = "snapshot"
@@ -55,7 +55,7 @@ class Origin(StrEnum):
 
 
 class Position(_Frozen):
-    """Where in the stream the change stood.
+    """Position of a change in the stream.
 
     Attributes:
         channel: as in ``/data/ActionCadenceTrackerChangeEvent``.
@@ -81,12 +81,12 @@ class Transaction(_Frozen):
 
 
 class ErrorDetail(_Frozen):
-    """Why a run or a step failed.
+    """Error with which a run or a step failed.
 
     Attributes:
         code: ``ErrorCode`` of a step; None for runs.
         message: ``ErrorMessage`` of a run; None for steps.
-        kind: what to look at.
+        kind: area to check first.
     """
 
     code: str | None = None
@@ -95,41 +95,41 @@ class ErrorDetail(_Frozen):
 
 
 class LifecycleEvent(_Frozen):
-    """Something happened to a run or to one of its steps.
+    """Occurrence in the life of a run or of one of its steps.
 
     Attributes:
         id: deterministic: the same change yields the same id, however often it is read.
         type: one of ``consumer.event_types.ALL_TYPES``.
-        time: when Salesforce committed the change (granularity one second); for timers, when it was due.
-        tracker_id: the run; everything with the same one arrives in order. None for system events.
+        time: when Salesforce committed the change (resolution one second); for timers, the due time.
+        tracker_id: id of the run; all events of one run are delivered in order. None for system events.
         entity: API name of the changed record's object.
-        record_id: the changed record.
-        url: of the record in Salesforce.
+        record_id: id of the changed record.
+        url: URL of the record in Salesforce.
         cadence_id: ``ActionCadenceId``.
-        cadence_name: where the event or a look-up gave it.
+        cadence_name: name of the cadence, where the event or a lookup provided it.
         target_id: the prospect: Lead, Contact or person account.
         owner_id: the run's assignee, where known.
-        actor_id: who made the change (``ChangeEventHeader.commitUser``).
-        change_origin: which API and which client made it (``ChangeEventHeader.changeOrigin``), as in
+        actor_id: user who made the change (``ChangeEventHeader.commitUser``).
+        change_origin: API and client that made the change (``ChangeEventHeader.changeOrigin``), as in
             ``com/salesforce/api/rest/66.0;client=cadence-consumer.close_bounced``; None where Salesforce names none.
         step_tracker_id: the step's record, for ``step.*`` and ``run.advanced``.
         cadence_step_id: ``ActionCadenceStepId``.
         step_type: as in ``SendAnEmail``.
         step_title: as in ``First Touch``.
         iteration: of a run, its number in a daisy chain; of a step, how often it was created for the same step.
-        previous_tracker_id: the run before this one in a daisy chain, where it can be known.
-        before: the record before the change, sparse where unknown; None where unknowable.
-        after: the record after it.
+        previous_tracker_id: the run before this one in a daisy chain, where it can be determined.
+        before: the record before the change, sparse where unknown; None where it cannot be known.
+        after: the record after the change.
         changed: API names of the fields that changed.
         reason: ``CompletionReason``, for endings.
         disposition: ``CompletionDisposition``.
         exit_rule_id: ``ExitGlobalRuleId``.
-        error: for failures.
-        late: it arrived after something newer of the same run had been committed.
-        missed_transitions: states between ``before`` and ``after`` were merged away by Salesforce.
-        origin: how it came to be known.
-        position: where in the stream it stood; None unless ``origin`` is ``stream``.
-        transaction: which Salesforce transaction made it; None unless ``origin`` is ``stream``.
+        error: cause of a failure, for ``*.failed``.
+        late: whether the change arrived after something newer of the same run had been committed.
+        missed_transitions: whether Salesforce merged away states between ``before`` and ``after``.
+        origin: source from which the service learned of the change.
+        position: position in the stream; None unless ``origin`` is ``stream``.
+        transaction: Salesforce transaction that made the change; None unless ``origin`` is ``stream``.
     """
 
     id: str
@@ -165,7 +165,7 @@ class LifecycleEvent(_Frozen):
     transaction: Transaction | None = None
 
     _untyped: dict[str, Any] | None = PrivateAttr(None)
-    """What came from the journal and nobody has looked at yet, by field."""
+    """Raw journal values by field, to be converted on first access."""
 
     @field_validator("before", "after", mode="plain")
     @classmethod
@@ -176,7 +176,7 @@ class LifecycleEvent(_Frozen):
 
     @field_serializer("before", "after")
     def _serialize_record(self, value: Record | None, info: FieldSerializationInfo) -> dict[str, Any] | None:
-        # Left to itself the union warns about the plain validator's result.
+        # Without this serializer pydantic's union warns about the result of the plain validator.
         if value is None:
             return None
         return value.model_dump(
@@ -190,21 +190,22 @@ class LifecycleEvent(_Frozen):
 
     @classmethod
     def from_json(cls, data: bytes) -> LifecycleEvent:
-        """Read what the journal, ``tail --json`` or a sink wrote.
+        """Read the JSON that the journal, ``tail --json`` or a sink wrote.
 
         Raises:
-            ValueError: it is not a lifecycle event, or of a newer format.
+            ValueError: the JSON is not a lifecycle event, or has a newer format.
         """
         return cls.model_validate(_fields(data))
 
     @classmethod
     def from_journal(cls, data: bytes) -> LifecycleEvent:
-        """Read what this service wrote into its journal: as :meth:`from_json`, without validating again what was made from checked changes.
+        """Read an event from this service's own journal, without validating it again.
 
-        Records, position, transaction and error become typed when they are first looked at; nobody can tell the difference.
+        Equal to :meth:`from_json` for callers: the journal was written from validated changes. Records, position, transaction and error
+        are converted on first access.
 
         Raises:
-            ValueError: it is not a lifecycle event, or of a newer format.
+            ValueError: the JSON is not a lifecycle event, or has a newer format.
         """
         value = _fields(data)
         values = {**_DEFAULTS, **value}
@@ -218,7 +219,7 @@ class LifecycleEvent(_Frozen):
             hash((values["id"], values["type"], values["entity"]))
         except TypeError as error:
             raise ValueError(
-                "a lifecycle event with fields of other types than this service writes"
+                "not a lifecycle event that this service wrote: a field has another type"
             ) from error
         event = cls.__new__(cls)
         untyped = {}
@@ -237,27 +238,27 @@ class LifecycleEvent(_Frozen):
         if convert is not None:
             untyped = (self.__pydantic_private__ or {}).get("_untyped") or {}
             if name in untyped:
-                # The untyped value stays: copies share it.
+                # The untyped value is kept: copies share it.
                 self.__dict__[name] = typed = convert(self.__dict__["entity"], untyped[name])
                 return typed
-        # The base has one for private attributes; type checkers are not told of it, lest every misspelling be allowed.
+        # The base class defines __getattr__ for private attributes, but hides it from type checkers, lest they allow every misspelling.
         return super().__getattr__(name)  # type: ignore[misc]
 
     def _typed(self) -> LifecycleEvent:
         if self._untyped is not None:
             for name in self._untyped:
                 getattr(self, name)
-            # In the order of the fields, which is the order of the JSON.
+            # Field order, which is the order of the JSON.
             values = self.__dict__
             object.__setattr__(self, "__dict__", {name: values[name] for name in _DEFAULTS})
             self._untyped = None
         return self
 
-    # Whatever looks at all fields at once looks at typed ones.
+    # The methods below read all fields at once, so they convert them first.
 
     @model_validator(mode="after")
     def _typed_in_parent_model(self) -> LifecycleEvent:
-        # As a field of another model, which reads and writes it past the methods below.
+        # A parent model reads and writes this model's fields without calling the methods below.
         return self._typed()
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
@@ -283,7 +284,7 @@ class LifecycleEvent(_Frozen):
         return super(LifecycleEvent, self._typed()).__repr_args__()
 
     def to_json(self) -> bytes:
-        """One line of NDJSON, without the line break; what is unknown is left out."""
+        """Encode as one line of NDJSON without the line break, leaving out unknown fields."""
         value = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"before", "after"})
         for name in ("before", "after"):
             record: Record | None = getattr(self, name)
@@ -292,12 +293,13 @@ class LifecycleEvent(_Frozen):
         return orjson.dumps({"v": FORMAT, **value})
 
     def to_cloudevent(self, source: str) -> bytes:
-        """CloudEvent in structured mode (``application/cloudevents+json``, version 1.0), with the event as its ``data``.
+        """Encode as a CloudEvent in structured mode, with the event as its ``data``.
 
-        Its ``type`` is ``cadence.`` and the event's type, its ``subject`` the run, its ``source`` the org.
+        Content type ``application/cloudevents+json``, version 1.0. The ``type`` is ``cadence.`` and the event's type, the ``subject`` the
+        run, the ``source`` the org.
 
         Args:
-            source: where the event does not name its org.
+            source: value of ``source`` for an event that does not name its org.
         """
         org = self.id.partition("/")[0]
         attributes = {
@@ -334,4 +336,4 @@ _LAZY_FIELDS: Final[dict[str, Callable[[str | None, Any], Any]]] = {
     "transaction": lambda _, raw: Transaction.model_validate(raw),
 }
 _DEFAULTS: Final = {name: field.get_default() for name, field in LifecycleEvent.model_fields.items()}
-"""Field to what it is when the journal does not tell it."""
+"""Field to the value it has when the journal's JSON lacks it."""

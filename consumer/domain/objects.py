@@ -1,13 +1,11 @@
-"""The two objects, field by field, as Salesforce documents them.
+"""Tracked Salesforce objects, field by field, as Salesforce documents them.
 
-Attributes carry Python names; their aliases are the API names, which JSON uses. What a change event did not carry is *absent*
-(``model_fields_set`` tells), which is not the same as ``None`` (Salesforce said it is empty); therefore every attribute may be None,
-those that Salesforce never leaves empty too. Unknown fields and picklist values pass through: a subscription always uses the latest
-schema, so an org that is newer than this release must not break anything.
+Attributes have Python names; their aliases are the API names, which JSON uses. A field that a change event did not carry is *absent* (see
+``model_fields_set``), which differs from ``None`` (Salesforce reported it as empty); therefore every attribute may be None, even those that
+Salesforce never leaves empty. Unknown fields and picklist values pass through: a subscription always uses the latest schema, so an org that
+is newer than this release must not break anything.
 
-What Salesforce documents about a field stands beside it as a :class:`DocumentedField`, from which the decoder, the look-ups and the tests
-of
-what is known take it.
+Salesforce's documentation of a field is attached to it as a :class:`DocumentedField`, which the decoder, the lookups and the tests read.
 
 Source: Object Reference for Salesforce, ``ActionCadenceTracker`` (API 45.0) and ``ActionCadenceStepTracker`` (API 48.0); both objects have
 change events since API 48.0.
@@ -49,21 +47,24 @@ STEP = "ActionCadenceStepTracker"
 
 
 IMMUTABLE_FIELDS = ("TargetId", "ActionCadenceId", "ActionCadenceTrackerId", "StepType")
-"""Fields that never change in a record's life, so that an enrichment value, read at delivery time, is right at any time."""
+"""Fields that never change during a record's life.
+
+Their enrichment values, read at delivery time, are therefore valid for any time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentedField:
-    """What the Object Reference says about a field.
+    """Properties of a field according to the Object Reference.
 
     Attributes:
-        kind: its type there.
-        since: API version in which it appeared, as in ``53.0``.
-        nullable: whether it may be empty.
-        calculated: whether it is calculated when read; such fields do not travel in change events.
-        values: of a picklist, the documented ones.
-        restricted: of a picklist, whether an org cannot add values of its own.
-        refers_to: of a reference, the objects whose ids it holds.
+        kind: documented type.
+        since: API version in which the field appeared, as in ``53.0``.
+        nullable: whether the field may be empty.
+        calculated: whether the value is calculated on read; change events do not carry such fields.
+        values: for a picklist, the documented values.
+        restricted: for a picklist, whether an org is prevented from adding values of its own.
+        refers_to: for a reference, the objects whose ids it holds.
     """
 
     kind: Literal["reference", "picklist", "string", "int", "boolean", "dateTime"]
@@ -76,12 +77,12 @@ class DocumentedField:
 
 
 class Record(BaseModel):
-    """What both objects share: the system fields that travel in change events."""
+    """Base of both objects: the system fields that change events carry."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, defer_build=True)
 
     calculated: ClassVar[frozenset[str]] = frozenset()
-    """API names of calculated fields; they do not travel in change events."""
+    """API names of calculated fields; change events do not carry them."""
 
     created_date: Annotated[datetime | None, Field(alias="CreatedDate")] = None
     created_by_id: Annotated[str | None, Field(alias="CreatedById")] = None
@@ -98,7 +99,7 @@ class Record(BaseModel):
 
     @classmethod
     def documented(cls) -> dict[str, DocumentedField]:
-        """API name to what is documented, for the object's own fields."""
+        """Map API names to documentation, for the object's own fields."""
         return {
             str(field.alias): documented_field
             for field in cls.model_fields.values()
@@ -122,14 +123,17 @@ class ActionCadenceTracker(Record):
         Field(alias="CompletionDisposition"),
         DocumentedField("picklist", "51.0", values=get_args(Disposition), restricted=False),
     ] = None
-    """How the target came out, set when ``State`` is Complete, or later; orgs may have values of their own."""
+    """Outcome for the target, set when ``State`` is Complete, or later.
+
+    Orgs may add values of their own.
+    """
 
     completion_reason: Annotated[
         str | None,
         Field(alias="CompletionReason"),
         DocumentedField("picklist", "45.0", values=get_args(RunReason)),
     ] = None
-    """Why the run ended, set when ``State`` is Complete."""
+    """Reason why the run ended, set when ``State`` is Complete."""
 
     current_step_id: Annotated[
         str | None,
@@ -146,19 +150,22 @@ class ActionCadenceTracker(Record):
     error_message: Annotated[str | None, Field(alias="ErrorMessage"), DocumentedField("string", "45.0")] = (
         None
     )
-    """What went wrong, up to 255 characters."""
+    """Description of the error, up to 255 characters."""
 
     exit_global_rule_id: Annotated[
         str | None,
         Field(alias="ExitGlobalRuleId"),
         DocumentedField("reference", "49.0", refers_to=("ActionCadenceRule",)),
     ] = None
-    """The exit rule that held, for runs that a global exit condition ended."""
+    """The exit rule that matched, for runs that a global exit condition ended."""
 
     is_tracker_active: Annotated[
         bool | None, Field(alias="IsTrackerActive"), DocumentedField("boolean", "50.0", nullable=False)
     ] = None
-    """Whether ``State`` is Initializing, Running, Paused or Processing; an org may have 150,000 active runs."""
+    """True while ``State`` is Initializing, Running, Paused or Processing.
+
+    An org may have 150,000 active runs.
+    """
 
     last_completed_step_id: Annotated[
         str | None,
@@ -172,14 +179,14 @@ class ActionCadenceTracker(Record):
         Field(alias="OwnerId"),
         DocumentedField("reference", "45.0", nullable=False, refers_to=("Group", "User")),
     ] = None
-    """The assignee: who is to complete the steps."""
+    """The assignee, who is to complete the steps."""
 
     related_to_attribution_type: Annotated[
         str | None,
         Field(alias="RelatedToAttributionType"),
         DocumentedField("picklist", "51.0", values=get_args(Attribution)),
     ] = None
-    """What of the related record is attributed to the cadence, and when."""
+    """Attribution rule: which value of the related record counts, and when."""
 
     related_to_id: Annotated[
         str | None,
@@ -191,21 +198,24 @@ class ActionCadenceTracker(Record):
     scheduled_resume_date_time: Annotated[
         datetime | None, Field(alias="ScheduledResumeDateTime"), DocumentedField("dateTime", "53.0")
     ] = None
-    """When the run goes on by itself, while it is paused or on a wait step."""
+    """Time at which the run resumes by itself, while paused or on a wait step."""
 
     state: Annotated[
         str | None,
         Field(alias="State"),
         DocumentedField("picklist", "45.0", nullable=False, values=get_args(RunState)),
     ] = None
-    """Where the run stands."""
+    """Current state of the run."""
 
     target_id: Annotated[
         str | None,
         Field(alias="TargetId"),
         DocumentedField("reference", "45.0", refers_to=("Contact", "Lead")),
     ] = None
-    """The prospect; a person account too, by which of its ids is not documented, so its prefix means nothing."""
+    """The prospect: a lead, a contact or a person account.
+
+    Salesforce does not document which id it uses for a person account, so the id's prefix proves nothing.
+    """
 
 
 class ActionCadenceStepTracker(Record):
@@ -221,14 +231,14 @@ class ActionCadenceStepTracker(Record):
     action_cadence_name: Annotated[
         str | None, Field(alias="ActionCadenceName"), DocumentedField("string", "48.0")
     ] = None
-    """The cadence's name; derived, so it may not travel in change events."""
+    """The cadence's name; derived, so change events may not carry it."""
 
     action_cadence_step_id: Annotated[
         str | None,
         Field(alias="ActionCadenceStepId"),
         DocumentedField("reference", "48.0", refers_to=("ActionCadenceStep",)),
     ] = None
-    """The step as the cadence defines it, of which this is the instance in one run."""
+    """The step in the cadence's definition, of which this is one run's instance."""
 
     action_cadence_tracker_id: Annotated[
         str | None,
@@ -240,51 +250,51 @@ class ActionCadenceStepTracker(Record):
     action_taken_date_time: Annotated[
         datetime | None, Field(alias="ActionTakenDateTime"), DocumentedField("dateTime", "48.0")
     ] = None
-    """When the action that the step describes was taken."""
+    """Time at which the action that the step describes was taken."""
 
     completed_by_id: Annotated[
         str | None, Field(alias="CompletedById"), DocumentedField("reference", "50.0", refers_to=("User",))
     ] = None
-    """Who completed it; a step may pass through several hands before."""
+    """User who completed the step; it may have had several assignees before."""
 
     completion_date: Annotated[
         datetime | None, Field(alias="CompletionDate"), DocumentedField("dateTime", "48.0")
     ] = None
-    """When it was completed: done or skipped."""
+    """Time of completion, done or skipped."""
 
     completion_reason: Annotated[
         str | None,
         Field(alias="CompletionReason"),
         DocumentedField("picklist", "48.0", values=get_args(StepReason)),
     ] = None
-    """How it was completed."""
+    """Reason for the completion."""
 
     due_date_time: Annotated[
         datetime | None, Field(alias="DueDateTime"), DocumentedField("dateTime", "48.0")
     ] = None
-    """When it must be completed, for steps with a due date."""
+    """Deadline for completion, for steps with a due date."""
 
     error_code: Annotated[
         str | None, Field(alias="ErrorCode"), DocumentedField("picklist", "48.0", values=tuple(ERROR_KINDS))
     ] = None
-    """What went wrong; :mod:`consumer.domain.step_error_codes` says whose trouble it is."""
+    """Code of the error, grouped by :mod:`consumer.domain.step_error_codes`."""
 
     go_to_step_iteration_count: Annotated[
         int | None, Field(alias="GoToStepIterationCount"), DocumentedField("int", "58.0")
     ] = None
-    """How often a step tracker was created for the same step of the cadence."""
+    """Number of step trackers created for the same step of the cadence."""
 
     is_action_taken: Annotated[
         bool | None,
         Field(alias="IsActionTaken"),
         DocumentedField("boolean", "48.0", nullable=False, calculated=True),
     ] = None
-    """Whether an action, such as a call, was completed during this step."""
+    """True if an action, such as a call, was completed during this step."""
 
     scheduled_start_date_time: Annotated[
         datetime | None, Field(alias="ScheduledStartDateTime"), DocumentedField("dateTime", "58.0")
     ] = None
-    """When the step starts."""
+    """Start time of the step."""
 
     seconds_overdue: Annotated[
         int | None, Field(alias="SecondsOverdue"), DocumentedField("int", "48.0", calculated=True)
@@ -294,7 +304,7 @@ class ActionCadenceStepTracker(Record):
     state: Annotated[
         str | None, Field(alias="State"), DocumentedField("picklist", "48.0", values=get_args(StepState))
     ] = None
-    """Where the step stands; unlike a run's it may be empty."""
+    """Current state of the step; unlike a run's it may be empty."""
 
     step_title: Annotated[str | None, Field(alias="StepTitle"), DocumentedField("string", "48.0")] = None
     """The step's name in the cadence."""
@@ -302,7 +312,7 @@ class ActionCadenceStepTracker(Record):
     step_type: Annotated[
         str | None, Field(alias="StepType"), DocumentedField("picklist", "48.0", values=get_args(StepType))
     ] = None
-    """What is to be done."""
+    """Kind of action the step calls for."""
 
     target_id: Annotated[
         str | None,
@@ -314,13 +324,13 @@ class ActionCadenceStepTracker(Record):
     was_ever_paused: Annotated[
         bool | None, Field(alias="WasEverPaused"), DocumentedField("boolean", "50.0", nullable=False)
     ] = None
-    """Whether a rep ever paused it."""
+    """True if a rep ever paused the step."""
 
 
 ENTITIES: dict[str, type[Record]] = {RUN: ActionCadenceTracker, STEP: ActionCadenceStepTracker}
-"""API name to model, for the two objects this service understands."""
+"""API name to model, for the two objects that this service supports."""
 
 DOCUMENTED_FIELDS: dict[str, dict[str, DocumentedField]] = {
     entity: model.documented() for entity, model in ENTITIES.items()
 }
-"""Entity to API name of its own fields to what is documented about them."""
+"""Entity to API name of each of its own fields to the field's documentation."""

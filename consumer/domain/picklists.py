@@ -1,10 +1,8 @@
-"""The picklists of both objects, value by value, as Salesforce documents them.
+"""Picklists of both objects, value by value, as Salesforce documents them.
 
-Everything in this service that knows a value of a picklist knows it from here: the fields of :mod:`consumer.domain.objects`, the state
-machines
-of :mod:`consumer.domain.state_machines`, the inputs of the actions. The lists are closed for type checkers only. At run time a value that
-is not
-here passes through as text, because a subscription always uses the latest schema; it is counted and told once.
+This module is the only source of picklist values in the service: the fields of :mod:`consumer.domain.objects`, the state machines of
+:mod:`consumer.domain.state_machines` and the inputs of the actions take them from here. The lists are closed for type checkers only. At
+run time an unlisted value passes through as text, because a subscription always uses the latest schema; it is counted, and logged once.
 
 Source: Object Reference for Salesforce, ``ActionCadenceTracker`` and ``ActionCadenceStepTracker``; the union over API versions, since
 older ones list fewer values. ``ErrorCode`` has a module of its own, :mod:`consumer.domain.step_error_codes`.
@@ -31,19 +29,22 @@ RunState = Literal[
     "Paused",
     "Processing",  # "Salesforce is working on changing the state": transitional
     "Complete",  # ended, for the reason in CompletionReason; note the tense: a step is Completed
-    "Error",  # stopped by an error, told in ErrorMessage
+    "Error",  # stopped by an error, described in ErrorMessage
 ]
-"""``ActionCadenceTracker.State``. Initializing, Running, Paused and Processing count as active (``IsTrackerActive``)."""
+"""``ActionCadenceTracker.State``.
+
+Initializing, Running, Paused and Processing count as active (``IsTrackerActive``).
+"""
 
 RunReason = Literal[
     "NoMoreSteps",  # all steps are completed
     "AutomaticallyExited",  # an exit rule (global exit condition) held; API 49.0
-    "AutomaticallyExitedDeletedStep",  # its step was taken out of the cadence
+    "AutomaticallyExitedDeletedStep",  # its step was removed from the cadence
     "AutomaticallyExitedInvalidParentStep",
-    "ManuallyRemoved",  # the rep took the target out
+    "ManuallyRemoved",  # the rep removed the target
     "ManuallyRemovedNoAccess",  # reserved for future use
     "LeadConverted",
-    "DaisyChained",  # the target goes on in the next cadence, in a run of its own
+    "DaisyChained",  # the target continues in the next cadence, in a run of its own
 ]
 """``ActionCadenceTracker.CompletionReason``, set when ``State`` is Complete."""
 
@@ -58,20 +59,26 @@ Disposition = Literal[
     "Bad Data",  # some of the target's data is incorrect or invalid
     "Duplicate",  # the target has a duplicate lead, contact or person account
 ]
-"""``ActionCadenceTracker.CompletionDisposition``: the standard values. The picklist is not restricted, an org may have its own."""
+"""``ActionCadenceTracker.CompletionDisposition``: the standard values.
+
+The picklist is not restricted: an org may add values of its own.
+"""
 
 WritableAttribution = Literal[
     "Activation",  # the opportunity, when it is created
     "Maturation",  # the opportunity, only when its stage advances
     "Collected",  # the value of the invoice, after payment
 ]
-"""The attributions that the actions accept."""
+"""Attributions that the actions accept."""
 
 Attribution = Literal[
     WritableAttribution,
     "Collection Advancement",  # the value of the invoice, when it is out for collection; can be read, not written
 ]
-"""``ActionCadenceTracker.RelatedToAttributionType``: what of the related record is attributed to the cadence, and when."""
+"""``ActionCadenceTracker.RelatedToAttributionType``.
+
+States which value of the related record is attributed to the cadence, and when.
+"""
 
 StepState = Literal[
     "Active",  # the current step, to be performed
@@ -79,9 +86,9 @@ StepState = Literal[
     "Scheduled",  # e-mail steps: to be sent later
     "Queued",  # automated e-mail steps: waits in the queue to be sent
     "Paused",
-    "Completed",  # finished or skipped, told by CompletionReason; note the tense: a run is Complete
+    "Completed",  # finished or skipped, see CompletionReason; note the tense: a run is Complete
     "Cancelled",  # not run
-    "Error",  # failed, told in ErrorCode
+    "Error",  # failed, see ErrorCode
 ]
 """``ActionCadenceStepTracker.State``."""
 
@@ -91,7 +98,10 @@ StepReason = Literal[
     "ManuallySkipped",  # the rep skipped it
     "AutomaticallyExited",  # an exit rule held; API 49.0
 ]
-"""``ActionCadenceStepTracker.CompletionReason``. None of them tells of a daisy chain: that is the run's reason."""
+"""``ActionCadenceStepTracker.CompletionReason``.
+
+No value stands for a daisy chain: that is the run's reason.
+"""
 
 StepType = Literal[
     "AutoSendAnEmail",

@@ -1,17 +1,18 @@
-"""Reconcile tasks: what Salesforce lost or forgot, and how far it has been mended.
+"""Reconcile tasks: data to read again over REST, and the progress of reading it.
 
-A task is committed together with the position that caused it, so that positions never wait for REST; each page that was fetched is an
-ordinary commit, with the task's next page in it. A task is one of three kinds of work, each of which says after every page where to go
-on, after a restart too:
+A task is committed together with the position that caused it, so that positions never wait for REST; each fetched page is an ordinary
+commit that also contains the task's next page. There are three kinds of tasks, each of which records after every page where to continue,
+also after a restart:
 
-* *these records*: a gap event names them;
-* *this window* of ``SystemModstamp``: a refused position, an overflow, a sweep, a person's wish. First its rows, in the order of
-  ``SystemModstamp`` and ``Id``, then what the delete log has of it, which outlives the recycle bin;
-* *everything*: a snapshot. First every row, in the order of ``Id``, then those that are known here are asked for by name, which finds
-  what was deleted longer ago than any log remembers.
+* *named records*: the records that a gap event names;
+* *a window* of ``SystemModstamp``: after a refused position, an overflow, for a sweep or at an operator's request. First the window's rows,
+  in the order of ``SystemModstamp`` and ``Id``, then its entries in the delete log, which outlives the recycle bin;
+* *everything*: a snapshot. First every row, in the order of ``Id``, then the known records are requested by id, which finds those that were
+  deleted longer ago than the delete log reaches.
 
-Windows overlap by :data:`OVERLAP_MS`: a record is stamped before its transaction commits. They end :data:`LAG_MS` before the answer's own
-``Date``: the newest rows may still be joined by others of the same second, and the stream is given the chance to say it first.
+Windows overlap by :data:`OVERLAP_MS`, because a record is stamped before its transaction commits. They end :data:`LAG_MS` before the
+``Date`` of the answer: more rows of the same second may still follow the newest ones, and the stream gets the chance to deliver the change
+first.
 
 Values are immutable; the stored form is JSON with a format version.
 """
@@ -44,44 +45,46 @@ __all__ = [
 ]
 
 FORMAT: Final = 2
-"""Of the stored form. 1 knew windows and named records, 2 knows phases and snapshots."""
+"""Version of the stored form.
+
+1 had windows and named records, 2 added phases and snapshots.
+"""
 OVERLAP_MS: Final = 15 * 60 * 1000
 LAG_MS: Final = 2 * 60 * 1000
 
 DELETE_LOG_MS: Final = 15 * 86_400_000
-"""How far back the delete log reaches (REST API Developer Guide, "Get Deleted")."""
+"""Reach of the delete log into the past (REST API Developer Guide, "Get Deleted")."""
 
 Reason = Literal["gap", "overflow", "expired", "sweep", "repair", "snapshot"]
 REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
 Phase = Literal["named", "rows", "deleted", "known"]
-"""What is being read: named records; rows; the delete log; those records that are known here, by name."""
+"""Part being read: named records, rows, the delete log, or known records by id."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileTask:
-    """One thing to mend.
+    """Unit of reconciliation with its progress.
 
     Attributes:
-        id: deterministic, so that a task that is caused twice is one.
-        reason: what caused it.
+        id: deterministic, so that two occurrences of the same cause make one task.
+        reason: cause of the task.
         entity: API name of the object.
-        ids: the records that are still to be fetched; empty for a window and for a snapshot.
-        since_ms: beginning of the window, milliseconds of Salesforce time; None for records and for a snapshot.
-        until_ms: end of the window, or when a snapshot began; None while nobody has asked Salesforce for its time, and for a sweep that
-            waits.
-        after: ``SystemModstamp`` (or date of deletion) in milliseconds and ``Id`` of the last row that was read in this phase.
-        phase: what is being read.
-        cursor: where the walk through known records goes on; the store's own.
-        verify: of a snapshot, whether anything was known before it, so that known records have to be asked for by name.
-        due_ms: Salesforce time before which it is too early; 0 for at once.
-        total: rows that there were to be read when it began, where that was asked.
-        fetched: rows so far.
-        changed: rows that said something new.
-        deleted: of those, records that are gone.
-        events: lifecycle events that were told of them.
-        tries: of a record whose row is too fresh to be believed.
-        deletions_since_ms: deletions before cannot be known any more; None when all of the window's can.
+        ids: records still to be fetched; empty for a window and for a snapshot.
+        since_ms: start of the window, milliseconds of Salesforce time; None for named records and for a snapshot.
+        until_ms: end of the window, or start time of a snapshot; None until Salesforce's time has been requested, and for a waiting sweep.
+        after: ``SystemModstamp`` (or date of deletion) in milliseconds and ``Id`` of the last row read in this phase.
+        phase: part being read.
+        cursor: point from which the scan of known records continues; opaque, issued by the store.
+        verify: for a snapshot, whether records were known before it, so that these have to be requested by id.
+        due_ms: Salesforce time before which the task must not run; 0 for immediately.
+        total: number of rows to read when the task began, where it was requested.
+        fetched: number of rows fetched so far.
+        changed: number of rows that differed from the known state.
+        deleted: number of those whose record is gone.
+        events: number of lifecycle events emitted for them.
+        tries: number of attempts to read a record whose row was too recent to be trusted.
+        deletions_since_ms: time before which deletions can no longer be determined; None when all of the window's can.
     """
 
     id: str
@@ -105,21 +108,21 @@ class ReconcileTask:
 
     @property
     def is_window(self) -> bool:
-        """Whether it reads a window."""
+        """True for a task that reads a window."""
         return self.since_ms is not None
 
     @property
     def is_snapshot(self) -> bool:
-        """Whether it reads everything."""
+        """True for a task that reads everything."""
         return self.reason == "snapshot" and self.phase != "named"
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is a sweep that waits for its time."""
+        """True for a sweep that is not due yet."""
         return self.reason == "sweep" and self.until_ms is None
 
     def with_counts(self, *, fetched: int, changed: int, deleted: int, events: int) -> ReconcileTask:
-        """The same, after so many more rows."""
+        """Copy with its counts increased by the given numbers."""
         return replace(
             self,
             fetched=self.fetched + fetched,
@@ -130,21 +133,21 @@ class ReconcileTask:
 
     @property
     def done(self) -> float | None:
-        """How much of it is done, from 0 to 1, where anything tells."""
+        """Completed fraction, from 0 to 1; None where it cannot be estimated."""
         if self.total:
             return min(self.fetched / self.total, 1.0)
         if self.after is None or self.until_ms is None or self.since_ms is None or self.phase != "rows":
             return None
-        # Rows are not spread evenly, but nothing else is known of what is to come.
+        # Rows are not spread evenly over time, but no better estimate is available.
         return (self.after[0] - self.since_ms) / max(self.until_ms - self.since_ms, 1)
 
     def next_sweep(self, every_ms: int) -> ReconcileTask:
-        """The sweep after this one: it begins where this one ended."""
+        """Build the following sweep, which begins where this one ended."""
         through_ms = self.until_ms or 0
         return sweep_task(self.entity, max(through_ms - OVERLAP_MS, 0), every_ms + OVERLAP_MS)
 
     def report(self) -> dict[str, Any]:
-        """What a person wants to know when it is done."""
+        """Summarize the completed task for a person."""
         summary: dict[str, Any] = {"reason": self.reason, "entity": self.entity}
         if self.since_ms is not None:
             summary["since"] = iso(self.since_ms)
@@ -160,7 +163,7 @@ class ReconcileTask:
         }
 
     def encode(self) -> bytes:
-        """The stored form."""
+        """Encode as stored."""
         return orjson.dumps({"v": FORMAT, **asdict(self)})
 
     @classmethod
@@ -168,8 +171,8 @@ class ReconcileTask:
         """Read the stored form.
 
         Raises:
-            StoreForeign: it is of a format that a newer version wrote.
-            StoreDamaged: it is no stored form.
+            StoreForeign: a newer version wrote the data.
+            StoreDamaged: the data is not a stored task.
         """
         return decode_stored("reconcile task", data, cls._from_json)
 
@@ -184,19 +187,19 @@ _adapter = TypeAdapter(ReconcileTask)
 
 
 def gap_task(channel: str, position: str | None, entity: str, ids: tuple[str, ...]) -> ReconcileTask:
-    """The records that a gap event names are read again."""
+    """Build the task that reads the records named by a gap event again."""
     return ReconcileTask(f"gap/{channel}/{position}", "gap", entity, ids, phase="named")
 
 
 def window_task(reason: Reason, cause: str, entity: str, since_ms: int, not_before_ms: int) -> ReconcileTask:
-    """Everything of an object that was stamped since ``since_ms``, less the overlap.
+    """Build the task that reads all rows stamped since ``since_ms`` minus the overlap.
 
     Args:
-        reason: what caused it.
-        cause: makes it one of its kind.
+        reason: cause of the task, as reported.
+        cause: text that makes the id unique among tasks of the same reason.
         entity: API name of the object.
-        since_ms: from when on something may be missing.
-        not_before_ms: until when at least; it waits until a window, which ends some minutes ago, holds that moment.
+        since_ms: time since which changes may be missing, milliseconds of Salesforce time.
+        not_before_ms: time that the window must include; the task waits until a window, which ends some minutes in the past, includes it.
     """
     return ReconcileTask(
         f"{reason}/{cause}/{entity}",
@@ -208,17 +211,20 @@ def window_task(reason: Reason, cause: str, entity: str, since_ms: int, not_befo
 
 
 def fresh_rows_task(snapshot: ReconcileTask, ids: tuple[str, ...]) -> ReconcileTask:
-    """Records that a snapshot found too fresh to be believed, to be read again by name."""
+    """Build the task that rereads, by id, records too recent for a snapshot to trust."""
     return ReconcileTask(
         f"snapshot/{snapshot.entity}/fresh/{ids[0]}", "snapshot", snapshot.entity, ids, phase="named"
     )
 
 
 def snapshot_task(entity: str, cause: str, *, verify: bool) -> ReconcileTask:
-    """Everything of an object; ``verify`` when some of it is known already."""
+    """Build the task that reads every row of an object.
+
+    ``verify`` is set when some of its records are already known.
+    """
     return ReconcileTask(f"snapshot/{cause}/{entity}", "snapshot", entity, verify=verify)
 
 
 def sweep_task(entity: str, from_ms: int, every_ms: int) -> ReconcileTask:
-    """The sweep that comes back for ever, beginning at ``from_ms``."""
+    """Build the periodic sweep, whose first window begins at ``from_ms``."""
     return ReconcileTask(f"sweep/{entity}", "sweep", entity, since_ms=from_ms, due_ms=from_ms + every_ms)

@@ -1,7 +1,7 @@
-"""Salesforce record ids: 15 characters that distinguish case, or 18 that need not.
+"""Salesforce record ids: 15 case-sensitive or 18 case-insensitive characters.
 
-The three extra characters are a checksum over which of the fifteen are upper case; change events and REST both send 18. People paste
-either, or a record's URL, so everything that takes an id from a person goes through :func:`parse_record_id`.
+The three extra characters encode which of the first fifteen are upper case; change events and REST both send 18. People paste either form,
+or a record's URL, so every id entered by a person is parsed by :func:`parse_record_id`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "to_18",
 ]
 
-# Key prefixes: the first three characters, which are of one object.
+# Key prefixes: the first three characters of an id, which identify its object.
 RUN_PREFIX = "0qB"
 STEP_PREFIX = "8HF"
 CADENCE_PREFIX = "77C"
@@ -31,17 +31,17 @@ OPPORTUNITY_PREFIX = "006"
 ORG_PREFIX = "00D"
 
 EMPTY_ID = "000000000000000AAA"
-"""Stands in ``recordIds`` of an overflow event, which concerns no single record."""
+"""Placeholder in ``recordIds`` of an overflow event, which names no record."""
 
 _CHECKSUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _ID = re.compile(r"(?<![A-Za-z0-9])([A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?)(?![A-Za-z0-9])")
 
 
 def to_18(record_id: str) -> str:
-    """The 18-character form of a 15- or 18-character id.
+    """Convert a 15- or 18-character id to its 18-character form.
 
     Raises:
-        ValueError: it has another length, or the checksum is wrong.
+        ValueError: the id has another length, or its checksum is wrong.
     """
     if not re.fullmatch(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?", record_id):
         raise ValueError(f"{record_id!r} is not a Salesforce record id (15 or 18 letters and digits)")
@@ -58,10 +58,12 @@ def to_18(record_id: str) -> str:
 
 
 def parse_record_id(text: str) -> str:
-    """The 18-character id in what somebody pasted: 15 or 18 characters, or a record's URL.
+    """Find the id in pasted text and return its 18-character form.
+
+    The text may be an id of 15 or 18 characters, or a record's URL.
 
     Raises:
-        ValueError: there is none in it.
+        ValueError: the text contains no valid id.
     """
     for candidate in _ID.findall(text.strip()):
         try:
@@ -69,15 +71,18 @@ def parse_record_id(text: str) -> str:
         except ValueError:
             continue
     raise ValueError(
-        f"{text!r} holds no Salesforce record id (15 or 18 letters and digits, or a record's URL)"
+        f"{text!r} contains no Salesforce record id (15 or 18 letters and digits, or a record's URL)"
     )
 
 
 def is_wildcard(record_id: str) -> bool:
-    """Whether it stands for all records of an entity (``001*``: type conversion of a custom field with data loss)."""
+    """Report whether the id is a wildcard for all records of an entity.
+
+    Salesforce sends ``001*`` when a type conversion of a custom field loses data.
+    """
     return record_id.endswith("*")
 
 
 def is_record_id(text: str) -> bool:
-    """Whether it has the form of an 18-character id."""
+    """Report whether the text has the form of an 18-character id."""
     return len(text) == 18 and text.isascii() and text.isalnum()

@@ -1,12 +1,12 @@
-"""What is known of one record, and what a change makes of it.
+"""Known state of one record, and the application of changes to it.
 
-Changes are sparse and may arrive late, so every field carries the key of the change that wrote it: a change writes a field unless
-something newer did. That makes the result independent of arrival order (*convergence*), which is why duplicates are recognised by
+Changes are sparse and may arrive late, so every field carries the order key of the change that wrote it: a change writes a field unless a
+newer change did. The result is therefore independent of arrival order (*convergence*). For the same reason duplicates are recognised by
 identity and never by "version <= stored": a late change is not a repeated one.
 
-A full image (``CREATE``, ``UNDELETE``) also says what is empty: its key, :attr:`RecordState.image`, stands for every field that is absent.
-A deletion leaves a tombstone with its own key. ``Processing`` is a transitional state of a run; :attr:`RecordState.announced` therefore
-keeps the last State that was worth announcing, with a key of its own.
+A full image (``CREATE``, ``UNDELETE``) also states which fields are empty: its key, :attr:`RecordState.image`, is the version of every
+absent field. A deletion leaves a tombstone with its own key. ``Processing`` is a transitional state of a run; :attr:`RecordState.announced`
+therefore keeps the last State that is announced, with a key of its own.
 
 Values are immutable: :meth:`RecordState.with_change` returns a new one. The stored form is JSON with a format version.
 """
@@ -28,58 +28,59 @@ from consumer.domain.stored_json import decode_stored, load_object
 __all__ = ["IDENTITY_RETENTION_MS", "IMMUTABLE_FIELDS", "TRANSITIONAL", "RecordState"]
 
 FORMAT: Final = 2
-"""Of the stored form. 1 remembered one due time for each timer, 2 remembers several."""
+"""Version of the stored form: 1 kept one due time per timer, 2 keeps several."""
 
 IDENTITY_RETENTION_MS: Final = 96 * 3600 * 1000
-"""How long identities are remembered after their commit time: the bus keeps events for 72 h and may purge late."""
+"""Retention of identities, counted from their commit time.
+
+The bus keeps events for 72 h and may purge late.
+"""
 
 TRANSITIONAL: Final = frozenset({"Processing"})
-"""States that change the record and announce nothing (documented: "Salesforce is working on changing the state")."""
+"""States that yield no event.
+
+Documented: "Salesforce is working on changing the state".
+"""
 
 MAX_FIRED_TIMES: Final = 100
-"""Due times of one record that are remembered; a due time that is moved more often has a person behind it who knows."""
+"""Maximum number of fired due times kept per timer.
+
+A due time that moves more often is moved by a person, who knows about it.
+"""
 
 _ENRICHMENT_KEY: Final[OrderKey] = (-1, -1, -1)
-"""The key of enrichment values: anything that a change says is newer."""
+"""Key of enrichment values, older than every change."""
 
 UNWRITTEN_KEY: Final[OrderKey] = (0, 0, 0)
-"""The key of a row of a record that no change has written: newer than enrichment, older than any change."""
+"""Key of a row for a record that no change has written.
+
+Newer than enrichment, older than any change.
+"""
 
 
 class RecordState:
-    """What is known of one record.
+    """Known state of one record.
 
     Attributes:
-        entity: API name of its object.
+        entity: API name of the record's object.
         record_id: 18 characters.
         fields: API name to (value, key of the change that wrote it).
         image: key of the newest full image; fields absent from ``fields`` are null as of it. None: absent means unknown.
-        deleted: (whether it is deleted, key of the change that said so), or None.
-        announced: (last State that is not transitional, its key), or None; NEW where a record was created and has told none since.
+        deleted: (whether the record is deleted, key of the change that deleted or restored it), or None.
+        announced: (last State that is not transitional, its key), or None; NEW for a created record without such a State since.
         highest_key: for a run (and for a step whose run is unknown): greatest key committed for it or one of its steps.
         seen: identity of each change to its commit time in milliseconds.
-        fired: event type to the due times, in milliseconds, for which a timer has fired; a due time may come back.
-        previous: for a run in a daisy chain: the run before it, where it is known.
-        row_ms: ``SystemModstamp``, in milliseconds, of the newest row of it that REST answered with; what was modified by then stands in
-            that row, and a change that arrives later with it writes nothing.
-        last_activity_ms: when it was last heard of, in milliseconds of Salesforce time: the newest commit time or stamp of it and, for a
-        run,
-            of its steps; 0 where an older release wrote the state.
+        fired: event type to the due times, in milliseconds, for which a timer has fired; a due time may return.
+        previous: for a run in a daisy chain, the run before it, where known.
+        row_ms: ``SystemModstamp``, in milliseconds, of the record's newest row that REST returned; the row reflects every modification up
+            to then, so a change from before it that arrives later writes nothing.
+        last_activity_ms: time of the last known activity, in milliseconds of Salesforce time: the newest commit time or stamp of the record
+            and, for a run, of its steps; 0 where an older release wrote the state.
     """
 
     __slots__ = (
-        "announced",
-        "deleted",
-        "entity",
-        "fields",
-        "fired",
-        "highest_key",
-        "image",
-        "last_activity_ms",
-        "previous",
-        "record_id",
-        "row_ms",
-        "seen",
+        "announced", "deleted", "entity", "fields", "fired", "highest_key", "image",
+        "last_activity_ms", "previous", "record_id", "row_ms", "seen",
     )  # fmt: skip
 
     def __init__(
@@ -113,33 +114,33 @@ class RecordState:
     # ------------------------------------------------------------ reading
 
     def get(self, name: str) -> Any:
-        """The field's value; None when it is empty or unknown."""
+        """Value of a field; None when empty or unknown."""
         pair = self.fields.get(name)
         return pair[0] if pair is not None else None
 
     def values(self) -> dict[str, Any]:
-        """Every field that has been heard of, with its value."""
+        """Values of all known fields by API name."""
         return {name: pair[0] for name, pair in self.fields.items()}
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the newest word on it is a deletion."""
+        """True if a deletion is newer than any creation or restoration."""
         return self.deleted is not None and self.deleted[0]
 
     @property
     def exists(self) -> bool:
-        """Whether any change of the record itself is known (a run may be known through its steps only)."""
+        """True if a change of the record itself is known, not only of a run's steps."""
         return bool(self.fields) or self.image is not None or self.deleted is not None
 
     @property
     def tracker_id(self) -> str | None:
-        """The run it belongs to: itself, or what the step says; None for a step whose run is unknown."""
+        """Run that the record belongs to, or is; None for a step whose run is unknown."""
         return self.record_id if self.entity == RUN else self.get("ActionCadenceTrackerId")
 
     def is_reflected_in_row(self, change: Change) -> bool:
-        """Whether a row of this record was read after ``change`` had been made.
+        """Report whether a row of this record was read after ``change`` was made.
 
-        Both clocks tick in whole seconds, and a row is used only when the answer is at least two seconds younger than it.
+        Both clocks have a resolution of one second, and a row is used only when the answer is at least two seconds younger than the row.
         """
         if self.row_ms is None:
             return False
@@ -150,7 +151,7 @@ class RecordState:
 
     @property
     def newest_key(self) -> OrderKey:
-        """The greatest key of any change that wrote something here; of a record that none has written, one below all of them."""
+        """Greatest key of the changes that wrote to this state; below all changes if none."""
         keys = [pair[1] for pair in self.fields.values()]
         keys += [versioned[1] for versioned in (self.deleted, self.announced) if versioned is not None]
         if self.image is not None:
@@ -160,12 +161,12 @@ class RecordState:
     # ------------------------------------------------------------ writing
 
     def with_row(self, values: Mapping[str, Any], row_ms: int, *, deleted: bool) -> RecordState:
-        """The state that a row says, whole: it replaces every field at the version of what was known.
+        """Replace every field by a row's, at the version of the newest known change.
 
         Args:
-            values: field to value, those that are empty left out; nothing for a deletion.
-            row_ms: the row's ``SystemModstamp``.
-            deleted: whether the row says that the record is deleted.
+            values: field to value without the empty fields; nothing for a deletion.
+            row_ms: the row's ``SystemModstamp`` in milliseconds.
+            deleted: whether the row reports the record as deleted.
         """
         key = max(self.newest_key, UNWRITTEN_KEY)
         after = self._copy()
@@ -182,11 +183,11 @@ class RecordState:
         return after
 
     def with_older_row(self, values: Mapping[str, Any], row_ms: int) -> RecordState:
-        """The state with what an older row says of everything that no change has written: of a record that was known in part.
+        """Fill in unwritten fields of a partly known record from an older row.
 
         Args:
-            values: field to value, those that are empty left out.
-            row_ms: the row's ``SystemModstamp``.
+            values: field to value without the empty fields.
+            row_ms: the row's ``SystemModstamp`` in milliseconds.
         """
         after = self._copy()
         after.fields = {name: (value, UNWRITTEN_KEY) for name, value in values.items()} | {
@@ -199,7 +200,7 @@ class RecordState:
         return after
 
     def with_change(self, change: Change, key: OrderKey) -> RecordState:
-        """The state after ``change``, in whatever order changes come."""
+        """Apply a change and return the new state; changes may be applied in any order."""
         header = change.header
         fields = dict(self.fields)
         after = RecordState(
@@ -225,7 +226,7 @@ class RecordState:
             return after
         if header.changed is None:
             if kind == "CREATE":
-                # Created in a transitional state, or without one: what comes next comes from nowhere else.
+                # Created in a transitional state, or without one: the next State is a transition from NEW.
                 after._announce(NEW, key)
             after._write(change.body, change.body, key)
             after._replace_image(change.body, key, created=kind == "CREATE")
@@ -235,7 +236,7 @@ class RecordState:
         return after
 
     def with_highest_key(self, key: OrderKey, commit_ms: int) -> RecordState:
-        """The same, with a greatest key of at least ``key``, of a change that was committed then."""
+        """Copy that covers ``key``, the key of a change committed at ``commit_ms``."""
         if self.highest_key is not None and self.highest_key >= key and self.last_activity_ms >= commit_ms:
             return self
         after = self._copy()
@@ -244,26 +245,26 @@ class RecordState:
         return after
 
     def with_seen(self, identity: str, commit_ms: int) -> RecordState:
-        """The same, with one more identity."""
+        """Copy with one more identity."""
         after = self._copy()
         after.seen = {**self.seen, identity: commit_ms}
         after.last_activity_ms = max(self.last_activity_ms, commit_ms)
         return after
 
     def with_fired(self, name: str, due_ms: int) -> RecordState:
-        """The same, with a timer that has fired."""
+        """Copy in which a timer has fired."""
         after = self._copy()
         after.fired = {**self.fired, name: (*self.fired.get(name, ()), due_ms)[-MAX_FIRED_TIMES:]}
         return after
 
     def with_previous(self, tracker_id: str) -> RecordState:
-        """The same, with the run before it in a daisy chain."""
+        """Copy with the preceding run of the daisy chain."""
         after = self._copy()
         after.previous = tracker_id
         return after
 
     def with_immutable_fields(self, values: Mapping[str, Any]) -> RecordState:
-        """The same, with fields that never change in a record's life, as a look-up gave them; what is known stays."""
+        """Copy with immutable fields from a lookup; known values are kept."""
         after = self._copy()
         after.fields = dict(self.fields)
         if self.image is None:
@@ -289,7 +290,10 @@ class RecordState:
         )
 
     def forget_identities(self, before_ms: int) -> None:
-        """Drop identities of changes committed before ``before_ms``; an unknown older change is not taken from the stream."""
+        """Drop identities of changes committed before ``before_ms``.
+
+        Unknown changes that old are no longer accepted from the stream.
+        """
         if self.seen and min(self.seen.values()) < before_ms:
             self.seen = {
                 identity: commit_ms for identity, commit_ms in self.seen.items() if commit_ms >= before_ms
@@ -333,7 +337,7 @@ class RecordState:
     # ------------------------------------------------------------ storing
 
     def encode(self) -> bytes:
-        """The stored form."""
+        """Encode as stored."""
         return orjson.dumps(
             {
                 "v": FORMAT,
@@ -357,8 +361,8 @@ class RecordState:
         """Read the stored form.
 
         Raises:
-            StoreForeign: it is of a format that a newer version wrote.
-            StoreDamaged: it is no stored form.
+            StoreForeign: a newer version wrote the data.
+            StoreDamaged: the data is not a stored state.
         """
         return decode_stored("state of a record", data, cls._from_json)
 

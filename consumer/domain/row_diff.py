@@ -1,13 +1,13 @@
-"""What a row means that REST answered with: (known state, row) -> (new state, lifecycle events).
+"""Comparison of REST rows: (known state, row) -> (new state, lifecycle events).
 
-The stream says what changed; a row says what is. So a row is compared with what is known: what differs is told, in the same vocabulary and
-marked with where it comes from, and the row becomes the state as a whole. How it came to be so - through which states, by whom, in which
-transaction - cannot be known from a row and is not guessed; a state that could not be reached in one step is marked
-``missed_transitions`` like any other.
+The stream reports what changed; a row holds the present values. A row is therefore compared with the known state: differences are reported
+in the same vocabulary, marked with their origin, and the row becomes the whole new state. A row does not reveal how the record reached this
+state - through which states, by whom, in which transaction - and none of it is guessed; a state that cannot be reached in one step is
+marked ``missed_transitions`` as usual.
 
-A row is about the moment in which it was read. Changes that were made by then and arrive later (the stream is slower than REST) are told as
-late and write nothing (:meth:`consumer.domain.record_state.RecordState.is_reflected_in_row`); changes that are known already and newer
-than the row make it useless.
+A row is valid as of the moment in which it was read. Changes made before that moment which arrive later (the stream is slower than REST)
+are reported as late and write nothing (:meth:`consumer.domain.record_state.RecordState.is_reflected_in_row`); a row that is older than an
+already known change is discarded.
 
 Pure functions, like :mod:`consumer.domain.lifecycle`.
 """
@@ -29,10 +29,16 @@ from consumer.errors import BadEvent
 __all__ = ["ROW_FIELDS", "Row", "interpret_row", "read_row"]
 
 _FOREIGN_FIELDS: Final = frozenset({"ActionCadenceName"})
-"""Another record's field: not known to travel in change events, and about now whenever it is read."""
+"""Fields of another record, always read as of now.
+
+Change events are not known to carry them.
+"""
 
 _DERIVED_FIELDS: Final = frozenset({"IsTrackerActive"})
-"""Says what ``State`` says, and is not known to travel: a difference in it alone is no news."""
+"""Fields derived from ``State``: a difference in them alone yields no event.
+
+Change events are not known to carry them.
+"""
 
 ROW_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     entity: (
@@ -46,7 +52,7 @@ ROW_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     )
     for entity, model in ENTITIES.items()
 }
-"""What is asked for, by entity: everything that could travel in a change event."""
+"""Fields to query, by entity: every field that a change event can carry."""
 
 _METADATA_FIELDS: Final = frozenset({"attributes", "Id", "SystemModstamp", "IsDeleted"})
 
@@ -55,14 +61,14 @@ _IGNORED_FIELDS: Final = _DERIVED_FIELDS | _FOREIGN_FIELDS | _METADATA_FIELDS
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record as REST knows it, dates and ids in the form of change events.
+    """Record as REST returned it, dates and ids in the form of change events.
 
     Attributes:
-        entity: API name of its object.
+        entity: API name of the record's object.
         record_id: 18 characters.
-        at_ms: ``SystemModstamp`` in milliseconds; for a record that is gone without a trace, when that was seen.
-        values: field to value, those that are empty left out.
-        is_deleted: whether it is gone.
+        at_ms: ``SystemModstamp`` in milliseconds; for a record that is gone without a trace, the time at which it was found missing.
+        values: field to value without the empty fields.
+        is_deleted: whether the record is deleted.
     """
 
     entity: str
@@ -73,10 +79,10 @@ class Row:
 
 
 def read_row(entity: str, fields: Mapping[str, Any]) -> Row:
-    """A row of an answer.
+    """Read one row of a REST answer.
 
     Raises:
-        BadEvent: it has no id or no stamp, or a documented field is not of its type.
+        BadEvent: the row has no id or no stamp, or a documented field does not have its documented type.
     """
     try:
         at_ms = parse_iso_ms(_required_text(fields["SystemModstamp"]))
@@ -93,28 +99,28 @@ def read_row(entity: str, fields: Mapping[str, Any]) -> Row:
 
 def _required_text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("the row's Id or SystemModstamp is no text")  # noqa: TRY004 - a bad row
+        raise ValueError("the row's Id or SystemModstamp is not a string")  # noqa: TRY004 - a bad row
     return value
 
 
 def interpret_row(
     row: Row, record: RecordState | None, run: RecordState | None, org: OrgInfo, origin: str
 ) -> tuple[RecordState | None, list[dict[str, Any]]]:
-    """Compare a row with what is known and say what differs.
+    """Compare a row with the known state and derive the events of the difference.
 
     Args:
-        row: what REST answered.
-        record: what is known of it, or None.
-        run: for a step: what is known of its run, or None.
-        org: for ids and links.
-        origin: where it comes from: ``gap``, ``repair`` or ``snapshot``.
+        row: row that REST returned.
+        record: known state of the record, or None.
+        run: for a step, the known state of its run, or None.
+        org: source of ids and links.
+        origin: origin of the events: ``gap``, ``repair`` or ``snapshot``.
 
     Returns:
-        The record's new state, or None when the row is older than what is known and adds nothing, or says nothing new; and the events.
+        The record's new state, or None when the row is older than the known state and adds nothing, or changes nothing; and the events.
     """
     known = record if record is not None else RecordState(row.entity, row.record_id)
     if _is_older(row, known):
-        # What a row says of fields that no change has told of is right all the same, and no news.
+        # An older row is still right about fields that no change has written; filling them yields no event.
         is_sparse = known.exists and known.image is None and not known.is_deleted and not row.is_deleted
         return (known.with_older_row(row.values, row.at_ms) if is_sparse else None), []
     difference = _find_difference(row, known)
@@ -135,18 +141,21 @@ def interpret_row(
 
 
 def _is_older(row: Row, known: RecordState) -> bool:
-    """Whether something was done to the record after the row was read, as far as is known."""
+    """Report whether the record is known to have changed after the row was read."""
     if known.row_ms is not None and row.at_ms < known.row_ms:
         return True
     modified = known.get("LastModifiedDate")
     if isinstance(modified, str) and to_ms(datetime.fromisoformat(modified)) > row.at_ms:
         return True
-    # A deletion says when it was committed, which is after the record was stamped.
+    # A deletion carries its commit time, which is later than the record's stamp.
     return known.is_deleted and not row.is_deleted and max(known.seen.values(), default=0) > row.at_ms
 
 
 def _find_difference(row: Row, known: RecordState) -> tuple[str, dict[str, Any]] | None:
-    """The kind of change that would explain the row, and the fields that it would have written; None when nothing is new."""
+    """Derive the kind and the fields of a change that would explain the row.
+
+    None when nothing differs.
+    """
     if row.is_deleted:
         return None if known.is_deleted or not known.exists else ("DELETE", {})
     if not known.exists:
@@ -166,7 +175,7 @@ def _find_difference(row: Row, known: RecordState) -> tuple[str, dict[str, Any]]
 def _as_changes(
     entity: str, record_id: str, at_ms: int, kind: str, body: Mapping[str, Any]
 ) -> Sequence[Change]:
-    """The row in the words of a change event, which knows how to read fields and what they mean."""
+    """Express a row as a change event, which the same code validates and interprets."""
     header = {
         "entityName": entity,
         "recordIds": [record_id],

@@ -1,9 +1,9 @@
-"""The state machines of runs and steps, as data.
+"""State machines of runs and steps, as data.
 
-A change of ``State`` is read as a transition from the last announced state. Legal transitions, with what triggers them and the events they
-yield, are listed in :data:`RUN` and :data:`STEP`, from which the code, the tables of this folder's page and the walks of the tests are
-taken. Everything else that can be observed (Salesforce merges the changes of one transaction into one event, and an administrator can do
-what no manual says) is read by where it *arrived*, and marked ``missed_transitions``.
+A change of ``State`` is read as a transition from the last announced state. Legal transitions, with their triggers and the events they
+yield, are listed in :data:`RUN` and :data:`STEP`, from which the code, the tables of this folder's page and the random walks of the tests
+are derived. Any other observed change (Salesforce merges the changes of one transaction into one event, and an administrator can do what no
+manual mentions) is interpreted by the state in which it *arrived*, and marked ``missed_transitions``.
 
 Documented anchors: a tracker is created when a target is added and ends ``Complete`` with a ``CompletionReason``; a step tracker is created
 when a target moves to a step, and a skipped step is ``Completed`` with ``ManuallySkipped``. The rest of the transitions is inferred from
@@ -44,10 +44,10 @@ NEW: Final = "(new)"
 """The state of a record before its CREATE."""
 
 UNKNOWN: Final = "(unknown)"
-"""The state of a record of which too little is known."""
+"""The state of a record about which too little is known."""
 
 ENDED: Final = "(ended)"
-"""Stands for the ending's type, which the reason decides."""
+"""Placeholder for the type of the ending, which depends on the CompletionReason."""
 
 StateT = TypeVar("StateT", bound=str)
 NewState = Literal["(new)"]
@@ -55,13 +55,13 @@ NewState = Literal["(new)"]
 
 @dataclass(frozen=True, slots=True)
 class Transition(Generic[StateT]):
-    """Legal transitions that have destination, trigger and meaning in common.
+    """Legal transitions with a common destination, trigger and meaning.
 
     Attributes:
-        origins: states that it leaves.
-        state: the one that it leads to.
-        trigger: what does it, in words; the name of a Sales Engagement action where there is one.
-        types: the events it yields, in order; :data:`ENDED` stands for the ending.
+        origins: states from which the transition starts.
+        state: state to which the transition leads.
+        trigger: cause of the transition, in words; the name of a Sales Engagement action where one exists.
+        types: event types that the transition yields, in order; :data:`ENDED` is the placeholder for the ending.
     """
 
     origins: tuple[StateT | NewState, ...]
@@ -71,13 +71,13 @@ class Transition(Generic[StateT]):
 
 
 class Machine(Generic[StateT]):
-    """One state machine.
+    """State machine over the values of one ``State`` picklist.
 
     Args:
-        transitions: the legal ones, each pair of states once.
-        arrivals: what can be said of a state without knowing where it came from. States that look the same whether something
-            began, resumed or recovered are missing.
-        missed: what can be said of an illegal pair of states beyond its arrival.
+        transitions: the legal transitions, each pair of states once.
+        arrivals: event types of a state when its predecessor is unknown. States that look the same whether something began, resumed or
+            recovered are missing.
+        missed: event types of an illegal pair of states, where more can be inferred than from its arrival.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Machine(Generic[StateT]):
         self._missed = {(str(origin), str(state)): types for (origin, state), types in missed.items()}
 
     def types(self, before: str, after: str | None) -> tuple[tuple[str, ...], bool]:
-        """The events of a change of State, and whether transitions in between were merged away."""
+        """Look up the events of a change of State, and whether some were merged away."""
         if after is None or before == after:
             return (), False
         legal_types = self.legal.get((before, after))
@@ -137,7 +137,10 @@ RUN: Final = Machine[RunState](
     arrivals={"Paused": (v.RUN_PAUSED,), "Complete": (ENDED,), "Error": (v.RUN_FAILED,)},
     missed={("Complete", "Running"): (v.RUN_STARTED,), ("Error", "Paused"): (v.RUN_RECOVERED, v.RUN_PAUSED)},
 )
-"""Runs. ``Processing`` is transitional: it is never announced, so no transition leads there."""
+"""State machine of runs.
+
+``Processing`` is transitional: it is never announced, so no transition leads to it.
+"""
 
 STEP: Final = Machine[StepState](
     (
@@ -201,7 +204,7 @@ STEP: Final = Machine[StepState](
         ("Error", "Paused"): (v.STEP_RECOVERED, v.STEP_PAUSED),
     },
 )
-"""Steps."""
+"""State machine of steps."""
 
 RUN_ENDINGS: Final[dict[RunReason, str]] = {
     "NoMoreSteps": v.RUN_ENDED_FINISHED,
@@ -213,7 +216,10 @@ RUN_ENDINGS: Final[dict[RunReason, str]] = {
     "LeadConverted": v.RUN_ENDED_CONVERTED,
     "DaisyChained": v.RUN_ENDED_CHAINED,
 }
-"""What an ending is called, by reason; any other reason, or none, is ``run.ended.other``."""
+"""Event type of a run's ending by CompletionReason.
+
+Any other reason, or none, yields ``run.ended.other``.
+"""
 
 STEP_ENDINGS: Final[dict[StepReason, str]] = {
     "AutomaticallyCompleted": v.STEP_ENDED_COMPLETED,
@@ -221,35 +227,38 @@ STEP_ENDINGS: Final[dict[StepReason, str]] = {
     "AutomaticallyExited": v.STEP_ENDED_EXITED,
     "ManuallySkipped": v.STEP_ENDED_SKIPPED,
 }
-"""What ``Completed`` is called, by reason; any other reason, or none, is ``step.ended.completed``."""
+"""Event type of ``Completed`` by CompletionReason.
+
+Any other reason, or none, yields ``step.ended.completed``.
+"""
 
 _RUN_ENDING_BY_REASON: Final = {str(reason): name for reason, name in RUN_ENDINGS.items()}
 _STEP_ENDING_BY_REASON: Final = {str(reason): name for reason, name in STEP_ENDINGS.items()}
 
 
 def run_ending(reason: str | None) -> str:
-    """The type of a run's ending by its CompletionReason."""
+    """Look up the event type of a run's ending by its CompletionReason."""
     return _RUN_ENDING_BY_REASON.get(reason or "", v.RUN_ENDED_OTHER)
 
 
 def step_ending(reason: str | None) -> str:
-    """The type of the ending of a ``Completed`` step by its CompletionReason."""
+    """Look up the event type of a ``Completed`` step by its CompletionReason."""
     return _STEP_ENDING_BY_REASON.get(reason or "", v.STEP_ENDED_COMPLETED)
 
 
 def run_transition(before: str, after: str | None, reason: str | None) -> tuple[tuple[str, ...], bool]:
-    """The events of a run's change of State, and whether transitions in between were merged away.
+    """Look up the events of a run's change of State and whether any were merged.
 
     Args:
         before: the last announced state, ``NEW`` or ``UNKNOWN``.
-        after: the state now; empty types for one that is not documented.
-        reason: its CompletionReason.
+        after: the new state; an undocumented one yields no events.
+        reason: the run's CompletionReason.
     """
     types, missed = RUN.types(before, after)
     return tuple(run_ending(reason) if kind == ENDED else kind for kind in types), missed
 
 
 def step_transition(before: str, after: str | None, reason: str | None) -> tuple[tuple[str, ...], bool]:
-    """The events of a step's change of State, as :func:`run_transition` has them."""
+    """Look up a step's change of State, as :func:`run_transition` does for a run."""
     types, missed = STEP.types(before, after)
     return tuple(step_ending(reason) if kind == ENDED else kind for kind in types), missed

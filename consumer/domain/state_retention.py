@@ -1,12 +1,11 @@
-"""When what is known of a record may be forgotten.
+"""Retention rules for stored record states.
 
-Runs end, and nobody asks about them any more. A run that has ended goes some time after it was last heard of, itself or one of its steps
-(``state.retention``), and its steps go before it, because what is known of the run says that they may. A tombstone, and the note that a
-gap was announced, go as soon as nothing of them can be delivered again (:data:`consumer.domain.record_state.IDENTITY_RETENTION_MS`), and
-nothing ever goes
-before that. What is not known to have ended stays.
+An ended run expires ``state.retention`` after the last activity of the run or one of its steps. Its steps expire before it, because the
+run's state decides that they may. A tombstone, and the note that a gap was announced, expire as soon as none of their events can be
+delivered again (:data:`consumer.domain.record_state.IDENTITY_RETENTION_MS`), and no state expires before that. A record that is not known
+to have ended is kept.
 
-What is forgotten is an unknown record from then on: a later change of it is looked up and told like the first that was ever seen of it.
+An expired record is unknown from then on: a later change of it is looked up and reported like the first change ever seen of it.
 
 Pure functions.
 """
@@ -24,7 +23,10 @@ from consumer.domain.record_state import IDENTITY_RETENTION_MS, RecordState
 __all__ = ["GAP_NOTE", "ExpiryCutoff", "has_ended", "is_expirable", "last_seen_ms", "needs_run_state"]
 
 GAP_NOTE: Final = "gap/"
-"""What the keys of notes about gaps begin with: identities of gap events, kept beside the states of the records that they name."""
+"""Key prefix of gap notes.
+
+A gap note holds the identities of gap events, stored beside the states of the records that they name.
+"""
 
 _ENDED_RUN: Final = frozenset({"Complete"})
 _ENDED_STEP: Final = frozenset({"Completed", "Cancelled"})
@@ -32,11 +34,13 @@ _ENDED_STEP: Final = frozenset({"Completed", "Cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class ExpiryCutoff:
-    """What was last heard of before these times may go; milliseconds of Salesforce time.
+    """Times before which a state's last activity must lie for it to expire.
+
+    In milliseconds of Salesforce time.
 
     Attributes:
-        identities_ms: nothing that was committed before can be delivered again.
-        ended_ms: for runs that have ended, and their steps; None keeps them.
+        identities_ms: time before which no committed change can be delivered again.
+        ended_ms: limit for ended runs and their steps; None keeps them forever.
     """
 
     identities_ms: int
@@ -44,13 +48,13 @@ class ExpiryCutoff:
 
     @classmethod
     def at(cls, now_ms: int, retention_ms: int | None) -> ExpiryCutoff:
-        """As of a moment; ``retention_ms`` None keeps ended runs for ever."""
+        """Compute the cutoff at ``now_ms``; without ``retention_ms`` ended runs are kept."""
         identities_ms = now_ms - IDENTITY_RETENTION_MS
         return cls(identities_ms, None if retention_ms is None else min(now_ms - retention_ms, identities_ms))
 
 
 def last_seen_ms(state: RecordState) -> int | None:
-    """When it was last heard of; None where that is not known."""
+    """Time of the record's last known activity in milliseconds; None where unknown."""
     modified = state.get("LastModifiedDate")
     known = (
         state.last_activity_ms,
@@ -62,13 +66,16 @@ def last_seen_ms(state: RecordState) -> int | None:
 
 
 def has_ended(state: RecordState) -> bool:
-    """Whether it is known to have ended, or to be gone."""
+    """Report whether the record is known to have ended or to be deleted."""
     ended = _ENDED_RUN if state.entity == RUN else _ENDED_STEP
     return state.is_deleted or (state.announced is not None and state.announced[0] in ended)
 
 
 def needs_run_state(state: RecordState, cutoff: ExpiryCutoff) -> bool:
-    """Whether what is known of its run decides about it: a step that is no tombstone and has not been heard of for long enough."""
+    """Report whether the run's state decides about this one.
+
+    True for a step that is not deleted and had no activity since the cutoff.
+    """
     seen_ms = last_seen_ms(state)
     return (
         state.entity != RUN
@@ -80,12 +87,12 @@ def needs_run_state(state: RecordState, cutoff: ExpiryCutoff) -> bool:
 
 
 def is_expirable(state: RecordState, run: RecordState | None, cutoff: ExpiryCutoff) -> bool:
-    """Whether it may be forgotten.
+    """Report whether a state may be dropped.
 
     Args:
-        state: of a record, or a note about a gap.
-        run: of a step: what is known of its run; None where nothing is.
-        cutoff: what is long enough.
+        state: state of a record, or a gap note.
+        run: for a step, the known state of its run; None where unknown.
+        cutoff: times before which the last activity must lie.
     """
     seen_ms = last_seen_ms(state)
     if seen_ms is None or seen_ms >= cutoff.identities_ms:
@@ -93,6 +100,6 @@ def is_expirable(state: RecordState, run: RecordState | None, cutoff: ExpiryCuto
     if state.is_deleted or state.record_id.startswith(GAP_NOTE):
         return True
     if state.entity != RUN and run is not None:
-        # With its run, whatever it says itself: what ended the run ended it too, and its own last word may have been lost.
+        # The run decides, whatever the step's own state: the end of the run ended the step too, and the step's last event may be lost.
         return is_expirable(run, None, cutoff)
     return has_ended(state) and cutoff.ended_ms is not None and seen_ms < cutoff.ended_ms

@@ -1,8 +1,8 @@
-"""What kind of trouble a step's error code points to.
+"""Error codes of steps, grouped by the kind of problem they point to.
 
-``ActionCadenceStepTracker.ErrorCode`` has 41 documented values (API 48.0 and later). A person at 3 a.m. wants to know whose trouble it
-is: the prospect's data, the sender's mailbox, the template, a quota, a permission, or something that passes by itself. The grouping is
-ours; Salesforce documents the codes only. Codes that are not here are ``unknown`` and pass through as text.
+``ActionCadenceStepTracker.ErrorCode`` has 41 documented values (API 48.0 and later). The kind answers the question of a person at 3 a.m.,
+where to look: the prospect's data, the sender's mailbox, the template, a quota, a permission, or a problem that resolves by itself. The
+grouping is this project's; Salesforce documents the codes only. Unlisted codes have the kind ``unknown`` and pass through as text.
 """
 
 from __future__ import annotations
@@ -74,5 +74,5 @@ ERROR_KINDS: Final[dict[str, ErrorKind]] = {
 
 
 def error_kind(code: str | None) -> ErrorKind:
-    """The kind of trouble, ``unknown`` for codes that are not documented."""
+    """Kind of problem behind an error code; ``unknown`` for undocumented codes."""
     return ERROR_KINDS.get(code or "", "unknown")

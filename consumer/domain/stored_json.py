@@ -1,7 +1,7 @@
-"""Stored JSON that carries the version of its format: read in one way by whatever is stored.
+"""Stored JSON with a format version: the one way to decode it.
 
-A version that is greater than what this release knows belongs to a newer one, which the operator can run. Anything else that cannot be read
-was damaged, or was written by something else.
+A version greater than the newest that this release knows was written by a newer release, which the operator can run. Any other unreadable
+data was damaged, or written by another program.
 """
 
 from __future__ import annotations
@@ -21,54 +21,54 @@ VERSION_KEY = "v"
 
 
 class NewerFormat(ValueError):
-    """A newer release wrote it."""
+    """Data that a newer release wrote."""
 
     def __init__(self, name: str, version: int, newest: int) -> None:
-        super().__init__(f"{name} is of format {version}; this version reads up to {newest}")
+        super().__init__(f"{name} has format {version}; this version reads up to {newest}")
 
 
 def load_object(
     data: bytes, newest: int, *, identity: str | None = None, default: int | None = None
 ) -> dict[str, Any]:
-    """The JSON object, whose version is one that this release reads.
+    """Parse a JSON object and check that this release reads its version.
 
     Args:
         data: JSON.
         newest: version of the format that this release writes.
-        identity: key of what names the object in every version, also in newer ones; None where nothing does.
-        default: version where none is named; None requires one.
+        identity: key whose value identifies the object in every version, including newer ones; None where there is no such key.
+        default: version of an object that has none; None makes the version mandatory.
 
     Raises:
-        NewerFormat: a newer release wrote it.
-        KeyError: of a newer version and without its identity.
-        ValueError: it is no JSON object with a version.
+        NewerFormat: a newer release wrote the data.
+        KeyError: the data has a newer version and lacks its identity.
+        ValueError: the data is not a JSON object with a version.
     """
     value = orjson.loads(data)
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - the caller is told of the data, not of a type
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the data is wrong, not the type of an argument
     version = value.get(VERSION_KEY, default)
     if type(version) is not int or version < 1:
-        raise ValueError("it names no version of its format")
+        raise ValueError("it has no format version")
     if version > newest:
         raise NewerFormat("it" if identity is None else str(value[identity]), version, newest)
     return value
 
 
 def decode_stored(what: str, data: bytes, read: Callable[[bytes], T]) -> T:
-    """The result of ``read``.
+    """Decode stored data with ``read``, converting its errors.
 
     Args:
-        what: names it for people, as in ``state of a record``.
-        data: stored form.
-        read: decodes it.
+        what: name of the kind of data for people, as in ``state of a record``.
+        data: the stored data.
+        read: decoder of the data.
 
     Raises:
-        StoreForeign: a newer release wrote it.
-        StoreDamaged: it is no stored form.
+        StoreForeign: a newer release wrote the data.
+        StoreDamaged: the data has another form.
     """
     try:
         return read(data)
     except NewerFormat as error:
-        raise StoreForeign(f"the store holds the {what}, and {error}: run the newer release") from error
+        raise StoreForeign(f"the store contains the {what}, and {error}: run the newer release") from error
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise StoreDamaged(what, data) from error

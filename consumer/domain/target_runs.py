@@ -1,6 +1,6 @@
-"""The runs of one target: what links a daisy chain, and what a person asks for who knows only the prospect.
+"""Runs of one target: links daisy chains, and finds the runs of a known prospect.
 
-Kept beside the record states, under a key of its own, and written in the same commit as the run that it lists.
+Stored beside the record states, under a key of its own, and written in the same commit as the run that it lists.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ __all__ = ["TargetRuns", "is_target", "key_of"]
 FORMAT: Final = 1
 _PREFIX: Final = "target/"
 MAX_RUNS: Final = 100
-"""Runs of one target that are remembered; the documented longest chain is ten."""
+"""Maximum number of stored runs per target; the longest documented chain is ten."""
 
 
 def key_of(target_id: str) -> str:
-    """The key in the store's states."""
+    """Build the key of a target among the store's states."""
     return f"{_PREFIX}{target_id}"
 
 
 def is_target(key: str) -> bool:
-    """Whether a key of the store's states is one of these."""
+    """Report whether a key of the store's states belongs to a target."""
     return key.startswith(_PREFIX)
 
 
 class TargetRuns:
-    """The runs of one target, oldest first.
+    """Runs of one target, oldest first.
 
     Attributes:
         target_id: 18 characters.
@@ -48,24 +48,24 @@ class TargetRuns:
         return any(run == tracker_id for run, _ in self.runs)
 
     def with_run(self, tracker_id: str, iteration: int | None) -> TargetRuns:
-        """The same, with another run."""
+        """Copy with one more run."""
         if tracker_id in self:
             return self
         return TargetRuns(self.target_id, (*self.runs, (tracker_id, iteration))[-MAX_RUNS:])
 
     def without_runs(self, tracker_ids: Container[str]) -> TargetRuns | None:
-        """The same, without runs that are forgotten; None when none is left."""
-        remaining = tuple(each for each in self.runs if each[0] not in tracker_ids)
+        """Copy without the expired runs; None when none is left."""
+        remaining = tuple(entry for entry in self.runs if entry[0] not in tracker_ids)
         return TargetRuns(self.target_id, remaining) if remaining else None
 
     def previous_run(self, iteration: Any) -> str | None:
-        """The run that a run with this number in a daisy chain follows: the newest one with the number before it."""
+        """Find the predecessor in a daisy chain: the newest run with the number before."""
         if not isinstance(iteration, int | float) or iteration <= 1:
             return None
         return next((run for run, number in reversed(self.runs) if number == iteration - 1), None)
 
     def encode(self) -> bytes:
-        """The stored form."""
+        """Encode as stored."""
         return orjson.dumps({"v": FORMAT, "id": self.target_id, "runs": self.runs})
 
     @classmethod
@@ -73,8 +73,8 @@ class TargetRuns:
         """Read the stored form.
 
         Raises:
-            StoreForeign: it is of a format that a newer version wrote.
-            StoreDamaged: it is no stored form.
+            StoreForeign: a newer version wrote the data.
+            StoreDamaged: the data is not a stored list of runs.
         """
         return decode_stored("runs of a target", data, cls._from_json)
 

@@ -1,9 +1,9 @@
-"""What is due when, and therefore tells itself: nothing changes in Salesforce when a step's due date passes.
+"""Timers of a record: due times that Salesforce announces with no change event.
 
-``SecondsOverdue`` and ``IsActionTaken`` are calculated fields and do not travel in change events, so being overdue has to be noticed by a
-clock. A timer is a function of a record's state: whatever changes the state cancels, moves or sets it in the same commit. A timer that has
-fired is remembered with the state, so that it fires once for a due time, however often the state is written afterwards. It fires when
-Salesforce's time is past due and everything up to then is committed, or when a later change of its own record proves both.
+``SecondsOverdue`` and ``IsActionTaken`` are calculated fields that change events do not carry, so a clock has to detect that a step is
+overdue. A timer is a function of a record's state: any change of the state cancels, moves or sets it in the same commit. A fired timer is
+recorded in the state, so that it fires once per due time, however often the state is written afterwards. It fires when Salesforce's time
+is past the due time and every change up to then is committed, or when a later change of its own record proves both.
 
 Pure functions.
 """
@@ -22,14 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["key_of", "parts_of", "timers_of"]
 
 _OPEN_STEP: Final = frozenset({"Active", "InProgress", "Scheduled", "Queued", "Error"})
-"""States in which somebody or something still has to act; a paused step waits on purpose."""
+"""States in which a person or Salesforce still has to act.
+
+A paused step waits on purpose.
+"""
 
 _RESUMING_RUN: Final = frozenset({"Paused", "Running"})
-"""``ScheduledResumeDateTime`` is set while a run is paused or on a wait step (documented)."""
+"""States in which ``ScheduledResumeDateTime`` is set.
+
+Documented: while a run is paused or on a wait step.
+"""
 
 
 def timers_of(state: RecordState) -> dict[str, int]:
-    """Event type to due time, in milliseconds since the epoch, of everything that may come due by itself."""
+    """Compute a record's pending timers: event type to due time in epoch milliseconds."""
     if state.is_deleted:
         return {}
     announced = state.announced[0] if state.announced is not None else None
@@ -49,11 +55,11 @@ def timers_of(state: RecordState) -> dict[str, int]:
 
 
 def key_of(record_id: str, name: str) -> str:
-    """A timer's key in the store."""
+    """Build the key of a timer in the store."""
     return f"{record_id}/{name}"
 
 
 def parts_of(key: str) -> tuple[str, str]:
-    """Record id and event type of a key."""
+    """Split a timer's key into record id and event type."""
     record_id, _, name = key.partition("/")
     return record_id, name

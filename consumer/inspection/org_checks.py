@@ -24,9 +24,9 @@ from consumer.inspection.findings import (
 from consumer.inspection.remedies import rest_remedy, session_remedy, sign_in_remedy
 from consumer.inspection.store_checks import StoreFacts
 from consumer.ports.source import Source
-from consumer.salesforce.auth import TokenCache
 from consumer.salesforce.instance import InstanceName
 from consumer.salesforce.rest import RestClient, RestError
+from consumer.salesforce.token_cache import TokenCache
 from consumer.telemetry.org_limits import ALLOCATIONS
 
 __all__ = ["OrgChecks"]

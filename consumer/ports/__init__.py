@@ -1,1 +1,1 @@
-"""Interfaces between the halves of the service and the outside, and the values that cross them."""
+"""Ports: interfaces of the service to the outside, and the values that cross them."""

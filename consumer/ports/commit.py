@@ -1,4 +1,7 @@
-"""Commit: one transaction of states, journal, timers, tasks and positions; and what ingest reads back."""
+"""Commit port: one transaction of states, journal, timers, tasks and positions.
+
+Includes the reads of ingest, and the checkpoints of operators.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """What is remembered of one channel.
+    """Stored state of one channel.
 
     Attributes:
-        birth_ms: Salesforce time of its first acknowledged subscription; changes committed 60 s before it are ignored.
-        position: the checkpoint, an opaque replay id; None until one is finished.
+        birth_ms: Salesforce time of the first acknowledged subscription; changes committed more than 60 s before it are ignored.
+        position: the checkpoint, an opaque replay id; None until the first position is complete.
         position_ms: wall milliseconds when ``position`` last moved.
         polled_through_ms: Salesforce time up to which polls were answered without interruption.
-        commit_number: the greatest that had arrived then, of the newest epoch; what a restart of numbers is noticed by.
+        commit_number: greatest commit number of the newest epoch that had arrived by then; a restart of the numbers is detected by it.
     """
 
     birth_ms: int
@@ -39,13 +42,13 @@ class ChannelState:
 
 @dataclass(frozen=True, slots=True)
 class PastPosition:
-    """Where a channel once was.
+    """Past position of a channel.
 
     Attributes:
-        channel: which.
-        position: its checkpoint then.
-        at_ms: wall milliseconds.
-        offset: the journal's end then.
+        channel: name of the channel.
+        position: the checkpoint at that time.
+        at_ms: wall milliseconds at which it was recorded.
+        offset: last offset of the journal at that time.
     """
 
     channel: str
@@ -56,13 +59,15 @@ class PastPosition:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A stretch of time with one sequence of commit numbers; they restart when the org moves to another instance.
+    """Period with one sequence of commit numbers.
+
+    The numbers restart when the org moves to another instance.
 
     Attributes:
         number: 0, 1, 2 …
-        start_ms: commit time of its first change, milliseconds since the epoch, a whole second; 0 for the first.
-        instance: the org's instance name as far as known, as in ``NA224``.
-        fell_from: the greatest commit number of the epoch before, as far as it had arrived; 0 for the first.
+        start_ms: commit time of the epoch's first change, milliseconds since 1970, a whole second; 0 for the first epoch.
+        instance: the org's instance name where known, as in ``NA224``.
+        fell_from: greatest commit number of the preceding epoch that had arrived; 0 for the first epoch.
     """
 
     number: int
@@ -73,13 +78,13 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class JournalRecord:
-    """A lifecycle event on its way into the journal.
+    """Lifecycle event to be appended to the journal.
 
     Attributes:
         id: deterministic.
         type: as in ``run.enrolled``.
         tracker_id: the run, which is the ordering key; None for system events.
-        data: its JSON.
+        data: the event's JSON.
     """
 
     id: str
@@ -90,16 +95,16 @@ class JournalRecord:
 
 @dataclass(frozen=True, slots=True)
 class IngestDeadLetter:
-    """A message that could not be understood, with its bytes.
+    """Message that could not be decoded, with its bytes.
 
     Attributes:
         id: deterministic: channel, position and a digest of ``raw``.
-        channel: where it came from.
-        position: its replay id, where it had one.
+        channel: channel on which the message arrived.
+        position: replay id of the message, where it had one.
         reason: stable label (``BadEvent.reason``).
-        detail: one line.
+        detail: description of the problem, one line.
         raw: the exact bytes.
-        at_ms: wall milliseconds when it was seen.
+        at_ms: wall milliseconds at which the message arrived.
     """
 
     id: str
@@ -113,20 +118,20 @@ class IngestDeadLetter:
 
 @dataclass(slots=True)
 class Commit:
-    """All or nothing.
+    """Transaction of ingest, applied completely or not at all.
 
     Attributes:
-        token: of the tenure.
+        token: the tenure's token.
         number: 1, 2, 3 … within the tenure.
-        org_id: 18 characters; a store that belongs to another org refuses.
-        states: record id to its encoded state; None removes it.
-        journal: appended in this order.
-        channels: channel to what is remembered of it from now on.
-        dead_letters: kept by id, so that a repeated one is one.
-        history_at_ms: when not None, positions in ``channels`` are also kept as history, as of these wall milliseconds.
-        epochs: every epoch from now on; None when nothing changes.
-        timers: key (``consumer.domain.timers.key_of``) to due time in milliseconds since the epoch; None removes it.
-        reconcile_tasks: id of a reconcile task to its encoded form; None removes it.
+        org_id: 18 characters; a store that belongs to another org refuses the commit.
+        states: record id to encoded state; None removes the state.
+        journal: events to append, in this order.
+        channels: channel to its new state.
+        dead_letters: stored by id, so that a repeated one is stored once.
+        history_at_ms: when not None, positions in ``channels`` are also added to the history, as of these wall milliseconds.
+        epochs: the new list of all epochs; None when it does not change.
+        timers: key (``consumer.domain.timers.key_of``) to due time in milliseconds since the epoch; None removes the timer.
+        reconcile_tasks: id of a reconcile task to its encoded form; None removes the task.
     """
 
     token: str
@@ -143,83 +148,91 @@ class Commit:
 
 
 class IngestStore(Protocol):
-    """What a tenure needs besides the lease."""
+    """Store operations of a tenure, besides the lease."""
 
     async def commit(self, commit: Commit) -> bool:
-        """Apply it; False when the store had applied it already (its reply was lost).
+        """Apply a commit; False when the store had applied it before (its reply was lost).
 
         Raises:
             CommitRefused: the tenure is over; nothing was written.
             StoreForeign: the store belongs to another org; nothing was written.
-            StoreUnavailable: whether it was written is unknown; send the same commit again.
+            StoreUnavailable: the commit may or may not have been written; send the same commit again.
         """
         ...
 
     async def states(self, record_ids: Sequence[str]) -> dict[str, bytes]:
-        """The encoded states of those that are known."""
+        """Load the encoded states of the known ones among ``record_ids``."""
         ...
 
     async def walk(self, cursor: str | None, limit: int) -> tuple[list[tuple[str, bytes]], str | None]:
-        """Some of what :meth:`states` knows, about ``limit`` of it, and where to go on.
+        """Scan all states, about ``limit`` per call.
 
-        What is there all along is met at least once in a walk from None to None; what comes and goes meanwhile may be met or not.
+        A state that exists throughout a scan from None to None is returned at least once; one that is added or removed meanwhile may or may
+        not be returned.
 
         Args:
-            cursor: None begins; else what the call before returned, in this or another process.
-            limit: about how many.
+            cursor: None to begin; else the cursor that the previous call returned, in this or another process.
+            limit: approximate number of states.
 
         Returns:
-            Key and encoded state of each, and the next cursor; None when the walk is over.
+            Key and encoded state of each, and the next cursor; None at the end of the scan.
         """
         ...
 
     async def channels(self) -> dict[str, ChannelState]:
-        """Every remembered channel."""
+        """Load the state of every channel."""
         ...
 
     async def org_id(self) -> str | None:
-        """The org this store belongs to; None while it is new."""
+        """Load the id of the org that the store belongs to; None while the store is new."""
         ...
 
     async def epochs(self) -> list[Epoch]:
-        """Every epoch of commit numbers, oldest first; empty while the first lasts and nothing is known of it."""
+        """Load every epoch of commit numbers, oldest first.
+
+        Empty during the first epoch while nothing is known of it.
+        """
         ...
 
     async def timers(self, until_ms: int, limit: int) -> list[tuple[str, int]]:
-        """Up to ``limit`` timers due at or before ``until_ms``, the earliest first: key and due time."""
+        """Load up to ``limit`` timers due at or before ``until_ms``, the earliest first.
+
+        Returns:
+            Key and due time of each.
+        """
         ...
 
     async def reconcile_tasks(self) -> dict[str, bytes]:
-        """Every reconcile task: id to encoded form."""
+        """Load every reconcile task: id to encoded form."""
         ...
 
     async def add_reconcile_task(self, task_id: str, data: bytes) -> None:
-        """Add a task that a person wants, outside any tenure; one that is there already stays as it is."""
+        """Add an operator's task, outside any tenure; one that exists is kept as it is."""
         ...
 
     async def ingest_dead_letters(self, limit: int) -> list[IngestDeadLetter]:
-        """The newest, oldest first."""
+        """Load the newest ingest dead letters, oldest first."""
         ...
 
 
 class CheckpointStore(Protocol):
-    """What people do with positions."""
+    """Store operations of operators on positions."""
 
     async def history(self, channel: str | None, limit: int) -> list[PastPosition]:
-        """The newest, oldest first; of all channels with None."""
+        """Load the newest past positions, oldest first; of all channels with None."""
         ...
 
     async def save_checkpoint(self, name: str, channels: Mapping[str, ChannelState]) -> None:
-        """Keep positions under a name, replacing what had it."""
+        """Store positions under a name, replacing any existing ones."""
         ...
 
     async def saved_checkpoints(self) -> dict[str, dict[str, ChannelState]]:
-        """Every named checkpoint."""
+        """Load every named checkpoint."""
         ...
 
     async def move(self, channels: Mapping[str, ChannelState]) -> None:
-        """Put channels elsewhere and end whatever tenure is under way, in one transaction.
+        """Set the state of channels and end the current tenure, in one transaction.
 
-        The holder's next commit or renewal is refused; it wins the lease again and builds everything from the store, as every tenure does.
+        The holder's next commit or renewal is refused; it wins the lease again and loads everything from the store, as every tenure does.
         """
         ...

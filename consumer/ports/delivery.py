@@ -1,4 +1,4 @@
-"""Delivery: cursors, blocked runs, dead letters and handler commands of a store."""
+"""Delivery port: cursors, blocked runs, dead letters and handler commands."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SavedCursor:
-    """A handler's place as stored.
+    """Stored cursor of a handler.
 
     Attributes:
-        revision: grows by one with every change; what compare-and-set compares.
-        data: encoded by the delivery half.
-        through: the highest offset that it calls settled; a journal that ends before has gone back in time, and the place is refused.
+        revision: grows by one with every change; compared by compare-and-set.
+        data: encoded by delivery.
+        through: highest acknowledged offset; a journal that ends before it has gone back in time, and the cursor is refused.
     """
 
     revision: int
@@ -36,17 +36,17 @@ class SavedCursor:
 
 @dataclass(frozen=True, slots=True)
 class HandlerDeadLetter:
-    """An event that a handler gave up on.
+    """Event on which a handler gave up.
 
     Attributes:
-        handler: its name in the settings.
-        event_id: of the event.
-        offset: of the event in the journal.
-        tracker_id: of the event.
-        type: of the event.
-        attempts: how many were made.
+        handler: the handler's name in the settings.
+        event_id: id of the event.
+        offset: offset of the event in the journal.
+        tracker_id: run of the event.
+        type: type of the event.
+        attempts: number of attempts made.
         error: the last failure, one line.
-        at_ms: wall milliseconds.
+        at_ms: wall milliseconds at which the handler gave up.
         data: the event's JSON.
     """
 
@@ -63,15 +63,15 @@ class HandlerDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class SavedBlockedRun:
-    """A run whose events one handler is not done with, while the handler's offset goes on.
+    """Run with unacknowledged events, which the offset of one handler has passed.
 
     Attributes:
-        tracker_id: the run; None stands for what belongs to no run.
-        first: its first unsettled entry; the journal keeps everything from here on.
-        attempts: made so far with that entry.
-        due_ms: wall milliseconds before which no other attempt is to be made.
-        error: what the last attempt came to, one line.
-        done: entries of the run above ``first`` that are settled all the same, ascending.
+        tracker_id: the run; None for events that belong to no run.
+        first: offset of the run's first unacknowledged entry; the journal keeps everything from here on.
+        attempts: number of attempts made with that entry.
+        due_ms: wall milliseconds before which the next attempt must not be made.
+        error: failure of the last attempt, one line.
+        done: offsets of the run's entries above ``first`` that are acknowledged, ascending.
     """
 
     tracker_id: str | None
@@ -84,15 +84,17 @@ class SavedBlockedRun:
 
 @dataclass(frozen=True, slots=True)
 class HandlerCommand:
-    """What somebody asked of a handler, kept until it is carried out or taken back; whoever holds the lease carries it out.
+    """Command of an operator to a handler, stored until completed or withdrawn.
+
+    The holder of the lease executes it.
 
     Attributes:
         id: unique, without a slash.
-        handler: its name in the settings.
-        kind: ``pause`` (take nothing until it is taken back) or ``replay`` (deliver a stretch of the journal again).
-        at_ms: wall milliseconds when it was given.
-        after: of a replay: the offset after which it begins.
-        through: of a replay: its last offset.
+        handler: the handler's name in the settings.
+        kind: ``pause`` (deliver nothing until withdrawn) or ``replay`` (deliver a range of the journal again).
+        at_ms: wall milliseconds at which the command was given.
+        after: for a replay, the offset after which it begins.
+        through: for a replay, its last offset.
     """
 
     id: str
@@ -104,18 +106,18 @@ class HandlerCommand:
 
     @property
     def cursor(self) -> str:
-        """Under which name the progress of a replay is kept: no handler's name has a slash."""
+        """Name of the cursor with a replay's progress; no handler's name has a slash."""
         return f"{self.handler}/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCommands:
-    """What is asked of one handler.
+    """Pending commands of one handler.
 
     Attributes:
-        commands: the oldest first.
-        dead_letters: how many it has.
-        redrives: how many of them are to be delivered again.
+        commands: the commands, oldest first.
+        dead_letters: number of the handler's dead letters.
+        redrives: number of those marked for redrive.
     """
 
     commands: tuple[HandlerCommand, ...] = ()
@@ -124,10 +126,10 @@ class PendingCommands:
 
 
 class CursorStore(Protocol):
-    """Where handlers are."""
+    """Store operations of delivery."""
 
     async def cursor(self, handler: str) -> SavedCursor | None:
-        """Its place; None for a new handler."""
+        """Load a handler's cursor; None for a new handler."""
         ...
 
     async def save_cursor(
@@ -138,67 +140,75 @@ class CursorStore(Protocol):
         dead_letters: Sequence[HandlerDeadLetter] = (),
         blocked_runs: Mapping[str | None, SavedBlockedRun | None] = MappingProxyType({}),
     ) -> None:
-        """Write ``cursor`` with its dead letters and rows, all or nothing, if the stored revision is one less (none, for the first).
+        """Write ``cursor`` with its dead letters and blocked runs, all or nothing.
 
-        ``blocked_runs`` names the rows that change, None removes one.
-
-        Writing the same revision with the same data again is a repetition, not a conflict.
+        The stored revision must be one less than the cursor's; for the first, none may be stored. ``blocked_runs`` contains the rows that
+        change; None removes a row. Writing the same revision with the same data again is a repetition, not a conflict.
 
         Raises:
             CommitRefused: the tenure is over, or the stored revision is another one; nothing was written.
-            StoreUnavailable: whether it was written is unknown; send the same again.
+            StoreUnavailable: the cursor may or may not have been written; send the same again.
         """
         ...
 
     async def cursors(self) -> dict[str, SavedCursor]:
-        """Every handler that ever had a place."""
+        """Load every cursor by its handler's name."""
         ...
 
     async def blocked_runs(self, handler: str) -> list[SavedBlockedRun]:
-        """The runs that are parked for it, the one with the lowest entry first."""
+        """Load a handler's blocked runs, the lowest first entry first."""
         ...
 
     async def handler_dead_letters(self, handler: str | None, limit: int) -> list[HandlerDeadLetter]:
-        """The newest, oldest first; of all handlers with None."""
+        """Load the newest dead letters, oldest first; of all handlers with None."""
         ...
 
     async def redrive_dead_letters(self, handler: str, event_ids: Sequence[str]) -> None:
-        """Ask for these to be delivered again; ids without a letter are passed over."""
+        """Mark dead letters for redrive; ids without a dead letter are ignored."""
         ...
 
     async def redrives(self, handler: str, limit: int) -> list[HandlerDeadLetter]:
-        """Those that are to be delivered again, in journal order."""
+        """Load the dead letters marked for redrive, in journal order."""
         ...
 
     async def resolve_dead_letters(
         self, handler: str, removed: Sequence[str], failed_again: Sequence[HandlerDeadLetter] = ()
     ) -> None:
-        """Remove the letters with the ids ``removed``; keep those of ``failed_again``, as they are now, and deliver them again no more."""
+        """Remove the dead letters ``removed``, and update those of ``failed_again``.
+
+        Neither are marked for redrive afterwards.
+        """
         ...
 
     async def pending_commands(self, handlers: Sequence[str]) -> dict[str, PendingCommands]:
-        """What is asked of these handlers."""
+        """Load the pending commands of these handlers."""
         ...
 
     async def put_command(self, command: HandlerCommand) -> None:
-        """Ask something of a handler; an order of the same id is replaced."""
+        """Store a command, replacing one with the same id."""
         ...
 
     async def remove_command(self, command: HandlerCommand, *, progress: bool = True) -> None:
-        """It is carried out, or taken back; with ``progress`` what is known of that goes too.
+        """Remove a completed or withdrawn command, with ``progress`` its cursor too.
 
-        Whoever takes a replay back leaves its progress to the holder of the lease, who may be about to write it.
+        An operator's withdrawal of a replay leaves its progress to the holder of the lease, who may be about to write it.
         """
         ...
 
     async def was_done(self, handler: str, key: str, since_ms: int) -> bool:
-        """Whether a handler has marked ``key`` at or after these wall milliseconds."""
+        """Report whether a handler marked ``key`` at or after ``since_ms`` (wall clock)."""
         ...
 
     async def mark_done(self, handler: str, key: str, at_ms: int, since_ms: int) -> None:
-        """Mark ``key`` for a handler, as of ``at_ms``; what was marked before ``since_ms`` goes, and all but the newest million."""
+        """Mark ``key`` for a handler, as of ``at_ms``.
+
+        Marks from before ``since_ms`` are dropped, as are all but the newest million.
+        """
         ...
 
     async def forget_handler(self, handler: str) -> None:
-        """Remove its place, parked runs, orders, marks and dead letters. Where it is running, its next save is refused."""
+        """Remove a handler's cursor, blocked runs, commands, marks and dead letters.
+
+        If the handler is running, its next save is refused.
+        """
         ...

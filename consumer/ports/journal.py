@@ -1,4 +1,4 @@
-"""Journal: lifecycle events in order, read by offset."""
+"""Journal port: lifecycle events in order, read by offset."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["JournalEntry", "JournalStore"]
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A lifecycle event in the journal.
+    """Lifecycle event in the journal.
 
     Attributes:
-        offset: its place, counting from 1; grows, holes are possible after retention.
+        offset: counts from 1 and grows; gaps are possible after retention.
         id: deterministic.
         type: as in ``run.enrolled``.
         tracker_id: the run; None for system events.
-        data: its JSON.
+        data: the event's JSON.
     """
 
     offset: int
@@ -28,20 +28,20 @@ class JournalEntry:
 
 
 class JournalStore(Protocol):
-    """Reading the journal."""
+    """Store operations that read the journal."""
 
     async def read(self, after: int, limit: int) -> list[JournalEntry]:
-        """Up to ``limit`` entries with offsets greater than ``after``, ascending; empty at the end."""
+        """Read up to ``limit`` entries past offset ``after``, ascending; empty at the end."""
         ...
 
     async def bounds(self) -> tuple[int, int]:
-        """First and last offset; ``(1, 0)`` when it is empty and nothing was ever removed."""
+        """Read the first and the last offset; ``(1, 0)`` for a new journal."""
         ...
 
     async def wait(self, after: int, timeout_ms: int) -> bool:
-        """Wait until an entry past ``after`` may exist; False when the time is over."""
+        """Wait until an entry past ``after`` may exist; False on timeout."""
         ...
 
     async def read_run(self, tracker_id: str, first: int = 0) -> list[JournalEntry]:
-        """The entries of one run at or after ``first``, ascending."""
+        """Read the entries of one run at or after offset ``first``, ascending."""
         ...

@@ -1,4 +1,4 @@
-"""Lease: who may write, under which token."""
+"""Lease port: the right to write, and the token that proves it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["LeaseState", "LeaseStore", "Tenure"]
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """A won lease.
+    """Won lease.
 
     Attributes:
-        token: random, fresh with every win.
-        holder: who, for people: host name, process id, replica.
+        token: random, new with every win.
+        holder: name of the holder for people: host name, process id, replica.
     """
 
     token: str
@@ -23,11 +23,11 @@ class Tenure:
 
 @dataclass(frozen=True, slots=True)
 class LeaseState:
-    """Who holds the lease, for people.
+    """State of the lease, for people.
 
     Attributes:
-        holder: None when nobody does.
-        expires_ms: wall milliseconds of the store.
+        holder: name of the holder; None when the lease is free.
+        expires_ms: expiry in wall milliseconds of the store.
         number: number of the last commit of this tenure.
     """
 
@@ -37,24 +37,24 @@ class LeaseState:
 
 
 class LeaseStore(Protocol):
-    """Winning, keeping and leaving the lease."""
+    """Store operations on the lease."""
 
     async def acquire(self, holder: str, lease_ms: int) -> Tenure | None:
-        """Win the lease and write a fresh token in one step, or None while another holds it."""
+        """Win the lease and write a new token in one step; None while another holds it."""
         ...
 
     async def renew(self, tenure: Tenure, number: int, lease_ms: int) -> None:
-        """Prolong it.
+        """Prolong the lease.
 
         Raises:
-            CommitRefused: token or number are not what the store holds: the tenure is over.
+            CommitRefused: token or number differ from the stored ones: the tenure is over.
         """
         ...
 
     async def release(self, tenure: Tenure) -> None:
-        """Leave it to the next at once; does nothing if it is not ours any more."""
+        """Release the lease at once; does nothing if the tenure no longer holds it."""
         ...
 
     async def lease(self) -> LeaseState:
-        """Who holds it now."""
+        """Read the lease's present state."""
         ...

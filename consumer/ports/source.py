@@ -1,4 +1,4 @@
-"""Change source: sessions with Salesforce and what they answer."""
+"""Source port: sessions with Salesforce, and their answers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Answer", "FetchedItem", "Inbound", "Session", "SessionEnded", "Sessi
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One poll answer, validated whole before any of it is consumed.
+    """Poll answer, validated as a whole before any of it is consumed.
 
     Attributes:
-        session: number of the session it came in, counting from 1 within the process.
-        messages: its data messages in arrival order, each ``{"channel": str, "data": Any, …}``.
-        body: the raw bytes it came as, so that a bad event can be kept exactly.
+        session: number of the session, counting from 1 within the process.
+        messages: data messages in arrival order, each ``{"channel": str, "data": Any, …}``.
+        body: the raw bytes, so that a bad event can be stored exactly.
         server_ms: Salesforce time (``Date`` header), milliseconds since the epoch; None when absent.
-        received_ms: monotonic milliseconds when it had arrived completely.
+        received_ms: monotonic milliseconds at which the answer had arrived completely.
     """
 
     session: int
@@ -30,14 +30,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """Every configured channel is acknowledged.
+    """Session in which every configured channel is acknowledged.
 
     Attributes:
-        session: its number.
+        session: number of the session.
         resumed: per channel the replay option that was sent and acknowledged: ``-1``, ``-2`` or a replay id.
-        server_ms: Salesforce time at the acknowledgement of the last channel; None when no ``Date`` came.
-        received_ms: monotonic milliseconds.
-        poll_limit_ms: after so long without an answer a poll of this session counts as unanswered; None when nothing was advised.
+        server_ms: Salesforce time at the acknowledgement of the last channel; None without a ``Date`` header.
+        received_ms: monotonic milliseconds of the acknowledgement.
+        poll_limit_ms: milliseconds after which a poll of this session counts as unanswered; None when the server advised nothing.
     """
 
     session: int
@@ -49,11 +49,13 @@ class SessionOpened:
 
 @dataclass(frozen=True, slots=True)
 class FetchedItem:
-    """What was read beside the stream, for a commit: rows that a reconcile task asked Salesforce for, or states that may be forgotten.
+    """Input of a commit that was read beside the stream.
+
+    Rows that a reconcile task fetched from Salesforce, or states that may expire.
 
     Attributes:
-        page: opaque to everybody but who read it and who commits it.
-        received_ms: monotonic milliseconds.
+        page: opaque to all but its producer and the code that commits it.
+        received_ms: monotonic milliseconds at which it was read.
     """
 
     page: Any
@@ -62,12 +64,12 @@ class FetchedItem:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """The session is over, and nothing more of it will come.
+    """End of a session, after which none of its answers follows.
 
     Attributes:
-        session: its number.
-        code: why, a stable label (``consumer.errors.EndReason.code``).
-        received_ms: monotonic milliseconds.
+        session: number of the session.
+        code: stable label of the reason (``consumer.errors.EndReason.code``).
+        received_ms: monotonic milliseconds of the end.
     """
 
     session: int
@@ -79,18 +81,24 @@ Inbound = SessionOpened | Answer | SessionEnded | FetchedItem
 
 
 class Session(Protocol):
-    """One disposable session: authenticate, handshake, subscribe every channel, poll. Nothing in it is ever repaired."""
+    """Disposable session: authenticate, handshake, subscribe every channel, poll.
+
+    A session never recovers from a failure; the next session replaces it.
+    """
 
     async def open(self, resume: Mapping[str, str]) -> SessionOpened:
-        """Authenticate, shake hands and subscribe every channel of ``resume`` (channel to replay option).
+        """Authenticate, handshake and subscribe every channel.
+
+        Args:
+            resume: channel to replay option.
 
         Raises:
-            SessionFault: anything but a clean acknowledgement of every channel.
+            SessionFault: any outcome but a clean acknowledgement of every channel.
         """
         ...
 
     def answers(self) -> AsyncIterator[Answer]:
-        """Poll, one long poll at a time; yields every answer, also empty ones.
+        """Poll, one long poll at a time, and yield every answer, including empty ones.
 
         Raises:
             SessionFault: the session is over, with the reason.
@@ -98,19 +106,19 @@ class Session(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Disconnect politely within 2 s; leaves no task, socket or cookie behind."""
+        """Send a disconnect within 2 s; leaves no task, socket or cookie behind."""
         ...
 
 
 class Source(Protocol):
-    """Makes sessions; a Pub/Sub API transport could fill this too."""
+    """Factory of sessions; a Pub/Sub API transport could implement it too."""
 
     def session(self, number: int, poll_timeout: Callable[[], int | None]) -> Session:
-        """A fresh session with its own HTTP connections and cookie jar.
+        """Create a session with its own HTTP connections and cookie jar.
 
         Args:
-            number: of the session.
-            poll_timeout: asked right before each long poll: milliseconds after which the server should answer even without events,
-                or None for the server's own time-out. While changes are held back, a short poll proves that nothing older is coming.
+            number: number of the session.
+            poll_timeout: called right before each long poll; returns the milliseconds after which the server should answer even without
+                events, or None for the server's own timeout. While changes are held back, a short poll proves that nothing older follows.
         """
         ...

@@ -1,4 +1,4 @@
-"""Store: everything that one store offers, and what is asked of it as a whole."""
+"""Store port: all operations of one store."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ __all__ = ["SecretStore", "SizeStore", "Store", "StoreSize"]
 
 
 class SecretStore(Protocol):
-    """What outlives a process although it is nobody's state: credentials that Salesforce replaces while the service runs.
+    """Store operations on secrets: credentials that Salesforce replaces at run time.
 
-    Not under the tenure: whoever exchanged a rotating refresh token holds the only valid one, and must be able to keep it also when the
-    lease was lost meanwhile. Two cannot: Salesforce takes the old one once. Values are opaque text; whoever keeps one encrypts it.
+    They do not depend on the tenure: the process that exchanged a rotating refresh token has the only valid one, and must be able to
+    store it even if it has lost the lease meanwhile. Two processes cannot do so: Salesforce accepts the old token once. Values are opaque
+    text, which the caller encrypts.
     """
 
     async def secret(self, name: str) -> str | None:
-        """What was kept under ``name``; None when nothing was.
+        """Load the secret stored under ``name``; None when there is none.
 
         Raises:
-            StoreUnavailable: it cannot be read now.
+            StoreUnavailable: the store cannot be read now.
         """
         ...
 
     async def save_secret(self, name: str, value: str) -> None:
-        """Keep ``value``, replacing what had this name; on return it is as safe as a commit.
+        """Store ``value`` under ``name``, replacing any other, as durably as a commit.
 
         Raises:
-            StoreUnavailable: whether it was written is unknown; write it again.
+            StoreUnavailable: the value may or may not have been written; write it again.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSize:
-    """How large a store is, about.
+    """Approximate size of a store.
 
     Attributes:
-        bytes: of all of it, in the unit of ``limit``: memory of the Redis server, bytes of the SQLite file.
-        journal_bytes: of the journal alone, an estimate.
-        limit: at which it takes no more; None when there is none that it knows.
-        records: whose state it keeps.
-        disk_free: bytes free on the disk that it writes to itself; None where that is a server's business.
+        bytes: total size, comparable with ``limit``: memory of the Redis server, or bytes in use in the SQLite file.
+        journal_bytes: estimated size of the journal.
+        limit: size at which the store accepts no more data; None when it has no known limit.
+        records: number of stored record states.
+        disk_free: free bytes on the disk that this process writes to; None when a server does the writing.
     """
 
     bytes: int
@@ -57,14 +58,14 @@ class StoreSize:
 
 
 class SizeStore(Protocol):
-    """Keeping it small."""
+    """Store operations that measure and limit the size."""
 
     async def size(self) -> StoreSize:
-        """How large it is now; cheap, however large it is."""
+        """Measure the store; cheap at any size."""
         ...
 
     async def trim(self, tenure: Tenure, through: int) -> None:
-        """Remove the journal's entries at or below ``through``; offsets go on from where they were.
+        """Remove the journal's entries at or below ``through``; offsets are not reused.
 
         Raises:
             CommitRefused: the tenure is over; nothing was removed.
@@ -75,36 +76,39 @@ class SizeStore(Protocol):
 class Store(
     LeaseStore, IngestStore, CheckpointStore, JournalStore, CursorStore, SizeStore, SecretStore, Protocol
 ):
-    """Everything at once: what ``consumer.stores`` implements and the conformance suite tests."""
+    """All store ports together; implemented in ``consumer.stores``."""
 
     @property
     def url(self) -> str:
-        """Where it is, without password, for messages."""
+        """Location of the store without password, for messages."""
         ...
 
     async def open(self) -> None:
-        """Connect or create.
+        """Connect to the store, or create it.
 
         Raises:
-            StoreUnavailable: it cannot be reached.
-            StoreForeign: it is of a newer format.
+            StoreUnavailable: the store cannot be reached.
+            StoreForeign: a newer version wrote the store.
         """
         ...
 
     async def warnings(self) -> list[str]:
-        """What about its configuration can lose checkpoints, a sentence each with what to change."""
+        """List what in the store's configuration can lose checkpoints.
+
+        One sentence each, with what to change.
+        """
         ...
 
     async def write_problems(self) -> list[str]:
-        """Why it would not take a commit now, a sentence each with what to change; writes nothing to find out.
+        """List the reasons why the store would refuse a commit now, without writing.
 
-        May be asked before :meth:`open` and after it has failed.
+        One sentence each, with what to change. May be called before :meth:`open`, and after it has failed.
 
         Raises:
-            StoreUnavailable: it cannot be reached.
+            StoreUnavailable: the store cannot be reached.
         """
         ...
 
     async def aclose(self) -> None:
-        """Leave nothing behind."""
+        """Close every connection and release every lock."""
         ...

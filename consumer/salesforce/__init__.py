@@ -1,4 +1,4 @@
-"""Salesforce: signing in, the CometD stream, REST and the Sales Engagement actions.
+"""Salesforce: authentication, CometD stream, REST and Sales Engagement actions.
 
-Everything that knows how Salesforce words things lives here; the rest of the service sees the ports of :mod:`consumer.ports`.
+All knowledge of Salesforce's protocols and messages is here; the rest of the service uses the ports of :mod:`consumer.ports`.
 """

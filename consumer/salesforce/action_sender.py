@@ -1,12 +1,12 @@
-"""Sales Engagement actions over REST: bulk calls in chunks, one result per input, and nothing sent twice that must not be.
+"""Sales Engagement actions over REST, in chunks, with one result per input.
 
-POST ``/services/data/vXX.X/actions/standard/<name>`` with ``{"inputs": […]}`` is answered with an array, one element per input. With
-which HTTP status a partly failed call is answered is not documented, so the array counts whatever the status is; an answer that is an
-array of REST errors, or nothing of Salesforce's, means that the call broke.
+POST ``/services/data/vXX.X/actions/standard/<name>`` with ``{"inputs": […]}`` is answered with an array, one element per input. The HTTP
+status of a partly failed call is not documented, so the array is used whatever the status; an answer that is an array of REST errors, or
+not from Salesforce, means that the whole call failed.
 
-A call that broke is sent again by itself in two cases only: Salesforce certainly did not perform it (no connection, told to come back
-later), or the action is repeatable (see :mod:`consumer.actions.inputs`). Everything else is told as
-:class:`~consumer.actions.results.ActionCallFailed` and left to whoever can look first.
+A failed call is sent again in two cases only: Salesforce certainly did not perform it (no connection, or asked to retry later), or the
+action is repeatable (see :mod:`consumer.actions.inputs`). Any other failure is raised as
+:class:`~consumer.actions.results.ActionCallFailed` and left to the caller, who can check first.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ from consumer.salesforce.soql import ACTIVE_RUNS, batches, quoted, quoted_list
 __all__ = ["RestActionSender"]
 
 MAX_ATTEMPTS = 3
-"""Of a call that may be sent again."""
+"""Maximum number of attempts of a call that may be sent again."""
 BACKOFF = Backoff(500, 2_000, factor=4)
-"""Between two attempts."""
+"""Backoff between two attempts."""
 MAX_NAMES_PER_QUERY = 15
-"""Names of one query, which may be long."""
+"""Names per query, which may be long."""
 
 InputT = TypeVar("InputT", bound=ActionInput)
 
 
 class RestActionSender:
-    """Performs actions in an org.
+    """Sender of actions to an org.
 
     Args:
-        rest: for the calls and for looking.
+        rest: REST client for calls and queries.
         api_version: as in ``66.0``; each action has a first version that offers it.
-        chunk: most inputs of a call.
-        rate: most calls per second, of all callers together.
-        clock: for spacing the calls.
+        chunk: maximum number of inputs per call.
+        rate: maximum number of calls per second, of all callers together.
+        clock: clock for spacing the calls.
 
     Attributes:
-        calls: how many action calls were sent, queries not counted.
+        calls: number of action calls sent, queries not counted.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RestActionSender:
         """Perform inputs of one kind; one result per input, in input order.
 
         Raises:
-            ActionCallFailed: a call broke; what earlier ones did is in its results.
+            ActionCallFailed: a call failed; its results contain those of the earlier calls.
         """
         results: list[ActionResult[InputT]] = []
         for start in range(0, len(inputs), self._chunk):
@@ -96,7 +96,7 @@ class RestActionSender:
                 kind.action,
                 0,
                 "api_version",
-                f"it needs API version {kind.since:.1f}, and salesforce.api_version is {self._api_version}",
+                f"it requires API version {kind.since:.1f}, and salesforce.api_version is {self._api_version}",
                 performed=False,
             )
         payload = {"inputs": [item.to_json() for item in batch]}
@@ -117,7 +117,7 @@ class RestActionSender:
     ) -> list[ActionResult[InputT]]:
         now_ms = self._clock.monotonic_ms()
         delay_ms = self._rate_limiter.delay_ms(now_ms)
-        self._rate_limiter.consume(now_ms, 1)  # before waiting: whoever comes meanwhile queues behind
+        self._rate_limiter.consume(now_ms, 1)  # before sleeping, so that later callers queue behind
         await asyncio.sleep(delay_ms / 1000)
         self.calls += 1
         status, body = await self._rest.post(f"/actions/standard/{kind.action}", payload, client=client)
@@ -126,7 +126,7 @@ class RestActionSender:
             if isinstance(body, list) and any(
                 isinstance(item, dict) and "isSuccess" in item for item in body
             ):
-                message = "results came, and not all of them can be read"
+                message = "the answer contains results that cannot be read"
                 raise RestError(kind.action, status, "unreadable", message)
             raise rest_error(kind.action, status, body)
         if len(answers) != len(batch):
@@ -134,20 +134,20 @@ class RestActionSender:
                 kind.action,
                 status,
                 "wrong_count",
-                f"{len(answers)} results came for {len(batch)} inputs, so nobody can tell which is whose",
+                f"{len(answers)} results for {len(batch)} inputs cannot be matched",
             )
         return [_to_result(item, answer) for item, answer in zip(batch, answers, strict=True)]
 
-    # ------------------------------------------------------------ looking
+    # ------------------------------------------------------------ queries
 
     async def active_runs(self, inputs: Sequence[AssignTarget]) -> list[str | None]:
-        """For each input the active run of its target in its cadence, or None.
+        """Look up, for each input, the active run of its target in its cadence, or None.
 
-        A cadence that is named is looked up; where several have the name, a run in any of them counts.
+        Cadence names are resolved to ids; where several cadences have the name, a run in any of them counts.
 
         Raises:
             RestError: Salesforce refused, or did not answer.
-            AuthenticationFailed: no token could be had.
+            AuthenticationFailed: no token could be obtained.
         """
         cadences = await self._resolve_cadences(item.cadence for item in inputs)
         targets: dict[str, dict[str, None]] = {}
@@ -167,9 +167,9 @@ class RestActionSender:
             for item in inputs
         ]  # fmt: skip
 
-    async def _resolve_cadences(self, given: Iterable[str]) -> dict[str, list[str]]:
-        """Name or id as given, to the ids that it means."""
-        distinct = dict.fromkeys(given)
+    async def _resolve_cadences(self, names_or_ids: Iterable[str]) -> dict[str, list[str]]:
+        """Map each name or id to the ids of the cadences it stands for."""
+        distinct = dict.fromkeys(names_or_ids)
         cadence_ids = {item: [to_18(item)] if is_cadence_id(item) else [] for item in distinct}
         for batch in batches(
             [item for item in distinct if not is_cadence_id(item)], size=MAX_NAMES_PER_QUERY
@@ -184,12 +184,12 @@ class RestActionSender:
         return cadence_ids
 
     async def is_active(self, tracker_id: str) -> bool:
-        """Whether a run exists and has not ended.
+        """Query whether a run exists and has not ended.
 
         Raises:
             RestError: Salesforce refused, or did not answer.
-            AuthenticationFailed: no token could be had.
-            ValueError: it is not a record id.
+            AuthenticationFailed: no token could be obtained.
+            ValueError: ``tracker_id`` is not a record id.
         """
         item = quoted(to_18(tracker_id))
         rows = await self._rest.query(f"SELECT Id {ACTIVE_RUNS} AND Id = {item}")
@@ -197,13 +197,13 @@ class RestActionSender:
 
 
 def _may_retry(kind: type[ActionInput], error: RestError) -> bool:
-    """Whether a broken call may, and is worth, being sent again."""
+    """Report whether a failed call may be sent again, and may then succeed."""
     transient = error.code == "unreachable" or error.status == 429 or error.status >= 500
     return transient and (error.performed is False or kind.repeatable)
 
 
 def _parse_answers(body: Any) -> list[ActionAnswer] | None:
-    """The array of results; None when the body is anything else."""
+    """Parse the array of results; None when the body is anything else."""
     if not isinstance(body, list) or not body:
         return None
     try:
@@ -212,9 +212,9 @@ def _parse_answers(body: Any) -> list[ActionAnswer] | None:
         return None
 
 
-def _to_result(given: InputT, answer: ActionAnswer) -> ActionResult[InputT]:
+def _to_result(item: InputT, answer: ActionAnswer) -> ActionResult[InputT]:
     output = answer.output_values or {}
     if answer.is_success:
-        return ActionResult(given, ActionStatus.SUCCEEDED, output=output)
+        return ActionResult(item, ActionStatus.SUCCEEDED, output=output)
     errors = answer.errors or (ActionError(message=str(output.get("error") or "Salesforce gave no reason")),)
-    return ActionResult(given, ActionStatus.FAILED, errors, output)
+    return ActionResult(item, ActionStatus.FAILED, errors, output)

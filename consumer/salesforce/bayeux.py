@@ -1,12 +1,12 @@
-"""One HTTP answer of a CometD server, read whole or refused whole.
+"""Parser of a CometD server's answer, which is accepted or refused as a whole.
 
-A long-poll answer is a JSON array: data messages of the subscribed channels, and the reply to our ``/message/connect``. The stock client
-consumes such an array message by message, so that one malformed message in the middle loses what stands behind it while later answers
-are committed. Here the array is taken apart completely before anybody sees an event: it parses, every element is an object with a
-channel, every event has data, and there is exactly one reply to each message that was sent. Only then are there events.
+A long-poll answer is a JSON array: data messages of the subscribed channels, and the reply to our ``/meta/connect``. The stock client
+consumes such an array message by message, so that one malformed message in the middle loses those behind it while later answers are
+committed. Here the array is validated completely before any event is used: it parses, every element is an object with a channel, every
+event has data, and there is exactly one reply to each message that was sent.
 
-What is wrong *between* well-formed messages - a failed reply, an unsolicited ``/message/disconnect``, advice to shake hands again - does
-not take the events away: they came whole, so they are handed over first, and the fault follows.
+A fault *between* well-formed messages - a failed reply, an unsolicited ``/meta/disconnect``, advice to handshake again - does not discard
+the events: they arrived whole, so they are handed over first, and the fault follows.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ _META = "/meta/"
 
 
 class BadBody(SessionFault):
-    """The server answered 200 with something that is not a CometD answer.
+    """Answer with status 200 that is not a CometD answer.
 
     Attributes:
-        body: the exact bytes, so that they can be kept as evidence.
+        body: the exact bytes, to be stored as evidence.
     """
 
-    def __init__(self, stage: Stage, why: str, body: bytes) -> None:
+    def __init__(self, stage: Stage, problem: str, body: bytes) -> None:
         self.body = body
-        super().__init__(EndReason("bad_body", f"{stage}: {why} ({len(body)} bytes)"))
+        super().__init__(EndReason("bad_body", f"{stage}: {problem} ({len(body)} bytes)"))
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What one request brought.
+    """Parsed answer to one request.
 
     Attributes:
-        replies: one for each message sent, in the order sent.
+        replies: one per message sent, in the order sent.
         events: data messages, in arrival order.
         body: the exact bytes.
         server_ms: Salesforce time (``Date`` header), milliseconds since the epoch; None when absent.
-        received_ms: monotonic milliseconds when the body was complete.
-        end_reason: why the session ends after these events although every reply was there; None when it goes on.
+        received_ms: monotonic milliseconds at which the body was complete.
+        end_reason: reason why the session ends after these events although every reply is present; None when it continues.
     """
 
     replies: Sequence[Mapping[str, Any]]
@@ -67,17 +67,17 @@ class Exchange:
 def parse_answer(
     stage: Stage, requests: Sequence[Mapping[str, Any]], body: bytes, server_ms: int | None, received_ms: int
 ) -> Exchange:
-    """Take an answer with status 200 apart.
+    """Parse and validate an answer with status 200.
 
     Args:
-        stage: which request it answers.
+        stage: kind of the request.
         requests: the messages that were sent, each with ``channel`` and ``id``.
-        body: as received.
-        server_ms: Salesforce time of the answer.
-        received_ms: monotonic milliseconds.
+        body: the body as received.
+        server_ms: Salesforce time of the answer in milliseconds.
+        received_ms: monotonic milliseconds at which the body was complete.
 
     Raises:
-        BadBody: it is not whole.
+        BadBody: the answer is incomplete or malformed.
     """
     try:
         messages = orjson.loads(body)
@@ -89,7 +89,7 @@ def parse_answer(
     meta_messages: list[Mapping[str, Any]] = []
     for message in messages:
         if not isinstance(message, dict):
-            raise BadBody(stage, "the answer holds an element that is no object", body)
+            raise BadBody(stage, "the answer contains an element that is not an object", body)
         channel = message.get("channel")
         if isinstance(channel, str) and channel.startswith("/") and not channel.startswith(_META):
             if "data" not in message:
@@ -98,10 +98,10 @@ def parse_answer(
         elif isinstance(channel, str) and channel.startswith(_META):
             meta_messages.append(message)
         elif channel is None and message.get("successful") is False:
-            # Salesforce documents "403::Unknown client" in this short form; it can only answer what was sent.
+            # Salesforce documents "403::Unknown client" in this short form; it can only be the reply to the sent message.
             meta_messages.append({**message, "channel": requests[0]["channel"]})
         else:
-            raise BadBody(stage, "the answer holds a message without a channel", body)
+            raise BadBody(stage, "the answer contains a message without a channel", body)
     replies, end_reason = _match_replies(stage, requests, meta_messages, body)
     return Exchange(replies, events, body, server_ms, received_ms, end_reason)
 
@@ -113,7 +113,7 @@ def _match_replies(
     for request in requests:
         candidates = [message for message in meta_messages if _is_reply_to(message, request)]
         if not candidates:
-            # The id is optional, and refusals were seen with none or with another one: they are told by what they name.
+            # The id is optional, and refusals were observed with none or with another: they are matched by channel and subscription.
             candidates = [
                 message
                 for message in meta_messages
@@ -121,11 +121,11 @@ def _match_replies(
             ]
         if len(candidates) != 1:
             reply_count = "no reply" if not candidates else f"{len(candidates)} replies"
-            raise BadBody(stage, f"the answer holds {reply_count} to message {request['id']}", body)
+            raise BadBody(stage, f"the answer contains {reply_count} to message {request['id']}", body)
         reply = candidates[0]
         if not isinstance(reply.get("successful"), bool):
             raise BadBody(
-                stage, f"the reply to message {request['id']} does not say whether it was successful", body
+                stage, f"the reply to message {request['id']} does not state whether it was successful", body
             )
         meta_messages = [message for message in meta_messages if message is not reply]
         replies.append(reply)
@@ -136,7 +136,7 @@ def _match_replies(
 
 
 def _is_reply_to(message: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
-    # Salesforce documents a reply with a numeric id to a textual one.
+    # Salesforce documents a reply whose id is a number, to a message whose id is text.
     message_id = message.get("id")
     return (
         message["channel"] == request["channel"]
@@ -156,7 +156,7 @@ def _may_be_reply_to(
 
 
 def _unsolicited_end(stage: Stage, meta_messages: Sequence[Mapping[str, Any]]) -> EndReason | None:
-    """The first meta message that nobody asked for, as the end that it is."""
+    """Convert the first unsolicited meta message, if any, to the end of the session."""
     for message in meta_messages:
         channel = str(message["channel"])
         if channel == "/meta/disconnect":
@@ -164,13 +164,13 @@ def _unsolicited_end(stage: Stage, meta_messages: Sequence[Mapping[str, Any]]) -
         if message.get("successful") is False:
             return reply_reason(stage, message)
         return EndReason(
-            "unexpected_message", f"{stage}: the answer holds an unasked {one_line(channel, 60)}"
+            "unexpected_message", f"{stage}: the answer contains an unsolicited {one_line(channel, 60)}"
         )
     return None
 
 
 def http_date_ms(header: str | None) -> int | None:
-    """Milliseconds since the epoch of an HTTP ``Date``; None when it is absent or no date."""
+    """Convert an HTTP ``Date`` to epoch milliseconds; None if absent or invalid."""
     if header is None:
         return None
     try:

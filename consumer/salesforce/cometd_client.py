@@ -1,15 +1,15 @@
-"""The CometD protocol on ``aiosfstream``, fenced: one request at a time, each answered whole or not at all.
+"""CometD client on ``aiosfstream``: one request at a time, without its recovery.
 
-This is the only module that imports ``aiosfstream`` and ``aiocometd``. They are the protocol base - message templates, message ids, the
-handshake, the extension points for authentication and replay, the shape of a client and its transport - and nothing of what they do
-*after* a failure is used. Stock, they reconnect and subscribe again inside one client, with an unchecked answer, a stale cookie and a
-queue that is consumed event by event; each of these lost events in trials. What stays out, and where:
+This is the only module that imports ``aiosfstream`` and ``aiocometd``. They provide the protocol base - message templates, message ids, the
+handshake, the extension points for authentication and replay, the structure of a client and its transport - and none of their behaviour
+*after* a failure is used. Unmodified, they reconnect and subscribe again inside one client, with an unchecked answer, a stale cookie and a
+queue that is consumed event by event; each of these lost events in trials. Parts that are not used, and their replacements:
 
-* the connect loop and its retries: :class:`SingleRequestTransport` has none, a poll is awaited by whoever wants its answer;
-* signing in and sending again after any 401 or 403, a full server included: a request is sent once;
-* the queue of messages with ``receive()``: an answer is one value, read whole by :mod:`consumer.salesforce.bayeux`;
-* time-outs guessed from advice, or none: every request states its own;
-* replay fallbacks and stored markers: positions are the store's, options are sent as they are told.
+* the connect loop and its retries: :class:`SingleRequestTransport` has none, the caller awaits each poll;
+* signing in and sending again after any 401 or 403, even from a full server: a request is sent once;
+* the queue of messages with ``receive()``: an answer is one value, parsed as a whole by :mod:`consumer.salesforce.bayeux`;
+* timeouts guessed from advice, or none: every request has its own;
+* replay fallbacks and stored markers: the store has the positions, and options are sent as given.
 
 Documented by Salesforce and relied on: data messages precede the connect reply; a request body may have 32,768 bytes.
 """
@@ -40,7 +40,6 @@ from aiosfstream.replay import ReplayMarker, ReplayMarkerStorage
 from consumer.clock import Clock
 from consumer.errors import EndReason, SessionFault
 from consumer.safe_json import parse
-from consumer.salesforce.auth import AccessToken
 from consumer.salesforce.bayeux import Exchange, http_date_ms, parse_answer
 from consumer.salesforce.error_catalogue import (
     Stage,
@@ -48,6 +47,7 @@ from consumer.salesforce.error_catalogue import (
     one_line,
     reply_reason,
 )
+from consumer.salesforce.token_endpoint import AccessToken
 
 __all__ = ["CometdClient", "RequestLimits", "SingleRequestTransport"]
 
@@ -56,15 +56,15 @@ _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How long and how much, per request. Nothing waits for ever.
+    """Limits of time and size per request; no request waits forever.
 
     Attributes:
-        connect_ms: for a TCP and TLS connection.
-        handshake_ms: for the answer to a handshake, and to the first connect, which asks to be answered at once.
-        subscribe_ms: for the answer to subscriptions.
-        poll_ms: how long the server holds a poll, until its advice says otherwise.
-        poll_margin_ms: added to what the server or we asked for before a poll counts as unanswered.
-        disconnect_ms: for saying good-bye.
+        connect_ms: timeout of a TCP and TLS connection.
+        handshake_ms: timeout of a handshake, and of the first connect, which requests an immediate answer.
+        subscribe_ms: timeout of subscriptions.
+        poll_ms: time for which the server holds a poll, unless its advice says otherwise.
+        poll_margin_ms: time added to the advised or requested one before a poll counts as unanswered.
+        disconnect_ms: timeout of a disconnect.
         answer_bytes: largest answer that is read; documented buffers of Salesforce's clients begin at 10 MB.
         request_bytes: largest request that is sent; documented: 32,768.
     """
@@ -80,7 +80,7 @@ class RequestLimits:
 
 
 class _SharedTokenAuthenticator(AuthenticatorBase):
-    """The library's authenticator, fed from the token that REST uses too."""
+    """The library's authenticator, with the token that REST uses too."""
 
     def __init__(self, token: AccessToken) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _SharedTokenAuthenticator(AuthenticatorBase):
 
 
 class _ResumeExtension(ReplayMarkerStorage):
-    """The library's replay extension, told where to resume and remembering nothing: checkpoints are the store's."""
+    """The library's replay extension with fixed options; stores no position itself."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class _ResumeExtension(ReplayMarkerStorage):
         await super().outgoing(payload, headers)
 
     async def insert_replay_id(self, message: dict[str, Any]) -> None:
-        # The base leaves out a replay id of 0, and Salesforce takes a missing one for -1: new events only.
+        # The base omits a replay id of 0, and Salesforce treats a missing one as -1: new events only.
         channel = message["subscription"]
         message["ext"] = {"replay": {channel: _to_wire(self._options[channel])}}
 
@@ -119,11 +119,11 @@ class _ResumeExtension(ReplayMarkerStorage):
         return None
 
     async def set_replay_marker(self, subscription: str, replay_marker: ReplayMarker) -> None:
-        """Positions are committed with their effects, never here."""
+        """Do nothing: positions are committed together with their effects."""
 
 
 class CometdClient(Client):
-    """The library's client, whose transport is ours and which is opened, subscribed and polled one awaited request after the other."""
+    """The library's client on :class:`SingleRequestTransport`, one request at a time."""
 
     def __init__(
         self,
@@ -147,12 +147,12 @@ class CometdClient(Client):
 
     @property
     def handshake_exchange(self) -> Exchange:
-        """What the handshake brought."""
+        """Answer to the handshake."""
         assert self._single_request_transport.last_exchange is not None
         return self._single_request_transport.last_exchange
 
     async def open(self) -> None:
-        """Shake hands; unlike the base it starts no connect task."""
+        """Perform the handshake; unlike the base, start no connect task."""
         assert self.auth is not None
         await self.auth.authenticate()
         self._transport = await self._negotiate_transport()
@@ -168,12 +168,17 @@ class CometdClient(Client):
             or not self._single_request_transport.client_id
         ):
             raise SessionFault(
-                EndReason("handshake_incomplete", "handshake: the reply names no clientId or no long polling")
+                EndReason("handshake_incomplete", "handshake: the reply lacks clientId or long polling")
             )
         return self._single_request_transport
 
     async def connect(self, requested_ms: int | None, limit_ms: int) -> Exchange:
-        """One ``/meta/connect``; ``requested_ms`` asks the server to answer by then. A refusal stands in ``end_reason``."""
+        """Send one ``/meta/connect``; a refusal is reported in ``end_reason``.
+
+        Args:
+            requested_ms: time within which the server is asked to answer; None for the server's own.
+            limit_ms: time after which the request counts as unanswered.
+        """
         message: dict[str, Any] = {**CONNECT_MESSAGE}
         if requested_ms is not None:
             message["advice"] = {"timeout": requested_ms}
@@ -185,7 +190,11 @@ class CometdClient(Client):
         return replace(exchange, end_reason=end_reason)
 
     async def subscribe_all(self) -> list[Exchange]:
-        """Subscribe every channel, one message each, in as few requests as their size allows; every reply is checked."""
+        """Subscribe every channel, in as few requests as their size allows.
+
+        Raises:
+            SessionFault: a channel was refused, or not acknowledged.
+        """
         exchanges = []
         acknowledged: set[str] = set()
         for names in self._subscription_batches():
@@ -223,13 +232,16 @@ class CometdClient(Client):
         yield batch
 
     async def disconnect(self, limit_ms: int) -> None:
-        """Say good-bye if a client id was given. The server forgets a silent client by itself, so a failure changes nothing."""
+        """Send a disconnect if the server issued a client id.
+
+        The server drops a silent client by itself, so a failure is harmless.
+        """
         if self._single_request_transport.client_id is not None:
             await self._single_request_transport.send_disconnect(limit_ms)
 
 
 class SingleRequestTransport(LongPollingTransport):
-    """The library's long-polling transport without its connect loop, its resends, its queue and its time-outs."""
+    """The library's long-polling transport, without connect loop, resends and queue."""
 
     def __init__(
         self,
@@ -239,7 +251,7 @@ class SingleRequestTransport(LongPollingTransport):
         clock: Clock,
         limits: RequestLimits,
     ) -> None:
-        # Past LongPollingTransport: its semaphore takes a loop argument that Python 3.10 removed.
+        # Skips LongPollingTransport.__init__: it passes a loop argument, which Python 3.10 removed, to a semaphore.
         TransportBase.__init__(
             self,
             url=client.url,
@@ -255,10 +267,10 @@ class SingleRequestTransport(LongPollingTransport):
         self.last_exchange: Exchange | None = None
 
     async def exchange(self, stage: Stage, messages: list[dict[str, Any]], limit_ms: int) -> Exchange:
-        """Send ``messages`` in one request and read its answer whole.
+        """Send ``messages`` in one request and parse its complete answer.
 
         Raises:
-            SessionFault: there was no whole answer.
+            SessionFault: no complete answer arrived.
         """
         self._finalize_payload(messages)
         headers: dict[str, str] = {}
@@ -266,7 +278,7 @@ class SingleRequestTransport(LongPollingTransport):
         return await self._request(stage, messages, headers, limit_ms)
 
     async def send_disconnect(self, limit_ms: int) -> None:
-        """``/meta/disconnect``, best effort."""
+        """Send ``/meta/disconnect``, best effort."""
         message = [DISCONNECT_MESSAGE.copy()]
         self._finalize_payload(message)
         headers: dict[str, str] = {}
@@ -279,7 +291,7 @@ class SingleRequestTransport(LongPollingTransport):
             return
 
     async def _send_payload_with_auth(self, payload: list[dict[str, Any]]) -> dict[str, Any]:
-        # The base would sign in and send again after any 401 or 403, a full server included.
+        # The base would sign in and send again after any 401 or 403, even from a full server.
         return await self._send_payload(payload)
 
     async def _send_final_payload(
@@ -301,7 +313,7 @@ class SingleRequestTransport(LongPollingTransport):
                 asyncio.timeout(limit_ms / 1000) as deadline,
                 self._post(messages, headers) as response,
             ):
-                # An answer that began at the last moment is given the margin to arrive.
+                # An answer that begins at the last moment gets the margin to arrive.
                 started_s = asyncio.get_running_loop().time()
                 deadline.reschedule(max(deadline.when() or started_s, started_s + margin_s))
                 body = await self._read(stage, response)
@@ -350,7 +362,7 @@ def _not_acknowledged(channels: Sequence[str]) -> EndReason:
 
 
 def _to_wire(option: str) -> int | str:
-    """Replay ids are opaque text; Salesforce's own clients send those that look like numbers as numbers."""
+    """Convert a replay id that looks like a number to one, as Salesforce's clients do."""
     return int(option) if _INTEGER.fullmatch(option) else option
 
 

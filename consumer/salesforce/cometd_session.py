@@ -1,13 +1,13 @@
-"""One disposable CometD session after the other: what fills the source's port.
+"""CometD sessions, each disposable: the implementation of the source port.
 
-A session is one line, and whatever does not fit it is a :class:`SessionFault` with its reason::
+A session follows one line, and any deviation is a :class:`SessionFault` with its reason::
 
     token → handshake → first connect (answered at once) → every channel subscribed → long polls, one at a time
 
-There is no task and no repair: a poll runs while somebody waits for the next answer, so nothing can overtake, pile up or stay behind.
-The first long poll starts after every channel is subscribed; earlier, live events of one channel would overtake the replayed ones.
-The supervisor opens the next session, with new connections and an empty cookie jar, because a stale routing cookie is what makes
-``403::Unknown client`` come back for ever.
+A session has no task and no recovery: a poll runs only while the caller waits for the next answer, so no answer can overtake another, pile
+up or be left behind. The first long poll starts after every channel is subscribed; earlier, live events of one channel would overtake the
+replayed ones of another. The supervisor opens the next session with new connections and an empty cookie jar, because a stale routing cookie
+makes ``403::Unknown client`` recur forever.
 
 Documented by Salesforce and relied on: the first connect after a handshake is the one that carries advice; a poll is held up to 110 s;
 the client must be back within 40 s of an answer.
@@ -28,20 +28,21 @@ import aiohttp
 from consumer.clock import Clock
 from consumer.errors import EndReason, Remedy, SessionFault
 from consumer.ports.source import Answer, SessionOpened
-from consumer.salesforce.auth import AccessToken, TokenCache
 from consumer.salesforce.bayeux import Exchange
 from consumer.salesforce.cometd_client import CometdClient, RequestLimits
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import AccessToken
 
 __all__ = ["CometdSession", "CometdSource"]
 
-# After these the server knows no client that could be disconnected.
+# After these the server has no client that could be disconnected.
 _LOST_CLIENTS = frozenset(
     {"unknown_client", "handshake_missing", "server_disconnect", "authentication_invalid"}
 )
 
 
 class CometdSource:
-    """Makes CometD sessions; implements :class:`consumer.ports.source.Source`."""
+    """Factory of CometD sessions; implements :class:`consumer.ports.source.Source`."""
 
     def __init__(
         self,
@@ -63,25 +64,31 @@ class CometdSource:
 
     def session(self, number: int, poll_timeout: Callable[[], int | None]) -> CometdSession:
         """See :meth:`consumer.ports.source.Source.session`."""
-        # A session that broke leaves its sockets, tasks and tracebacks in cycles, which nobody looks for in a heap of records that live
-        # long (consumer.app). It costs some 10 ms, and sessions end once in hours, or in a storm once in a while.
+        # A failed session leaves sockets, tasks and tracebacks in reference cycles, which the collector rarely reaches in a heap of
+        # long-lived records (consumer.app). A collection takes some 10 ms, and sessions end once in hours, or repeatedly in a storm.
         gc.collect()
         return CometdSession(self, number, poll_timeout)
 
 
 @dataclass(slots=True)
 class _ShortPollSupport:
-    """Whether the server answers a poll when it is asked to, rather than when it likes.
+    """Record of the server's support for short polls.
 
-    Salesforce does not document that it honours a client's ``advice.timeout``. If it does not, a poll that was to be short looks like a
-    dead connection; after the first of these, short polls are given the server's own time before they count as unanswered.
+    Salesforce does not document that it honours a client's ``advice.timeout``. If it does not, a short poll looks like a dead connection;
+    after the first of these, short polls get the server's own time before they count as unanswered.
+
+    Attributes:
+        honoured: whether the last short poll was answered in time.
     """
 
     honoured: bool = True
 
 
 class CometdSession:
-    """One session; implements :class:`consumer.ports.source.Session`. Call :meth:`aclose` whatever :meth:`open` did."""
+    """CometD session; implements :class:`consumer.ports.source.Session`.
+
+    :meth:`aclose` must be called even if :meth:`open` failed.
+    """
 
     def __init__(self, source: CometdSource, number: int, poll_timeout: Callable[[], int | None]) -> None:
         self.number = number
@@ -100,9 +107,9 @@ class CometdSession:
         """See :meth:`consumer.ports.source.Session.open`.
 
         Raises:
-            SessionFault: anything but a clean acknowledgement of every channel.
-            AuthenticationFailed: there is no token to try it with.
-            ValueError: ``resume`` names no channel.
+            SessionFault: any outcome but a clean acknowledgement of every channel.
+            AuthenticationFailed: no token could be obtained.
+            ValueError: ``resume`` contains no channel.
         """
         if not resume:
             raise ValueError("a session needs at least one channel")
@@ -139,10 +146,10 @@ class CometdSession:
         return _AnswerIterator(self.next_answer)
 
     async def next_answer(self) -> Answer:
-        """The next answer: one that came while opening, else that of the next long poll.
+        """Return the next answer: one that arrived while opening, else the next poll's.
 
         Raises:
-            SessionFault: the session is over; raised again when asked again.
+            SessionFault: the session is over; raised again by every further call.
         """
         if self._early_answers:
             return self._early_answers.popleft()
@@ -156,7 +163,7 @@ class CometdSession:
                 return self._answer(exchange)
             if not exchange.events:
                 raise SessionFault(exchange.end_reason)
-        # The events came whole: they are handed over first, and the fault is what the next call meets.
+        # The events arrived whole: they are returned first, and the next call raises the fault.
         self._record_fault(SessionFault(exchange.end_reason))
         return self._answer(exchange)
 
@@ -171,7 +178,7 @@ class CometdSession:
                 await self._client.disconnect(self._limits.disconnect_ms)
         finally:
             self._record_fault(SessionFault(EndReason("closed", "the session was closed")))
-            # Closing waits for the transports to flush; a peer that reads nothing must not hold up the next session.
+            # Closing waits for the transports to flush; a peer that reads nothing must not delay the next session.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.disconnect_ms / 1000):
                     await http.close()
@@ -184,16 +191,15 @@ class CometdSession:
             if requested_ms is None or not support.honoured
             else min(requested_ms, self._hold_ms)
         )
-        started = self._source.clock.monotonic_ms()
-        limit = hold_ms + self._limits.poll_margin_ms
+        started_ms = self._source.clock.monotonic_ms()
         try:
-            exchange = await self._connect(requested_ms, limit)
+            exchange = await self._connect(requested_ms, hold_ms + self._limits.poll_margin_ms)
         except SessionFault as fault:
             if requested_ms is not None and fault.reason.code == "poll_timeout":
                 support.honoured = False
             raise
         if requested_ms is not None and requested_ms < self._hold_ms and not exchange.events:
-            support.honoured = exchange.received_ms - started <= requested_ms + self._limits.poll_margin_ms
+            support.honoured = exchange.received_ms - started_ms <= requested_ms + self._limits.poll_margin_ms
         return exchange
 
     async def _connect(self, requested_ms: int | None, limit_ms: int) -> Exchange:
@@ -206,7 +212,7 @@ class CometdSession:
         return exchange
 
     def _buffer_events(self, exchange: Exchange) -> None:
-        """Events may come with any answer once a channel is subscribed: none is swallowed."""
+        """Buffer an answer's events; any answer may carry some after a subscription."""
         if exchange.end_reason is not None:
             raise SessionFault(exchange.end_reason)
         if exchange.events:
@@ -222,12 +228,12 @@ class CometdSession:
         if self._fault is None:
             self._fault = fault
             if fault.reason.remedy is Remedy.REAUTHENTICATE and self._token is not None:
-                # Only this session knows which token was refused; a newer one that REST obtained meanwhile stays.
+                # Only this session knows which token was refused; a newer one that REST obtained meanwhile is kept.
                 self._source.tokens.invalidate(self._token)
 
 
 class _FaultRecorder:
-    """Notes the fault that leaves its block."""
+    """Context manager that records a fault raised in its block."""
 
     def __init__(self, record_fault: Callable[[SessionFault], None]) -> None:
         self._record_fault = record_fault
@@ -241,7 +247,7 @@ class _FaultRecorder:
 
 
 class _AnswerIterator:
-    """The answers as an iterator that holds nothing: one that is abandoned leaves no suspended generator behind."""
+    """Iterator of answers without state, which leaves no suspended generator behind."""
 
     def __init__(self, next_answer: Callable[[], Awaitable[Answer]]) -> None:
         self._next_answer = next_answer
@@ -254,5 +260,5 @@ class _AnswerIterator:
 
 
 def _milliseconds(value: object) -> int:
-    """A duration of the server's advice; 0 where it is none."""
+    """Convert a duration of the server's advice to milliseconds; 0 if it is invalid."""
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0

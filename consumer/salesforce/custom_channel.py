@@ -1,8 +1,8 @@
-"""The custom channel that the service likes best, as Salesforce wants it described: one stream that carries both objects.
+"""Definition of the recommended custom channel, one stream with both objects.
 
-A channel and its members are separate components. Salesforce takes them as files (Metadata API) or as requests (Tooling API). Members may
-name *enriched* fields, which then come with every update and deletion also where they did not change: those that tell whose a record is
-save the service its look-ups. Salesforce reads them when it delivers, so they are right only where they never change.
+A channel and its members are separate components. Salesforce accepts them as files (Metadata API) or as requests (Tooling API). Members may
+name *enriched* fields, which every update and deletion then carries even if they did not change: the fields that identify a record's run
+and target save the service lookups. Salesforce reads enriched fields at delivery time, so only fields that never change are reliable.
 
 Sources: Metadata API Developer Guide and Tooling API Developer Guide, "PlatformEventChannel" and "PlatformEventChannelMember"; Change Data
 Capture Developer Guide, "Enrich Change Events with Extra Fields". Components of version 47.0 and later, enrichment from 51.0 on.
@@ -27,12 +27,12 @@ _NAMESPACE: Final = "http://soap.sforce.com/2006/04/metadata"
 
 @dataclass(frozen=True, slots=True)
 class CustomChannel:
-    """A channel with both objects.
+    """Channel with both objects.
 
     Attributes:
-        name: without ``__chn``.
-        label: for people.
-        enrich: whether its members name enriched fields.
+        name: developer name without ``__chn``.
+        label: label for people.
+        enrich: whether the members name enriched fields.
         api_version: as in ``66.0``.
     """
 
@@ -44,35 +44,35 @@ class CustomChannel:
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None or len(self.name) > _MAX_NAME_LENGTH:
             raise ValueError(
-                f"{self.name!r} is no name for a channel: letters, digits and single underscores, "
-                f"a letter first, no underscore last, at most {_MAX_NAME_LENGTH}"
+                f"{self.name!r} is not a valid channel name: use letters, digits and single underscores, "
+                f"a letter first, no underscore last, at most {_MAX_NAME_LENGTH} characters"
             )
         if not self.label.strip():
-            raise ValueError("a channel needs a label")
+            raise ValueError("the channel has no label: give one that is not empty")
 
     @property
     def full_name(self) -> str:
-        """As Salesforce calls it."""
+        """Developer name with the suffix of custom channels."""
         return f"{self.name}__chn"
 
     @property
     def subscription(self) -> str:
-        """What the setting ``channels`` names."""
+        """Value for the setting ``channels``."""
         return f"/data/{self.full_name}"
 
     @property
     def members(self) -> dict[str, str]:
         """Full name of each member to the object that it carries."""
-        # A developer name has no two underscores in a row.
+        # A developer name must not contain two consecutive underscores.
         return {f"{self.name}_chn_{entity}ChangeEvent": entity for entity in ENTITIES}
 
     def enriched(self, entity: str) -> list[str]:
-        """The fields of ``entity`` that are asked to come with every update and deletion."""
+        """List the fields of ``entity`` that every update and deletion should carry."""
         known = {field.alias for field in ENTITIES[entity].model_fields.values()}
         return [name for name in IMMUTABLE_FIELDS if name in known] if self.enrich else []
 
     def files(self) -> dict[str, str]:
-        """Path to content of everything that a deployment with the Metadata API needs."""
+        """Build the files of a Metadata API deployment: path to content."""
         members = {
             f"platformEventChannelMembers/{name}.platformEventChannelMember": self._member(entity)
             for name, entity in self.members.items()
@@ -86,7 +86,7 @@ class CustomChannel:
         }
 
     def requests(self) -> list[dict[str, Any]]:
-        """The same as requests to the Tooling API, in this order."""
+        """Build the equivalent requests to the Tooling API, to be sent in this order."""
         base_path = f"/services/data/v{self.api_version}/tooling/sobjects"
         channel = {"FullName": self.full_name, "Metadata": {"channelType": "data", "label": self.label}}
         return [
@@ -117,7 +117,9 @@ class CustomChannel:
 
     def _package(self) -> str:
         def types(name: str, members: list[str]) -> str:
-            return f"<types>{''.join(_tag('members', each) for each in members)}{_tag('name', name)}</types>"
+            return (
+                f"<types>{''.join(_tag('members', member) for member in members)}{_tag('name', name)}</types>"
+            )
 
         return _document(
             "Package",

@@ -1,12 +1,13 @@
-"""Why Salesforce ended it: the error catalogue as a table, and a pure function from what was seen to an :class:`EndReason`.
+"""Error catalogue of Salesforce, and its mapping to :class:`EndReason`.
 
-Salesforce words failures in several places at once. A Bayeux reply carries ``error`` (``"403::Handshake denied"``) and, beside it,
-``ext.sdfc.failureReason`` with the real cause; the two contradict each other when a server is too busy (``error`` then says
+Salesforce describes failures in several places at once. A Bayeux reply carries ``error`` (``"403::Handshake denied"``) and, beside it,
+``ext.sfdc.failureReason`` with the real cause; the two contradict each other when a server is too busy (``error`` is then
 ``401::Authentication invalid``), so the failure reason is read first and, where it exists, alone. A reply may have neither and only
 ``advice``. And a proxy, a login page or a load balancer answers with an HTTP status and HTML.
 
-The table is read from top to bottom; the first row whose pattern occurs in the text decides. What no row knows becomes
-``unknown_error`` with the text in the open, and is tried again: a new wording of Salesforce must not stop the service, nor hide.
+The table is read from top to bottom; the first row whose pattern occurs in the text decides. A text that matches no row becomes
+``unknown_error`` with the text in its detail, and the session is retried: new wording by Salesforce must neither stop the service nor go
+unnoticed.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from consumer.errors import EndReason, Remedy
 __all__ = ["PERMISSION", "Stage", "advice_reason", "failure_text", "http_reason", "one_line", "reply_reason"]
 
 PERMISSION = "permission_denied"
-"""Code of the refusals that are about rights, which end the process with another exit code."""
+"""Code of refused permissions, which end the process with another exit code."""
 
 _MAX_DETAIL_LENGTH = 300
 _MAX_TEXT_LENGTH = 2_000
-"""Of what Salesforce gives as a cause; some patterns take the square of its length."""
+"""Maximum length of a text to match; some patterns take time quadratic in it."""
 
 
 class Stage(StrEnum):
-    """Which request of a session it was."""
+    """Kind of request in a session."""
 
     HANDSHAKE = "handshake"
     SUBSCRIBE = "subscribe"
@@ -39,13 +40,13 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _CatalogueEntry:
-    """Text of Salesforce, and what it means.
+    """Error text of Salesforce, and its meaning.
 
     Attributes:
         pattern: searched in the failure reason, else in the error.
         code: stable label.
-        remedy: what follows.
-        action: what a person must change; ``{channel}`` and ``{object}`` are filled in.
+        remedy: reaction to the error.
+        action: the change that a person must make; ``{channel}`` and ``{object}`` are filled in.
     """
 
     pattern: re.Pattern[str]
@@ -59,20 +60,20 @@ def _entry(pattern: str, code: str, remedy: Remedy = Remedy.RETRY, action: str =
 
 
 _CATALOGUE = (
-    # Load comes first: its texts travel beside 401 and 403 errors that mean something else.
+    # Overload is matched first: its texts accompany 401 and 403 errors that mean something else.
     _entry(r"^503\b|server is too busy", "server_busy"),
     _entry(r"limit\s+the\s+number\s+of\s+simultaneous\s+connections", "too_many_connections"),
     _entry(r"concurrent user limit exceeded", "too_many_subscribers"),
     _entry(r"total events daily limit exceeded", "daily_limit", Remedy.WAIT_QUOTA),
     # Positions.
     _entry(r"the replayId\b.*\binvalid", "replay_invalid", Remedy.RECONCILE),
-    # What only a person can change.
+    # Problems that only a person can solve.
     _entry(
         r"channel you requested to subscribe to doesn't exist",
         "channel_missing",
         Remedy.STOP,
         "Change Data Capture is not enabled for {object}: select it in Setup > Change Data Capture, or add it to a "
-        "custom channel and configure that channel's exact name (names distinguish case).",
+        "custom channel and configure that channel's exact name (names are case-sensitive).",
     ),
     _entry(
         r"without View All Data permission|restricted channel",
@@ -102,9 +103,9 @@ _CATALOGUE = (
         r"invalid connection type",
         "connection_type",
         Remedy.STOP,
-        "Salesforce no longer takes long polling at this API version: set an older one and report this.",
+        "Salesforce no longer accepts long polling at this API version: set an older one and report this.",
     ),
-    # Sessions that Salesforce has lost; the next one is new in every respect.
+    # Sessions that Salesforce has lost; the next session is new in every respect.
     _entry(r"has established a session, but no .*cookie present", "cookie_missing"),
     _entry(r"authenticated user id does not match the session's user id", "session_user_mismatch"),
     _entry(r"unknown client|session_unknown", "unknown_client"),
@@ -117,13 +118,13 @@ _CATALOGUE = (
         Remedy.REAUTHENTICATE,
     ),
     _entry(r"handshake.denied|create_denied.*handshake", "handshake_denied", Remedy.REAUTHENTICATE),
-    # A policy of the server that names no cause; seen both for unknown channels and for passing trouble.
+    # A server policy that names no cause; observed both for unknown channels and for transient problems.
     _entry(r"subscribe_denied|subscribe_failed|create_denied|channel_denied", "subscribe_denied"),
 )
 
 _REASON_BY_STATUS = {
     401: ("http_401", Remedy.REAUTHENTICATE),
-    # A revoked token, a login page or an IP restriction: a fresh token is the one thing that may help.
+    # A revoked token, a login page or an IP restriction: only a new token may help.
     403: ("http_403", Remedy.REAUTHENTICATE),
     404: ("http_404", Remedy.RETRY),
     413: ("request_too_large", Remedy.RETRY),
@@ -136,13 +137,16 @@ _REASON_BY_STATUS = {
 
 
 def one_line(text: str, limit: int = _MAX_DETAIL_LENGTH) -> str:
-    """``text`` without line breaks, cut to ``limit`` characters."""
+    """Join ``text`` into one line, cut to ``limit`` characters."""
     joined = " ".join(text.split())
     return joined if len(joined) <= limit else joined[: limit - 1] + "…"
 
 
 def failure_text(message: Mapping[str, Any]) -> str | None:
-    """What a failed reply gives as its cause: ``ext.sdfc.failureReason``, else ``error``; None when it names neither."""
+    """Read the cause in a failed reply: ``ext.sfdc.failureReason``, else ``error``.
+
+    None when the reply has neither.
+    """
     ext = message.get("ext")
     sdfc = ext.get("sfdc") if isinstance(ext, Mapping) else None
     reason = sdfc.get("failureReason") if isinstance(sdfc, Mapping) else None
@@ -159,13 +163,13 @@ def reply_reason(
     channel: str | None = None,
     position: str | None = None,
 ) -> EndReason:
-    """Why a reply with ``successful: false`` ends the session.
+    """Derive the end of the session from a reply with ``successful: false``.
 
     Args:
-        stage: which request it answers.
+        stage: kind of the request.
         message: the Bayeux reply.
         channel: the channel that was to be subscribed.
-        position: the replay option that was sent with it; named in the reason when it was refused.
+        position: the replay option that was sent with it; part of the reason when it was refused.
     """
     text = failure_text(message)
     if text is None:
@@ -180,7 +184,7 @@ def _reason_from_text(stage: Stage, text: str, channel: str | None, position: st
             continue
         remedy = entry.remedy
         if remedy is Remedy.RECONCILE and (channel is None or position is None):
-            # Nobody could say which position to give up.
+            # The position to give up is unknown.
             remedy = Remedy.RETRY
         return EndReason(
             entry.code,
@@ -197,42 +201,45 @@ def _reason_from_advice(stage: Stage, message: Mapping[str, Any], channel: str |
     advice = advised_reconnect(message)
     if advice == "handshake":
         return EndReason(
-            "rehandshake_advised", f"{stage}: failed, with the advice to shake hands again", channel=channel
+            "rehandshake_advised", f"{stage}: failed, with the advice to handshake again", channel=channel
         )
     advice_text = f"the advice {one_line(advice, 40)!r}" if advice is not None else "no error and no advice"
     return EndReason("unknown_error", f"{stage}: failed, with {advice_text}", channel=channel)
 
 
 def advised_reconnect(message: Mapping[str, Any]) -> str | None:
-    """``advice.reconnect`` of a message, where there is one."""
+    """Read ``advice.reconnect`` of a message; None when absent."""
     advice = message.get("advice")
     value = advice.get("reconnect") if isinstance(advice, Mapping) else None
     return value if isinstance(value, str) else None
 
 
 def advice_reason(stage: Stage, message: Mapping[str, Any]) -> EndReason | None:
-    """Why a reply that was successful ends the session all the same: its advice is not to go on; None when it is."""
+    """Derive the end of the session from the advice of a successful reply.
+
+    None when the advice is to continue.
+    """
     advice = advised_reconnect(message)
     if advice is None or advice == "retry":
         return None
     if advice == "handshake":
-        return EndReason("rehandshake_advised", f"{stage}: the server advises to shake hands again")
+        return EndReason("rehandshake_advised", f"{stage}: the server advises to handshake again")
     return EndReason(
         "reconnect_refused", f"{stage}: the server advises {one_line(advice, 40)!r} for reconnecting"
     )
 
 
 def http_reason(stage: Stage, status: int, content_type: str, body: Any, excerpt: str) -> EndReason:
-    """Why an HTTP status other than 200 ends the session.
+    """Derive the end of the session from an HTTP status other than 200.
 
-    Salesforce sends its catalogue also with other statuses (an API version error comes as 400), and REST-style errors
-    (``[{"errorCode": "INVALID_SESSION_ID"}]``); a known text decides before the status does.
+    Salesforce sends its catalogue with other statuses too (an API version error has status 400), and REST-style errors
+    (``[{"errorCode": "INVALID_SESSION_ID"}]``); a known text takes precedence over the status.
 
     Args:
-        stage: which request it answers.
+        stage: kind of the request.
         status: HTTP status.
-        content_type: of the body, as received.
-        body: the body as JSON; None when it is not.
+        content_type: content type of the body, as received.
+        body: the body's JSON; None when it is not JSON.
         excerpt: the start of the body as text, free of secrets.
     """
     messages = body if isinstance(body, list) else [body]
@@ -263,7 +270,7 @@ def _rest_error(message: Mapping[str, Any]) -> str | None:
 
 
 def _object_name(channel: str | None) -> str:
-    """``ActionCadenceTracker`` for its single-entity channel, in words for the others."""
+    """Name the object of a single-entity channel; describe those of other channels."""
     if channel is None:
         return "the object"
     name = channel.rsplit("/", 1)[-1]

@@ -1,7 +1,7 @@
-"""The name of the instance that the org lives on, as in ``NA224``; asked for whenever a session has opened.
+"""Name of the org's instance, as in ``NA224``, queried when a session has opened.
 
-Ingest needs it to tell a migration from anything else that makes commit numbers fall. It waits for the answer, but not long: while the
-name is not known, no epoch is declared.
+Ingest needs the name to distinguish a migration from other causes of falling commit numbers. It waits briefly for the answer: while the
+name is unknown, no epoch is declared.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ TIMEOUT_MS = 3_000
 
 
 class InstanceName:
-    """Looks it up beside the stream.
+    """Lookup of the instance name beside the stream.
 
     Args:
-        rest: to ask with.
-        on_failure: told why it could not be had; one line.
+        rest: REST client for the query.
+        on_failure: receives the reason of a failed query; one line.
+
+    Attributes:
+        name: the name; None while unknown.
     """
 
     def __init__(self, rest: RestClient, on_failure: Callable[[str], None]) -> None:
@@ -31,7 +34,7 @@ class InstanceName:
         self.name: str | None = None
 
     async def refresh(self) -> None:
-        """Ask again; returns when the answer has come, or after :data:`TIMEOUT_MS` without one."""
+        """Query the name again; returns after the answer or after :data:`TIMEOUT_MS`."""
         self.name = None
         try:
             async with asyncio.timeout(TIMEOUT_MS / 1000):

@@ -1,22 +1,22 @@
-"""The org that the access token in use was issued by."""
+"""Org that issued the current access token."""
 
 from __future__ import annotations
 
 from consumer.domain.lifecycle import OrgInfo
-from consumer.salesforce.auth import TokenCache
+from consumer.salesforce.token_cache import TokenCache
 
 __all__ = ["OrgOfToken"]
 
 
 class OrgOfToken:
-    """The org that sessions lead to; remembered while a token is being renewed."""
+    """Org of the sessions; kept while the token is being renewed."""
 
     def __init__(self, tokens: TokenCache) -> None:
         self._tokens = tokens
         self._org: OrgInfo | None = None
 
     def __call__(self) -> OrgInfo:
-        """The org; a session must have authenticated."""
+        """Return the org; a session must have authenticated."""
         token = self._tokens.current
         if token is not None:
             self._org = OrgInfo(token.org_id, token.instance_url)

@@ -1,13 +1,13 @@
-"""Refresh tokens that are good once: each is kept before the session that it was exchanged for may begin.
+"""Store of rotating refresh tokens: each is saved before its access token is used.
 
-Where an app rotates refresh tokens, Salesforce answers an exchange with the next one and forgets the old. From that moment the settings
-name a dead token, and the only living one is in an HTTP answer: a process that dies with it locks its user out until somebody signs in by
-hand. So nothing goes on until the store has it, however long that takes; a session could not commit without the store anyway. What remains
-is the instant between Salesforce's answer and the store's, which no client can close.
+Where an app rotates refresh tokens, Salesforce answers an exchange with the next one and invalidates the old. From that moment the settings
+contain an invalid token, and the only valid one is in an HTTP answer: a process that dies with it locks its user out until a person signs
+in by hand. So the session does not begin until the store has the token, however long that takes; without the store it could not commit
+anyway. What remains is the instant between Salesforce's answer and the store's, which no client can close.
 
-Kept tokens are encrypted with a key made from the one in the settings: the store alone, or a copy of it, signs nobody in. They also carry
-the fingerprint of that one in their name. When a person puts a new token into the settings, what was kept for the old one is not found,
-and the new one is used.
+Saved tokens are encrypted with a key derived from the token in the settings: the store alone, or a copy of it, does not allow anyone to
+sign in. Their name contains the fingerprint of that token: after a person puts a new token into the settings, the saved successor of the
+old one is not found, and the new one is used.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _RETRY_AFTER_S = 1.0
 
 
 class RefreshTokenStore:
-    """The living descendant of the refresh token in the settings.
+    """Valid successor of the refresh token in the settings.
 
     Args:
-        store: where it is kept; need not be open before the first use.
+        store: store of the token; need not be open before the first use.
         configured_token: the refresh token of the settings.
-        on_secret: told every other refresh token, so that it can be kept out of logs.
-        on_store_unavailable: told why, each time the store does not take it.
+        on_secret: receives every other refresh token, so that it can be kept out of logs.
+        on_store_unavailable: receives the reason each time the store fails to save the token.
     """
 
     def __init__(
@@ -53,10 +53,12 @@ class RefreshTokenStore:
         self._cipher = Fernet(base64.urlsafe_b64encode(hashlib.sha256(b"key:" + secret).digest()))
 
     async def load(self) -> SecretStr | None:
-        """What was kept last, by whichever process; None when the one in the settings was never replaced.
+        """Load the token saved last; None when the configured one was never replaced.
+
+        Any process may have saved it.
 
         Raises:
-            AuthenticationFailed: the store does not answer, or holds something else under this name.
+            AuthenticationFailed: the store does not answer, or the stored value cannot be decrypted.
         """
         try:
             saved = await self._store.secret(self._name)
@@ -67,13 +69,15 @@ class RefreshTokenStore:
         try:
             token = self._cipher.decrypt(saved.encode()).decode()
         except InvalidToken:
-            detail = f"what the store keeps as {self._name} cannot be read: put a new refresh token into the settings"
+            detail = (
+                f"the token stored as {self._name} cannot be decrypted: set a new salesforce.refresh_token"
+            )
             raise AuthenticationFailed("kept_token_unreadable", detail, permanent=True) from None
         self._on_secret(token)
         return SecretStr(token)
 
     async def save(self, token: SecretStr) -> None:
-        """Keep ``token``; returns when the store has it."""
+        """Save ``token``; returns once the store has it."""
         self._on_secret(token.get_secret_value())
         value = self._cipher.encrypt(token.get_secret_value().encode()).decode()
         while True:

@@ -1,6 +1,6 @@
-"""Salesforce REST: queries and calls, with the token that streaming uses too.
+"""REST client of Salesforce: queries and calls with the shared access token.
 
-A session that Salesforce calls invalid is renewed once and the request repeated; everything else is the caller's to judge.
+After an invalid-session answer the token is renewed and the request repeated, once; all other failures are left to the caller.
 Source: REST API Developer Guide, "Query" and "Status Codes and Error Responses".
 """
 
@@ -19,25 +19,25 @@ from consumer.actions.client import CLIENT
 from consumer.clock import iso, parse_iso_ms
 from consumer.errors import CadenceError
 from consumer.safe_json import parse
-from consumer.salesforce.auth import TokenCache
 from consumer.salesforce.bayeux import http_date_ms
 from consumer.salesforce.soql import ACTIVE_RUNS
+from consumer.salesforce.token_cache import TokenCache
 
 __all__ = ["RecordPage", "RestClient", "RestError", "rest_error"]
 
 _MINUTE_MS = 60_000
 _MAX_IDS = 2_000
-"""Ids of one request (documented)."""
+"""Maximum number of ids per request (documented)."""
 _VERSION = re.compile(r"\d+\.\d")
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """Some rows.
+    """Page of rows.
 
     Attributes:
-        records: as Salesforce wrote them.
-        server_ms: Salesforce's time of the answer, in milliseconds and whole seconds.
+        records: the rows as received.
+        server_ms: Salesforce's time of the answer, in milliseconds with a resolution of one second.
     """
 
     records: list[dict[str, Any]]
@@ -52,12 +52,12 @@ class _Reply:
 
 
 class RestError(CadenceError):
-    """Salesforce did not do what a request asked for.
+    """Failure of a REST request.
 
     Attributes:
         status: HTTP status; 0 when there was no answer.
         code: Salesforce's ``errorCode``, as in ``INVALID_FIELD``, or ``unreachable``.
-        performed: False when Salesforce certainly did nothing; None when nobody knows.
+        performed: False when Salesforce certainly did not perform the request; None when that is unknown.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class RestError(CadenceError):
 
 
 class RestClient:
-    """Asks Salesforce over HTTP.
+    """Client of Salesforce's REST API.
 
     Args:
-        tokens: shared with streaming.
+        tokens: token cache shared with streaming.
         api_version: as in ``66.0``.
-        timeout_ms: for one request, in milliseconds.
+        timeout_ms: timeout of one request in milliseconds.
     """
 
     def __init__(self, tokens: TokenCache, *, api_version: str, timeout_ms: int = 30_000) -> None:
@@ -85,11 +85,11 @@ class RestClient:
         self._http: aiohttp.ClientSession | None = None
 
     async def query(self, soql: str) -> list[dict[str, Any]]:
-        """Every record that ``soql`` selects, over all pages.
+        """Query every record that ``soql`` selects, over all pages.
 
         Raises:
             RestError: Salesforce refused, or did not answer.
-            AuthenticationFailed: no token could be had.
+            AuthenticationFailed: no token could be obtained.
         """
         path: str | None = f"/services/data/v{self._api_version}/query?q={quote(soql)}"
         records: list[dict[str, Any]] = []
@@ -103,11 +103,11 @@ class RestClient:
         return records
 
     async def count(self, soql: str) -> int:
-        """How many records ``SELECT COUNT() …`` finds; one request.
+        """Query the number of records that ``SELECT COUNT() …`` finds; one request.
 
         Raises:
             RestError: Salesforce refused, or did not answer.
-            AuthenticationFailed: no token could be had.
+            AuthenticationFailed: no token could be obtained.
         """
         answer = await self._fetch_json("GET", f"/services/data/v{self._api_version}/query?q={quote(soql)}")
         size = answer.get("totalSize") if isinstance(answer, dict) else None
@@ -116,45 +116,47 @@ class RestClient:
         return size
 
     async def active_runs(self) -> int:
-        """How many runs of the org are active; one request."""
+        """Query the number of active runs in the org; one request."""
         return await self.count(f"SELECT COUNT() {ACTIVE_RUNS}")
 
     async def limits(self) -> dict[str, tuple[int, int]]:
-        """Allocation to what is allowed and what is left of it; one request.
+        """Query the org's limits: name to (maximum, remaining); one request.
 
         Raises:
             RestError: Salesforce refused, or did not answer.
-            AuthenticationFailed: no token could be had.
+            AuthenticationFailed: no token could be obtained.
         """
         answer = await self._fetch_json("GET", f"/services/data/v{self._api_version}/limits")
         return {
-            name: (each["Max"], each["Remaining"])
-            for name, each in (answer.items() if isinstance(answer, dict) else ())
-            if isinstance(each, dict)
-            and isinstance(each.get("Max"), int)
-            and isinstance(each.get("Remaining"), int)
+            name: (limit["Max"], limit["Remaining"])
+            for name, limit in (answer.items() if isinstance(answer, dict) else ())
+            if isinstance(limit, dict)
+            and isinstance(limit.get("Max"), int)
+            and isinstance(limit.get("Remaining"), int)
         }
 
     async def versions(self) -> list[str]:
-        """The API versions that the org speaks, the oldest first, as in ``66.0``; one request.
+        """Query the API versions of the org, oldest first, as in ``66.0``; one request.
 
         Raises:
             RestError: Salesforce refused, or did not answer.
-            AuthenticationFailed: no token could be had.
+            AuthenticationFailed: no token could be obtained.
         """
         answer = await self._fetch_json("GET", "/services/data/")
-        listed = [str(each.get("version")) for each in answer if isinstance(each, dict)]
-        versions = sorted((item for item in listed if _VERSION.fullmatch(item)), key=float)
+        listed = [str(entry.get("version")) for entry in answer if isinstance(entry, dict)]
+        versions = sorted((version for version in listed if _VERSION.fullmatch(version)), key=float)
         if not versions:
             raise rest_error("GET /services/data", 200, answer)
         return versions
 
     async def rows(self, entity: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Id to fields of those of ``ids`` that exist and may be seen; any number of ids.
+        """Fetch the rows of ``ids`` that exist and are visible: id to fields.
+
+        Accepts any number of ids.
 
         Raises:
             RestError: Salesforce refused, or did not answer.
-            AuthenticationFailed: no token could be had.
+            AuthenticationFailed: no token could be obtained.
         """
         found: dict[str, dict[str, Any]] = {}
         for start in range(0, len(ids), _MAX_IDS):
@@ -168,25 +170,28 @@ class RestClient:
         return found
 
     async def page(self, soql: str) -> RecordPage:
-        """The first page of what ``soql`` selects, records in the recycle bin too (``queryAll``).
+        """Query the first page of ``soql``, including the recycle bin (``queryAll``).
 
         Raises:
-            RestError: Salesforce refused, did not answer, or did not say what time it is.
-            AuthenticationFailed: no token could be had.
+            RestError: Salesforce refused, did not answer, or the answer has no ``Date``.
+            AuthenticationFailed: no token could be obtained.
         """
         path = f"/services/data/v{self._api_version}/queryAll?q={quote(soql)}"
         answer, server_ms = await self._fetch_json_dated("GET", path)
         return RecordPage(_records("GET /queryAll", answer), server_ms)
 
     async def deleted(self, entity: str, since_ms: int, until_ms: int) -> list[tuple[int, str]]:
-        """The delete log between two times, ascending: when, in milliseconds, and which record; also of what left the recycle bin.
+        """Query the delete log between two times.
 
-        Salesforce looks at whole minutes, and so does this: what was deleted up to a minute before or after may be in it.
-        Source: REST API Developer Guide, "Get Deleted"; it reaches back 15 days.
+        The log includes records that have left the recycle bin. Salesforce rounds to whole minutes, so deletions up to a minute before or
+        after may be included. Source: REST API Developer Guide, "Get Deleted"; it reaches back 15 days.
+
+        Returns:
+            Time of deletion in milliseconds and record id of each, ascending.
 
         Raises:
-            RestError: Salesforce refused (``INVALID_REPLICATION_DATE``: longer ago), or did not answer.
-            AuthenticationFailed: no token could be had.
+            RestError: Salesforce refused (``INVALID_REPLICATION_DATE``: too long ago), or did not answer.
+            AuthenticationFailed: no token could be obtained.
         """
         start, end = (quote(iso(at_ms)) for at_ms in (since_ms, until_ms + 2 * _MINUTE_MS))
         path = f"/services/data/v{self._api_version}/sobjects/{entity}/deleted/?start={start}&end={end}"
@@ -201,11 +206,11 @@ class RestClient:
     async def rows_with_time(
         self, entity: str, ids: Sequence[str], fields: Sequence[str]
     ) -> tuple[dict[str, dict[str, Any]], int]:
-        """As :meth:`rows`, for at most 2,000 ids, with Salesforce's time of the answer in milliseconds.
+        """Fetch up to 2,000 rows as :meth:`rows`, with Salesforce's time in milliseconds.
 
         Raises:
-            RestError: Salesforce refused, did not answer, or did not say what time it is.
-            AuthenticationFailed: no token could be had.
+            RestError: Salesforce refused, did not answer, or the answer has no ``Date``.
+            AuthenticationFailed: no token could be obtained.
         """
         path = f"/services/data/v{self._api_version}/composite/sobjects/{entity}"
         batch = list(ids[:_MAX_IDS])
@@ -218,19 +223,21 @@ class RestClient:
             await self._http.close()
 
     async def post(self, path: str, payload: Any, *, client: str = CLIENT) -> tuple[int, Any]:
-        """POST something that may not be safe to repeat; an expired token is renewed once, nothing else is tried again.
+        """POST a request that may not be repeatable.
+
+        An expired token is renewed once; any other failure is final.
 
         Args:
-            path: below ``/services/data/vXX.X``.
+            path: path below ``/services/data/vXX.X``.
             payload: the body.
-            client: how the call is signed, to be found again in ``changeOrigin``.
+            client: client name that signs the call, found again in ``changeOrigin``.
 
         Returns:
             HTTP status and the body's JSON, or None where it is not JSON.
 
         Raises:
-            RestError: there was no answer, or not a whole one; ``performed`` says what is known.
-            AuthenticationFailed: no token could be had.
+            RestError: no answer, or no complete one, arrived; see ``performed``.
+            AuthenticationFailed: no token could be obtained.
         """
         path = f"/services/data/v{self._api_version}{path}"
         reply = await self._request_authorized("POST", path, payload, client)
@@ -247,7 +254,7 @@ class RestClient:
         return (await self._fetch_json_reply(method, path, payload))[0]
 
     async def _fetch_json_reply(self, method: str, path: str, payload: Any) -> tuple[Any, int | None]:
-        """The answer to a request that is safe to repeat, with Salesforce's time of it."""
+        """Send a repeatable request; return its JSON and Salesforce's time (milliseconds)."""
         reply = await self._request_authorized(method, path, payload, CLIENT)
         answer = parse(reply.body)
         if reply.status == 200 and isinstance(answer, dict | list):
@@ -255,7 +262,10 @@ class RestClient:
         raise rest_error(f"{method} {path.partition('?')[0]}", reply.status, answer)
 
     async def _request_authorized(self, method: str, path: str, payload: Any, client: str) -> _Reply:
-        """The answer, with a token that has expired renewed once: a request with such a token was not looked at."""
+        """Send a request, renewing an expired token once.
+
+        Salesforce does not process a request with an expired token.
+        """
         for attempt in (1, 2):
             token = await self._tokens.token()
             headers = {"Authorization": token.authorization, "Sforce-Call-Options": f"client={client}"}
@@ -291,10 +301,10 @@ class RestClient:
 
 
 def rest_error(request: str, status: int, answer: Any) -> RestError:
-    """The error in an answer that is not what was asked for.
+    """Build the error for an unexpected answer.
 
     Args:
-        request: the request, for people.
+        request: description of the request for people.
         status: HTTP status.
         answer: the body's JSON, or None.
     """
@@ -303,17 +313,17 @@ def rest_error(request: str, status: int, answer: Any) -> RestError:
         request,
         status,
         str(first.get("errorCode", "no_error_code")),
-        str(first.get("message", "the answer is not one of Salesforce's REST API")),
-        # A request that Salesforce calls wrong, or turns away, has not been performed; one that failed inside may have been.
+        str(first.get("message", "the answer is not from Salesforce's REST API")),
+        # A request that Salesforce rejects as invalid, or refuses, was not performed; one that failed internally may have been.
         performed=False if 400 <= status < 500 and status != 408 else None,
     )
 
 
 def _records(request: str, answer: Any) -> list[dict[str, Any]]:
-    """The rows of a page.
+    """Read the rows of a page.
 
     Raises:
-        RestError: it is no page.
+        RestError: the answer is not a page.
     """
     records = answer.get("records") if isinstance(answer, dict) else None
     if not isinstance(records, list) or not all(isinstance(item, dict) for item in records):
@@ -322,10 +332,10 @@ def _records(request: str, answer: Any) -> list[dict[str, Any]]:
 
 
 def _rows_by_id(ids: Sequence[str], rows: Any) -> dict[str, dict[str, Any]]:
-    """The rows that were found, each under the id that was asked for: there is one for each, or null.
+    """Match rows to the requested ids; the answer has a row or null for each.
 
     Raises:
-        RestError: it is something else.
+        RestError: the answer has another form.
     """
     if (
         not isinstance(rows, list)

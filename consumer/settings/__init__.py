@@ -1,7 +1,7 @@
-"""What the service is told: typed settings, read from one file and the environment, with every problem reported at once.
+"""Typed settings, read from one file and the environment; all problems at once.
 
-``model`` is the contract (sections, keys, units, defaults and why), ``sources`` reads the TOML file, the environment and secret files,
-``problems`` words what is wrong for the person who has to change it, and ``loading`` puts the three together.
+``model`` is the contract (sections, keys, units, defaults and reasons), ``sources`` reads the TOML file, the environment and secret files,
+``problems`` describes problems for the person who has to solve them, and ``loader`` combines the three.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from consumer.settings.model import (
     ReplaySettings,
     Settings,
     ShutdownSettings,
-    StoreSettings,
 )
 from consumer.settings.salesforce_settings import AuthFlow, SalesforceSettings
+from consumer.settings.store_settings import StoreSettings
 
 __all__ = [
     "ActionsSettings",

@@ -1,7 +1,7 @@
-"""What the service would be told, setting by setting, and where each value comes from; without a secret.
+"""Effective settings, each with its value and origin, and without secrets.
 
-Which of the settings of a handler's own are secret is known to the handler alone, and people paste web addresses that are: text in there
-is hidden, numbers and switches are shown.
+Only a handler knows which of its own settings are secret, and people paste URLs that contain secrets: text in these settings is hidden,
+numbers and booleans are shown.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pydantic_core import to_jsonable_python
 from consumer.durations import format_ms
 from consumer.settings.field_paths import dotted
 from consumer.settings.loader import load_settings
-from consumer.settings.model import without_password
 from consumer.settings.sources import Layer, read_environment, read_file
+from consumer.settings.store_settings import without_password
 from consumer.settings.values import is_duration
 
 __all__ = ["HIDDEN", "EffectiveSetting", "SettingOrigin", "effective_settings"]
@@ -31,12 +31,12 @@ SettingOrigin = Literal["default", "file", "environment", "secret_file"]
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSetting:
-    """One setting.
+    """Setting with its value and origin.
 
     Attributes:
-        setting: its full name, as in ``handlers.notify.on``.
-        value: as it would be written, JSON-ready; :data:`HIDDEN` for a secret, None where there is none.
-        origin: what kind of place it comes from.
+        setting: full name of the setting, as in ``handlers.notify.on``.
+        value: the value as written in settings, JSON-ready; :data:`HIDDEN` for a secret, None if unset.
+        origin: kind of the value's origin.
         source: the settings file, the variable or the secret file; None for a default.
     """
 
@@ -47,14 +47,14 @@ class EffectiveSetting:
 
 
 def effective_settings(config: Path | None, environ: Mapping[str, str]) -> list[EffectiveSetting]:
-    """Every setting, in the order of the documentation.
+    """List every setting, in the order of the documentation.
 
     Args:
         config: the TOML file; None for none.
         environ: usually ``os.environ``.
 
     Raises:
-        SettingsError: they are unusable; every problem at once.
+        SettingsError: a setting is invalid; carries every problem.
     """
     settings = load_settings(config, environ, connects=False)
     origins = _OriginLookup(
@@ -111,7 +111,10 @@ def _display_value(value: Any, field: FieldInfo, path: tuple[str, ...]) -> Any:
 
 
 class _OriginLookup:
-    """Where values come from: what is nearest above a setting decides, for a variable may hold a whole table."""
+    """Lookup of the origin of values.
+
+    A variable may hold a whole table, so the nearest ancestor of a setting that a source sets decides.
+    """
 
     def __init__(self, file: Layer, environment: Layer, name: str) -> None:
         self._file = file
@@ -119,7 +122,7 @@ class _OriginLookup:
         self._name = name
 
     def of(self, path: tuple[str, ...]) -> tuple[SettingOrigin, str | None]:
-        """Kind of place, and which."""
+        """Find the origin of the setting at ``path``, and its source."""
         normalized = tuple(part.lower().replace("-", "_") for part in path)
         for ancestor in _ancestors(normalized):
             if (file := self._environment.files.get(ancestor)) is not None:

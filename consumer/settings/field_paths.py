@@ -1,4 +1,4 @@
-"""Finding one's way in the contract: which field a path such as ``("store", "url")`` names, and what could be meant instead."""
+"""Paths of settings, as in ``("store", "url")``, with their fields and variables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 PREFIX = "CADENCE_"
-"""What every environment variable of the service begins with."""
+"""Prefix of every environment variable of the service."""
 
 _Path = Sequence[str]
 
@@ -40,7 +40,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def field_at(path: _Path) -> FieldInfo | None:
-    """The field that ``path`` names, or None; the name of a handler is any name."""
+    """Find the field at ``path``, or None; any name is accepted for a handler."""
     model: type[BaseModel] | None = Settings
     field: FieldInfo | None = None
     parts = iter(path)
@@ -57,7 +57,10 @@ def field_at(path: _Path) -> FieldInfo | None:
 
 
 def keys_at(path: _Path) -> list[str]:
-    """The keys that may stand under ``path``; empty for anything but a section, and for the names of handlers."""
+    """List the keys allowed under ``path``; empty for other than a section.
+
+    Also empty for the names of handlers, which are free.
+    """
     if not path:
         return list(Settings.model_fields)
     field = field_at(path)
@@ -68,12 +71,12 @@ def keys_at(path: _Path) -> list[str]:
 
 
 def is_mapping(field: FieldInfo) -> bool:
-    """Whether it holds free names: handlers, and a handler's own settings."""
+    """Report whether a field has free keys: handlers, and a handler's own settings."""
     return get_origin(field.annotation) is dict
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether it holds several values, which an environment variable separates by commas."""
+    """Report whether a field is a list, which a variable separates by commas."""
     return any(
         get_origin(annotation) in (tuple, list, frozenset, set)
         for annotation in (field.annotation, *get_args(field.annotation))
@@ -81,27 +84,30 @@ def is_list(field: FieldInfo) -> bool:
 
 
 def is_section(path: _Path) -> bool:
-    """Whether only keys below it can be set."""
+    """Report whether only keys below ``path`` can be set."""
     return bool(keys_at(path)) or tuple(path) == ("handlers",)
 
 
 def is_handler_setting(path: _Path) -> bool:
-    """Whether it lies in a handler's own settings, which only the handler knows."""
+    """Report whether ``path`` lies in a handler's own settings.
+
+    Only the handler knows these.
+    """
     return len(path) > 3 and path[0] == "handlers" and path[2] == "settings"
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """``handlers.notify.on``."""
+    """Join a path to a name, as in ``handlers.notify.on``."""
     return ".".join(str(part) for part in path)
 
 
 def variable(path: Iterable[str | int]) -> str:
-    """The environment variable of a setting, as in ``CADENCE_STORE__URL``."""
+    """Name the environment variable of a setting, as in ``CADENCE_STORE__URL``."""
     return PREFIX + "__".join(str(part).upper().replace("-", "_") for part in path)
 
 
 def variables() -> list[str]:
-    """Every variable that can be named without knowing the handlers."""
+    """List every variable except those of the handlers."""
     names: list[str] = []
     for section in Settings.model_fields:
         keys = keys_at([section])
@@ -115,5 +121,5 @@ def variables() -> list[str]:
 
 
 def closest_match(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant."""
+    """Find the known word closest to ``word``, or None."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)

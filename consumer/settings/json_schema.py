@@ -1,7 +1,7 @@
-"""The contract of the settings as JSON Schema, for editors and for whoever checks files before they are deployed.
+"""JSON Schema of the settings file, for editors and for checks before deployment.
 
-It describes the TOML file: secrets may also be named by ``<key>_file``, spans are text with a unit or a number of seconds, and there is no
-null. ``x-environment`` names the variable of a setting.
+The schema describes the TOML file: a secret may be replaced by ``<key>_file``, durations are text with a unit or a number of seconds, and
+null does not exist. ``x-environment`` names the variable of a setting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["settings_schema"]
 
 
 def settings_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the settings file."""
+    """Build the JSON Schema (draft 2020-12) of the settings file."""
     schema = Settings.model_json_schema(schema_generator=_SchemaWithoutNull)
     definitions = schema["$defs"]
     _complete_schema(Settings, schema, ())
@@ -54,7 +54,12 @@ def _complete_schema(model: type[BaseModel], schema: dict[str, Any], path_prefix
     properties = schema["properties"]
     if "description" in schema:
         schema["description"] = (
-            schema["description"].split("``: ", 1)[-1].partition(". ")[0].rstrip(".").replace("``", "`")
+            schema["description"]
+            .partition("\n")[0]
+            .split("``: ", 1)[-1]
+            .partition(". ")[0]
+            .rstrip(".")
+            .replace("``", "`")
         )
     for name, field in model.model_fields.items():
         property_schema = properties[name]

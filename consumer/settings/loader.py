@@ -1,7 +1,7 @@
-"""From file and environment to :class:`Settings`, or to every problem at once.
+"""Loader of :class:`Settings` from file and environment; reports all problems.
 
-A person who starts the service for the first time has several things wrong; learning of them one per attempt is what makes people give up.
-So reading, typing and the rules between fields all add to one list, and a setting is complained about once.
+A person who starts the service for the first time makes several mistakes, and gives up if each attempt reports only one. So reading, typing
+and the rules between fields all add to one list, in which a setting occurs once.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ __all__ = ["load_settings", "readable_handlers"]
 
 
 def load_settings(config: Path | None, environ: Mapping[str, str], *, connects: bool = True) -> Settings:
-    """Settings from the TOML file ``config`` (if any) under the ``CADENCE_`` variables of ``environ``.
+    """Load the TOML file ``config``, overridden by ``CADENCE_`` variables.
 
     Args:
         config: the file; None for none.
         environ: usually ``os.environ``; nothing else of the process is read.
-        connects: whether Salesforce will be talked to. Commands that only read the store need no credentials.
+        connects: whether the caller will connect to Salesforce. Commands that only read the store need no credentials.
 
     Raises:
-        SettingsError: something is unusable; it carries every problem, one per setting.
+        SettingsError: a setting is invalid; carries every problem, one per setting.
     """
     file = read_file(config) if config is not None else Layer()
     environment = read_environment(environ)
@@ -50,7 +50,7 @@ def load_settings(config: Path | None, environ: Mapping[str, str], *, connects: 
         settings = Settings(**values)
     except ValidationError as error:
         problems += [to_problem(detail, environment.names) for detail in error.errors(include_url=False)]
-    # What may stand in a file that cannot be read is not missing.
+    # A setting is not reported as missing if it may be in a file that cannot be read.
     is_read = not any(problem.setting == CONFIG_OPTION for problem in file.problems)
     if is_read and environ.get(CONTAINER_VARIABLE) and not _has_store_url(values):
         problems.append(SettingProblem("store.url", _NO_DEFAULT_STORE))
@@ -63,17 +63,17 @@ def load_settings(config: Path | None, environ: Mapping[str, str], *, connects: 
 
 
 def readable_handlers(config: Path | None, environ: Mapping[str, str]) -> dict[str, HandlerSpec]:
-    """Those handlers of which the section can be read, whatever else is wrong with the settings.
+    """Load the handlers whose section is valid, whatever other settings are invalid.
 
-    Whether they can be loaded does not depend on the rest, and is worth knowing in the same attempt.
+    Loading them does not depend on the other settings, so their problems can be reported in the same attempt.
     """
     file = read_file(config) if config is not None else Layer()
     sections = merged(file.values, read_environment(environ).values).get("handlers", {})
-    found: dict[str, HandlerSpec] = {}
+    handlers: dict[str, HandlerSpec] = {}
     for name, section in sections.items() if isinstance(sections, Mapping) else ():
         with suppress(ValidationError):
-            found[name] = HandlerSpec.model_validate(section)
-    return found
+            handlers[name] = HandlerSpec.model_validate(section)
+    return handlers
 
 
 _NO_DEFAULT_STORE = (

@@ -1,4 +1,4 @@
-"""What is wrong, in the words of the person who has to change it: the setting's full name, what it must be, what was probably meant.
+"""Descriptions of invalid settings: full name, valid values, likely correction.
 
 A secret's value is never repeated. Where a value came from the environment, the variable is named.
 """
@@ -26,7 +26,10 @@ __all__ = ["to_problem"]
 
 
 def to_problem(error: ErrorDetails, names: Mapping[tuple[str, ...], str]) -> SettingProblem:
-    """One of pydantic's errors as a problem; ``names`` maps paths to the environment variables that set them."""
+    """Convert one of pydantic's errors to a problem.
+
+    ``names`` maps paths to the environment variables that set them.
+    """
     path = _setting_path(error)
     field = field_at(path)
     message = _message(error, path, field)
@@ -35,7 +38,10 @@ def to_problem(error: ErrorDetails, names: Mapping[tuple[str, ...], str]) -> Set
 
 
 def _setting_path(error: ErrorDetails) -> tuple[str, ...]:
-    """Where it is, without what pydantic adds: indexes of lists, branches of unions, ``[key]`` of mappings."""
+    """Find the path of the setting, without the parts that pydantic adds.
+
+    These are indexes of lists, branches of unions and ``[key]`` of mappings.
+    """
     path = tuple(part for part in error["loc"] if isinstance(part, str) and "[" not in part)
     if error["type"] not in ("extra_forbidden", "missing"):
         while len(path) > 1 and field_at(path) is None and field_at(path[:-1]) is not None:

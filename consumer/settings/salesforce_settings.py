@@ -1,7 +1,7 @@
-"""``salesforce``: which org, as whom, and what each OAuth flow needs.
+"""Section ``salesforce``: org, user, and the requirements of each OAuth flow.
 
-The model types the values one by one. What a flow needs is a rule between them and stands in :func:`salesforce_problems`, which reads the
-section as it was written: so it can be asked together with everything else that is wrong, and not at all by commands that never connect.
+The model validates the values one by one. The requirements of a flow are rules between values, in :func:`salesforce_problems`, which reads
+the section as written: its problems are reported together with all others, and not at all by commands that never connect.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ def _salesforce_url(url: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise ValueError(f"must be an address such as https://MyDomain.my.salesforce.com: {error}") from None
+        raise ValueError(f"must be a URL such as https://MyDomain.my.salesforce.com: {error}") from None
     if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError(f"must be an address such as https://MyDomain.my.salesforce.com, not {url!r}")
+        raise ValueError(f"must be a URL such as https://MyDomain.my.salesforce.com, not {url!r}")
     if parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/"):
-        raise ValueError("must be scheme and host alone, as in https://MyDomain.my.salesforce.com")
+        raise ValueError("must be only scheme and host, as in https://MyDomain.my.salesforce.com")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError(f"must begin with https:// (http is for this machine only), not {url!r}")
+        raise ValueError(f"must begin with https:// (http is allowed for this machine only), not {url!r}")
     return url.rstrip("/")
 
 
 def _pem(key: SecretStr) -> SecretStr:
-    r"""Variables often carry ``\\n`` for line breaks; the PEM reader wants real ones."""
+    r"""Replace ``\\n``, common in variables, by the line breaks that PEM requires."""
     text = key.get_secret_value().replace("\\n", "\n")
     if not re.search(
         r"-----BEGIN (RSA )?PRIVATE KEY-----.+-----END (RSA )?PRIVATE KEY-----", text, re.DOTALL
@@ -65,7 +65,7 @@ SalesforceUrl = Annotated[str, AfterValidator(_salesforce_url)]
 
 
 class AuthFlow(StrEnum):
-    """How the service gets an access token; each value is an OAuth 2.0 flow of Salesforce."""
+    """Way to obtain an access token; each value is an OAuth 2.0 flow of Salesforce."""
 
     JWT = "jwt"
     CLIENT_CREDENTIALS = "client_credentials"
@@ -75,17 +75,20 @@ class AuthFlow(StrEnum):
 
 
 class SalesforceSettings(Section):
-    """``salesforce``: which org, as whom. What each flow needs is checked by :func:`salesforce_problems`."""
+    """``salesforce``: the org and the user.
+
+    :func:`salesforce_problems` checks the requirements of each flow.
+    """
 
     login_url: SalesforceUrl = Field(
         default="https://login.salesforce.com",
-        description="Where tokens are asked for: https://login.salesforce.com (default, production), "
-        "https://test.salesforce.com (sandboxes) or the org's My Domain, which client_credentials demands.",
+        description="Host of the token endpoint: https://login.salesforce.com (default, production), "
+        "https://test.salesforce.com (sandboxes) or the org's My Domain, which client_credentials requires.",
     )
     auth: AuthFlow = Field(
         default=AuthFlow.CLIENT_CREDENTIALS,
         description="OAuth flow: jwt, client_credentials (default: server to server, no user signs in and nothing expires), "
-        "refresh_token, password (legacy) or access_token (cannot be renewed: for trying things out).",
+        "refresh_token, password (legacy) or access_token (cannot be renewed: for experiments).",
     )
     client_id: str | None = Field(
         default=None,
@@ -112,7 +115,7 @@ class SalesforceSettings(Section):
     access_token: Secret | None = Field(default=None, description="For access_token; no default.")
     instance_url: SalesforceUrl | None = Field(
         default=None,
-        description="The org's address, for access_token; the other flows are told it with the token (default).",
+        description="The org's URL, for access_token; the other flows receive it with the token (default).",
     )
     api_version: Annotated[str, AfterValidator(_api_version)] = Field(
         default="66.0",
@@ -127,13 +130,13 @@ _REQUIRED_KEYS: dict[AuthFlow, tuple[str, ...]] = {
     AuthFlow.PASSWORD: ("client_id", "client_secret", "username", "password"),
     AuthFlow.ACCESS_TOKEN: ("access_token", "instance_url"),
 }
-"""What each OAuth flow asks for; the Salesforce documentation of the flows names the same parameters."""
+"""Settings that each OAuth flow requires, as in Salesforce's documentation."""
 
 _SHARED_LOGIN_HOSTS = ("login.salesforce.com", "test.salesforce.com")
 
 
 def salesforce_problems(section: Mapping[str, Any]) -> Iterator[SettingProblem]:
-    """What the chosen OAuth flow lacks in the section as it was written."""
+    """Yield the problems of the section, as written, with the chosen OAuth flow."""
     try:
         flow = AuthFlow(section.get("auth", AuthFlow.CLIENT_CREDENTIALS))
     except ValueError:

@@ -1,9 +1,9 @@
-"""Where settings come from: one TOML file, the environment, and the files that hold secrets.
+"""Sources of settings: one TOML file, the environment, and files with secrets.
 
-A layer is nested values plus the problems met while reading it; it knows which variable each value came from, so that a complaint can name
-what to change. The environment wins over the file. An empty variable counts as unset, because that is what ``${TOKEN:-}`` leaves behind
-in compose files. Kubernetes injects variables for every Service in the namespace (``CADENCE_CONSUMER_SERVICE_HOST``): those are ignored,
-any other unknown ``CADENCE_`` variable is a problem, because a misspelt setting that is silently ignored is found at 3 a.m.
+A layer consists of nested values and the problems found while reading it; it records the variable of each value, so that a message can name
+it. The environment takes precedence over the file. An empty variable counts as unset, because ``${TOKEN:-}`` in a compose file produces
+one. Kubernetes injects variables for every Service in the namespace (``CADENCE_CONSUMER_SERVICE_HOST``): those are ignored. Any other
+unknown ``CADENCE_`` variable is a problem, because a misspelt setting that is silently ignored is found at 3 a.m.
 """
 
 from __future__ import annotations
@@ -46,30 +46,33 @@ __all__ = [
 ]
 
 CONFIG_VARIABLE = "CADENCE_CONFIG"
-"""Names the file where no ``--config`` does."""
+"""Variable that names the settings file in the absence of ``--config``."""
 
 CONFIG_OPTION = "--config"
-"""What is wrong with the file as a whole is told under this name."""
+"""Name under which problems of the file as a whole are reported."""
 
 CONTAINER_VARIABLE = "CADENCE_CONTAINER"
-"""Set by the image, not a setting: what is not mounted is lost with the container, so ``store.url`` has no default."""
+"""Variable that the image sets; not a setting.
+
+Files outside of mounted volumes are lost with the container, so ``store.url`` has no default there.
+"""
 
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$"
 )
 _FILE = "_file"
-_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, and no setting is"
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, deeper than any setting"
 
 
 @dataclass(slots=True)
 class Layer:
-    """What one source says.
+    """Values of one source.
 
     Attributes:
-        values: nested, as the models take them.
+        values: nested values, as input of the models.
         names: path to the environment variable that set it.
-        files: path to the file that held the value, where one was named instead of it.
-        problems: met while reading.
+        files: path to the file that contained the value, where a file was named in its place.
+        problems: problems found while reading.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +82,7 @@ class Layer:
 
 
 def read_file(path: Path) -> Layer:
-    """The TOML file at ``path``; secret files in it are relative to its directory."""
+    """Read the TOML file at ``path``, to whose directory secret files are relative."""
     layer = Layer()
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -108,7 +111,7 @@ def _resolve_files(values: dict[str, Any], path: tuple[str, ...], base: Path, la
             del values[key]
             layer.problems.append(
                 SettingProblem(
-                    dotted((*path, key)), "is a whole number of more than 64 bits, which TOML has not"
+                    dotted((*path, key)), "is an integer of more than 64 bits, which TOML does not allow"
                 )
             )
             continue
@@ -118,7 +121,7 @@ def _resolve_files(values: dict[str, Any], path: tuple[str, ...], base: Path, la
             continue
         del values[key]
         if setting in values:
-            layer.problems.append(SettingProblem(dotted(target), f"is given twice, also as {key}; keep one"))
+            layer.problems.append(SettingProblem(dotted(target), f"is set twice, also by {key}; keep one"))
         elif not isinstance(value, str):
             layer.problems.append(
                 SettingProblem(dotted(target), f"{key} must be the path of a file, not {preview(value)}")
@@ -134,7 +137,10 @@ def _exceeds_64_bits(value: object) -> bool:
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:
-    """Every ``CADENCE_<SECTION>__<KEY>`` in ``environ``; secret files are relative to the working directory."""
+    """Read every ``CADENCE_<SECTION>__<KEY>`` in ``environ``.
+
+    Secret files are relative to the working directory.
+    """
     layer = Layer()
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in (CONFIG_VARIABLE, CONTAINER_VARIABLE) or not environ[name]:
@@ -152,7 +158,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
             if variable(secret) in environ and environ[variable(secret)]:
                 layer.problems.append(
                     SettingProblem(
-                        dotted(secret), f"is given twice, as {variable(secret)} and {name}; keep one"
+                        dotted(secret), f"is set twice, by {variable(secret)} and {name}; keep one"
                     )
                 )
             elif (text := _read_secret_file(Path(environ[name]), secret, name, layer)) is not None:
@@ -187,7 +193,7 @@ def _parse_value(text: str, known: Any, path: tuple[str, ...], name: str, layer:
             return orjson.loads(text)
         except orjson.JSONDecodeError as error:
             layer.problems.append(
-                SettingProblem(dotted(path), f"{name} begins like JSON and is not: {error}")
+                SettingProblem(dotted(path), f"{name} begins like JSON but is not valid JSON: {error}")
             )
             return None
     return text
@@ -201,7 +207,7 @@ def _set_value(layer: Layer, path: tuple[str, ...], name: str, value: Any) -> No
             layer.problems.append(
                 SettingProblem(
                     dotted(path),
-                    f"{name} sets a key of what {layer.names[path[:depth]]} sets as a whole; keep one",
+                    f"{name} sets a key of a table that {layer.names[path[:depth]]} sets as a whole; keep one",
                 )
             )
             return
@@ -221,7 +227,9 @@ def _read_secret_file(file: Path, target: tuple[str, ...], named_by: str, layer:
             SettingProblem(dotted(target), f"the file {file} ({named_by}) is not UTF-8 text")
         )
     except ValueError as error:
-        layer.problems.append(SettingProblem(dotted(target), f"{named_by} is no path of a file: {error}"))
+        layer.problems.append(
+            SettingProblem(dotted(target), f"{named_by} is not the path of a file: {error}")
+        )
     else:
         if text:
             layer.files[target] = file
@@ -231,9 +239,9 @@ def _read_secret_file(file: Path, target: tuple[str, ...], named_by: str, layer:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``below`` with everything that ``above`` says put over it, key by key.
+    """Merge ``above`` into ``below``, key by key; ``above`` takes precedence.
 
-    Variable names have neither lower case nor hyphens, so ``MY_CRM`` finds ``my-crm`` where the file has it.
+    Variable names have neither lower case nor hyphens, so ``MY_CRM`` matches ``my-crm`` where the file contains it.
     """
     result = dict(below)
     for key, value in above.items():

@@ -1,4 +1,4 @@
-"""What every section of the settings is made of: its strictness, secrets, and complaints about two keys at once."""
+"""Building blocks of the settings: sections, secrets, and errors between two keys."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["FromFile", "Secret", "Section", "conflict_error", "is_duration", "ma
 
 
 class FromFile:
-    """Marks a field whose value may also stand in a file that ``<key>_file`` names."""
+    """Marker of a field whose value may also come from a file named by ``<key>_file``."""
 
 
 Secret = Annotated[SecretStr, FromFile()]
-"""A value that is shown as asterisks and may come from a file."""
+"""Value that is shown as asterisks and may come from a file."""
 
 
 class Section(BaseModel):
-    """A table of keys: nothing unknown in it, nothing changed later, no value repeated in messages."""
+    """Table of keys: no unknown keys, immutable, and no value repeated in messages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def conflict_error(key: str, message: str, value: int) -> ValidationError:
-    """A rule between two keys, reported at the one to change."""
+    """Build the error of a rule between two keys, reported at the one to change."""
     error = PydanticCustomError("misfit", "{message}", {"message": f"{message}, not {humanize_ms(value)}"})
     return ValidationError.from_exception_data(
         "settings", [InitErrorDetails(type=error, loc=(key,), input=value)]
@@ -37,12 +37,12 @@ def conflict_error(key: str, message: str, value: int) -> ValidationError:
 
 
 def may_come_from_file(field: FieldInfo) -> bool:
-    """Whether ``<key>_file`` may name a file with its value."""
+    """Report whether ``<key>_file`` may name a file with the field's value."""
     return any(isinstance(marker, FromFile) for marker in (*field.metadata, *_metadata_of(field.annotation)))
 
 
 def is_duration(field: FieldInfo) -> bool:
-    """Whether it is a span of time, written with its unit."""
+    """Report whether a field is a duration, written with its unit."""
     metadata = (*field.metadata, *_metadata_of(field.annotation))
     return any(isinstance(marker, BeforeValidator) and marker.func is parse_ms for marker in metadata)
 

@@ -1,1 +1,4 @@
-"""Where the truth is kept. One contract (``consumer.ports.store.Store``), one conformance suite, several implementations."""
+"""Stores: one contract, one conformance suite, two implementations.
+
+The contract is ``consumer.ports.store.Store``.
+"""

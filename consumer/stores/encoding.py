@@ -1,4 +1,4 @@
-"""What the stores write alike."""
+"""Encodings that all stores share."""
 
 from __future__ import annotations
 
@@ -29,51 +29,57 @@ __all__ = [
 T = TypeVar("T")
 
 HISTORY_KEPT: Final = 20_000
-"""Past positions that are kept over all channels: a week of two channels at one a minute each."""
+"""Number of past positions kept over all channels.
+
+Enough for a week of two channels at one position a minute each.
+"""
 
 ONCE_MARKS_KEPT: Final = 1_000_000
-"""Marks of ``ctx.once`` that are kept, the newest: in Redis of each handler, in SQLite of all together."""
+"""Number of newest marks of ``ctx.once`` that are kept.
+
+Per handler in Redis, in total in SQLite.
+"""
 
 
 def encode_channels(channels: Mapping[str, ChannelState]) -> bytes:
-    """Positions as JSON."""
+    """Encode positions as JSON."""
     return orjson.dumps({channel: asdict(state) for channel, state in channels.items()})
 
 
 def decode_channels(data: bytes) -> dict[str, ChannelState]:
-    """Positions as :func:`encode_channels` wrote them.
+    """Decode the JSON of :func:`encode_channels`.
 
     Raises:
-        StoreDamaged: it is something else.
+        StoreDamaged: the data is anything else.
     """
     return _decoded(_channels, "positions of a named checkpoint", data)
 
 
 def decode_channel(data: bytes) -> ChannelState:
-    """What is remembered of a channel, as JSON.
+    """Decode the JSON of one channel's state.
 
     Raises:
-        StoreDamaged: it is something else.
+        StoreDamaged: the data is anything else.
     """
     return _decoded(_channel, "position of a channel", data)
 
 
 def encode_blocked_run(row: SavedBlockedRun) -> bytes:
-    """A parked run as JSON."""
+    """Encode a blocked run as JSON."""
     return orjson.dumps(asdict(row))
 
 
 def decode_blocked_run(data: bytes) -> SavedBlockedRun:
-    """A parked run as :func:`encode_blocked_run` wrote it.
+    """Decode the JSON of :func:`encode_blocked_run`.
 
     Raises:
-        StoreDamaged: it is something else.
+        StoreDamaged: the data is anything else.
     """
-    return _decoded(_blocked_run, "row of a parked run", data)
+    return _decoded(_blocked_run, "row of a blocked run", data)
 
 
-def _decoded(form: TypeAdapter[T], what: str, data: bytes) -> T:
-    return decode_stored(what, data, partial(validate, form))
+def _decoded(adapter: TypeAdapter[T], noun: str, data: bytes) -> T:
+    return decode_stored(noun, data, partial(validate, adapter))
 
 
 _channel = TypeAdapter(ChannelState)
@@ -82,7 +88,6 @@ _blocked_run = TypeAdapter(SavedBlockedRun)
 
 
 def commands_of(commands: Iterable[HandlerCommand], handler: str) -> tuple[HandlerCommand, ...]:
-    """Those of one handler, the oldest first."""
-    return tuple(
-        sorted((each for each in commands if each.handler == handler), key=lambda each: (each.at_ms, each.id))
-    )
+    """Select the commands of one handler, the oldest first."""
+    selected = (command for command in commands if command.handler == handler)
+    return tuple(sorted(selected, key=lambda command: (command.at_ms, command.id)))

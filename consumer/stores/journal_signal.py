@@ -1,6 +1,6 @@
-"""Waiting for the journal to grow: at once when this process appended, soon when another one did.
+"""Signal for journal growth: immediate in this process, polled for others.
 
-Every waiter holds the event it began with, and appending replaces it, so that no waiter can clear another one's wake-up.
+Every waiter keeps the event it began with, and appending replaces the event, so that no waiter can clear the wake-up of another.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Final
 __all__ = ["JournalSignal"]
 
 _POLL_MS: Final = 250
-"""How often a waiting reader looks for entries of another process."""
+"""Interval at which a waiting reader checks for entries of another process."""
 
 
 class JournalSignal:
-    """Wakes the readers of one store."""
+    """Signal that wakes the readers of one store."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def notify(self) -> None:
-        """This process has appended."""
+        """Wake every waiter: this process has appended to the journal."""
         old, self._event = self._event, asyncio.Event()
         old.set()
 
     async def wait(self, last: Callable[[], Awaitable[int]], after: int, timeout_ms: int) -> bool:
-        """Wait until ``last()`` is past ``after``; False when the time is over."""
+        """Wait until ``last()`` exceeds ``after``; False on timeout."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_ms / 1000
         while True:

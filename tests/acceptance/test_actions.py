@@ -167,7 +167,7 @@ async def test_every_command_takes_what_a_person_has(sandbox, tmp_path):
         "completionReasonCode": "ManuallyRemoved",
     }
     out, told = await act("pause", run, "--until", "tomorrow", code=1)
-    assert "resumeTime: 'tomorrow' is not ISO 8601; write it as in 2026-01-31T09:30:00.000Z" in out
+    assert "resumeTime: 'tomorrow' is not ISO 8601; use a form such as 2026-01-31T09:30:00.000Z" in out
     assert told == "0 of 1 succeeded, in 0 calls to Salesforce\n"
     out, _ = await act("send-event", run, "--event", "Skip", code=1)
     assert f"run {run} has no current step" in out
@@ -181,5 +181,5 @@ async def test_a_call_that_broke_off_tells_what_is_known_and_exits_69(sandbox, t
     sandbox.faults.inject("http_status", status=502, scope="rest")
     out, told = await command(environment, tmp_path, "actions", "pause", LEAD, code=69)
     assert "unknown" in out
-    assert "1 may or may not have taken effect (look before sending them again)" in told
+    assert "1 may or may not have taken effect (check before sending them again)" in told
     assert sandbox.org.records[TRACKER][run]["State"] == "Running"

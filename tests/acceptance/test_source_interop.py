@@ -16,8 +16,10 @@ from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.supervisor import Supervisor, SupervisorOptions
 from consumer.ports.observers.session_events import SessionClosed
 from consumer.ports.source import Answer
-from consumer.salesforce.auth import ClientCredentials, TokenCache, TokenEndpoint
 from consumer.salesforce.cometd_session import CometdSource
+from consumer.salesforce.grants import ClientCredentials
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import TokenEndpoint
 from tests.interop.node import node_command, node_environment
 from tests.support.rigs.observing import Recorder
 

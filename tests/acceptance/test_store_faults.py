@@ -73,9 +73,9 @@ async def test_faults_of_redis(tmp_path):
                 "killed, and started again",
                 lambda: server.stop(signal.SIGKILL),
                 server.start,
-                says="nobody listens",
+                says="no server listens",
             )
-            await strain(link, "stopped in order", server.stop, server.start, says="nobody listens")
+            await strain(link, "stopped in order", server.stop, server.start, says="no server listens")
             await strain(
                 link, "does not answer (frozen)",
                 lambda: server.process.send_signal(signal.SIGSTOP), lambda: server.process.send_signal(signal.SIGCONT),
@@ -95,7 +95,7 @@ async def test_faults_of_redis(tmp_path):
                 link, "wants a password from now on",
                 lambda: (client.config_set("requirepass", "secret"), client.client_kill_filter(_type="normal", skipme=True)),
                 lambda: (client.execute_command("AUTH", "secret"), client.config_set("requirepass", "")),
-                says="put it into store.url",
+                says="add it to store.url",
             )  # fmt: skip
             assert not link.logged("stopped")
             print(await link.settle(), "events")
@@ -125,7 +125,11 @@ async def test_a_redis_that_was_restored_from_an_older_copy_is_read_again(tmp_pa
                 server.start()
 
             await strain(
-                link, "gone back in time", lambda: server.stop(signal.SIGKILL), restore, says="nobody listens"
+                link,
+                "gone back in time",
+                lambda: server.stop(signal.SIGKILL),
+                restore,
+                says="no server listens",
             )
             ended = [line["reason"] for line in link.logged("tenure_ended")]
             events = await link.settle(late_per_mille=20)
@@ -227,9 +231,7 @@ async def test_a_damaged_file_is_told_and_a_copy_goes_on(tmp_path, damage):
         await link.service.start()
         body: dict = {}
         async with asyncio.timeout(20):
-            while "stop the service, put a copy back" not in str(body) and "another kind of file" not in str(
-                body
-            ):
+            while "stop the service, restore a copy" not in str(body) and "of another kind" not in str(body):
                 body = (await link.service.get("/readyz"))[1]
                 await asyncio.sleep(0.05)
         print(f"damaged ({damage}): told after {time.monotonic() - began:.2f} s")

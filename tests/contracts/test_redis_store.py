@@ -42,7 +42,7 @@ LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"
 
 async def test_a_commit_that_would_fail_half_way_writes_nothing(store, plain):
     tenure = await store.acquire("one", LEASE_MS)
-    plain.set(store._ingest_dead_letters_order, "not a sorted set")
+    plain.set(store._keys.ingest_dead_letters_order, "not a sorted set")
     commit = commit_of(
         tenure, 1, events=3, states={"r": b"x"}, channels={"/data/x": ChannelState(1, "7")}, letters=[LETTER]
     )
@@ -51,19 +51,19 @@ async def test_a_commit_that_would_fail_half_way_writes_nothing(store, plain):
     assert await store.bounds() == (1, 0)
     assert await store.states(["r"]) == {}
     assert await store.channels() == {}
-    plain.delete(store._ingest_dead_letters_order)
+    plain.delete(store._keys.ingest_dead_letters_order)
     assert await store.commit(commit) is True
 
 
 async def test_a_place_that_would_be_written_half_way_is_not_written(store, plain):
     tenure = await store.acquire("one", LEASE_MS)
-    plain.set(store._handler_dead_letters_order + "h", "not a sorted set")
+    plain.set(store._keys.dead_letters_order_prefix + "h", "not a sorted set")
     letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), [letter])
     assert await store.cursor("h") is None
-    plain.delete(store._handler_dead_letters_order + "h")
-    assert not plain.exists(store._handler_dead_letters)
+    plain.delete(store._keys.dead_letters_order_prefix + "h")
+    assert not plain.exists(store._keys.handler_dead_letters)
 
 
 async def test_a_commit_over_the_memory_limit_fails_before_its_first_write(store, plain):
@@ -83,7 +83,7 @@ async def test_everything_stands_under_one_hash_tag(store, plain, server):
     tenure = await store.acquire("one", LEASE_MS)
     await store.commit(commit_of(tenure, 1, events=3, states={"r": b"x"}, letters=[LETTER]))
     await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
-    tag = store._lease.removesuffix("lease").encode()
+    tag = store._keys.lease.removesuffix("lease").encode()
     mine = [key for key in plain.scan_iter() if tag.strip(b"{}:") in key]
     assert len(mine) >= 8
     assert all(key.startswith(tag) and tag.startswith(b"{") and tag.endswith(b"}:") for key in mine)
@@ -92,7 +92,7 @@ async def test_everything_stands_under_one_hash_tag(store, plain, server):
 async def test_journal_offsets_never_repeat_even_when_everything_was_trimmed(store, plain):
     tenure = await store.acquire("one", LEASE_MS)
     await store.commit(commit_of(tenure, 1, events=3))
-    plain.xtrim(store._journal, maxlen=0)
+    plain.xtrim(store._keys.journal, maxlen=0)
     assert await store.bounds() == (4, 3)
     await store.commit(commit_of(tenure, 2, events=1))
     assert [entry.offset for entry in await store.read(0, 10)] == [4]
@@ -128,7 +128,7 @@ async def test_a_server_that_would_take_no_commit_is_told_before_one_is_tried(se
         await other.aclose()
     finally:
         replica.stop()
-    assert told == f"{replica.url} is a replica, which takes no commits: name the primary in store.url"
+    assert told == f"{replica.url} is a replica, which accepts no commits: name the primary in store.url"
 
 
 async def test_how_a_server_is_configured_is_seen_without_the_right_to_config(server, plain):
@@ -146,12 +146,12 @@ async def test_an_old_server_is_refused_with_a_clear_line(store, monkeypatch):
         return {"redis_version": "6.2.14"}
 
     monkeypatch.setattr(store._redis, "info", info)
-    with pytest.raises(StoreForeign, match=r"is Redis 6\.2\.14: version 7\.0 or newer, or Valkey, is needed"):
+    with pytest.raises(StoreForeign, match=r"is Redis 6\.2\.14: upgrade it to 7\.0 or newer, or use Valkey"):
         await store.open()
 
 
 async def test_a_newer_format_is_refused(store, plain):
-    plain.hset(store._meta, "format", "99")
+    plain.hset(store._keys.meta, "format", "99")
     with pytest.raises(StoreForeign, match="run the newer release"):
         await store.open()
 

@@ -8,7 +8,7 @@ import pytest
 
 from consumer.errors import CommitRefused, StoreEmpty, StoreForeign, StoreUnavailable
 from consumer.ports.commit import Commit
-from consumer.stores.sqlite import sqlite_store
+from consumer.stores.sqlite import sqlite_connections
 from consumer.stores.sqlite.file_lock import FileLock
 from consumer.stores.sqlite.schema import FORMAT
 from consumer.stores.sqlite.sqlite_store import SqliteStore
@@ -19,7 +19,7 @@ ORG = "00DWP0000001234MAA"
 async def test_a_store_that_could_not_be_opened_can_be_opened_when_its_folder_is_there(tmp_path):
     store = SqliteStore(tmp_path / "later" / "cadence.db")
     for _ in range(2):
-        with pytest.raises(StoreUnavailable, match="folder does not exist"):
+        with pytest.raises(StoreUnavailable, match="its folder is missing"):
             await store.open()
     (tmp_path / "later").mkdir()
     await store.open()
@@ -118,7 +118,7 @@ async def test_a_file_of_a_newer_format_is_refused_by_who_writes_and_by_who_look
         other.commit()
     for read_only in (False, True):
         newer = SqliteStore(path, read_only=read_only)
-        with pytest.raises(StoreForeign, match=f"cadence.db is of format {FORMAT + 1}; .* up to {FORMAT}:"):
+        with pytest.raises(StoreForeign, match=f"cadence.db has format {FORMAT + 1}; .* up to {FORMAT}:"):
             await newer.open()
         await newer.aclose()
 
@@ -168,7 +168,7 @@ async def test_many_states_are_asked_for_in_few_queries(tmp_path):
 
 
 async def test_tables_that_cannot_be_made_are_told_and_leave_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite_store, "SCHEMA", ("CREATE TABLE made (x)", "CREATE TABLE"))
+    monkeypatch.setattr(sqlite_connections, "SCHEMA", ("CREATE TABLE made (x)", "CREATE TABLE"))
     store = SqliteStore(tmp_path / "cadence.db")
     with pytest.raises(StoreUnavailable, match="incomplete input"):
         await store.open()
@@ -180,14 +180,14 @@ async def test_tables_that_cannot_be_made_are_told_and_leave_nothing_behind(tmp_
 async def test_a_store_that_is_closed_or_only_looks_says_so(tmp_path):
     path = tmp_path / "cadence.db"
     looking = SqliteStore(path, read_only=True)
-    with pytest.raises(StoreEmpty, match=r"cadence\.db.*there is no such file yet"):
+    with pytest.raises(StoreEmpty, match=r"cadence\.db.*the file does not exist yet"):
         await looking.open()
     await looking.aclose()
     store = SqliteStore(path)
     await store.open()
     looking = SqliteStore(path, read_only=True)
     await looking.open()
-    with pytest.raises(StoreUnavailable, match=r"cadence\.db.*it is closed or was opened for reading only"):
+    with pytest.raises(StoreUnavailable, match=r"cadence\.db.*it is closed or open for reading only"):
         await looking.move({})
     await looking.aclose()
     await store.aclose()

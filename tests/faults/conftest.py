@@ -5,9 +5,10 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.clock import SystemClock
-from consumer.salesforce.auth import AccessToken, TokenCache, TokenEndpoint
 from consumer.salesforce.cometd_client import RequestLimits
 from consumer.salesforce.cometd_session import CometdSession, CometdSource
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import AccessToken, TokenEndpoint
 from tests.support.servers.scripted_org import ScriptedOrg
 
 

@@ -39,11 +39,12 @@ from consumer.ports.commit import ChannelState
 from consumer.ports.source import Answer
 from consumer.safe_json import is_shallow, parse
 from consumer.salesforce.action_sender import _parse_answers
-from consumer.salesforce.auth import StaticAccessToken, _error_from_response, _parse_token
 from consumer.salesforce.bayeux import BadBody, http_date_ms, parse_answer
 from consumer.salesforce.cometd_client import _to_wire
 from consumer.salesforce.error_catalogue import Stage, http_reason, reply_reason
+from consumer.salesforce.grants import StaticAccessToken
 from consumer.salesforce.rest import RestClient, RestError, _Reply
+from consumer.salesforce.token_endpoint import _error_from_response, parse_token
 from consumer.settings import Settings, load_settings
 from consumer.stores.encoding import decode_blocked_run, decode_channels, encode_blocked_run, encode_channels
 from handlers.webhook import MAX_RETRY_AFTER_S, _raise_for_status
@@ -225,7 +226,7 @@ def token(data: bytes) -> None:
     if not isinstance(told_token, dict):
         return
     with suppress(AuthenticationFailed):
-        _parse_token(told_token)
+        parse_token(told_token)
     with suppress(AuthenticationFailed):
         at_once(StaticAccessToken(SecretStr("x"), "https://example.com").obtain(_Endpoint(told_token)))  # type: ignore[arg-type]
 

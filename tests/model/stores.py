@@ -83,7 +83,7 @@ class RedisStores:
         return store
 
     async def _keys(self, store: RedisStore) -> list[bytes]:
-        pattern = store._lease.removesuffix("lease") + "*"
+        pattern = store._keys.lease.removesuffix("lease") + "*"
         return [key async for key in self.plain.scan_iter(match=pattern, count=10_000)]
 
     async def save(self, store: RedisStore) -> dict[bytes, bytes]:
@@ -98,7 +98,7 @@ class RedisStores:
 
     async def expire(self, store: RedisStore) -> None:
         """The dead holder's lease has run out."""
-        await self.plain.hset(store._lease, "expires", "0")
+        await self.plain.hset(store._keys.lease, "expires", "0")
 
     async def drop(self, store: RedisStore) -> None:
         keys = await self._keys(store)

@@ -68,20 +68,38 @@ SCOPES = (
         ("tests/unit/ingest/test_pending_commit.py", "tests/integration/ingest/test_overlap.py"),
     ),
     Scope("ready", "consumer/ingest/pending_commit.py", ("tests/unit/ingest/test_pending_commit.py",)),
+    # Opening, transactions, the lease, what a commit and a cursor write, what a tenure begins with; not what people look at.
+    Scope("sqlite", "consumer/stores/sqlite/sqlite_connections.py", CONTRACTS, chosen="sqlite"),
+    Scope("sqlite-lease", "consumer/stores/sqlite/sqlite_lease.py", CONTRACTS, chosen="sqlite"),
     Scope(
-        "sqlite",
-        "consumer/stores/sqlite/sqlite_store.py",
+        "sqlite-ingest",
+        "consumer/stores/sqlite/sqlite_ingest.py",
         CONTRACTS,
-        # Opening, transactions, the lease, what a commit and a place write, what a tenure begins with; not what people look at.
         only=tuple(
-            f"SqliteStore.{name}"
-            for name in (
-                *("open", "_open_writer", "_open_reader", "_check_format", "aclose", "_disconnect"),
-                *("_run", "_write", "_read", "acquire", "renew", "release", "lease"),
-                *("commit", "states", "channels", "org_id", "epochs", "timers", "reconcile_tasks", "move"),
-                *("read", "bounds", "trim", "cursor", "blocked_runs", "save_cursor"),
-            )
+            f"SqliteIngestStore.{name}"
+            for name in ("commit", "states", "channels", "org_id", "epochs", "timers", "reconcile_tasks")
         ),
+        chosen="sqlite",
+    ),
+    Scope(
+        "sqlite-checkpoints",
+        "consumer/stores/sqlite/sqlite_checkpoints.py",
+        CONTRACTS,
+        only=("SqliteCheckpointStore.move",),
+        chosen="sqlite",
+    ),
+    Scope(
+        "sqlite-journal",
+        "consumer/stores/sqlite/sqlite_journal.py",
+        CONTRACTS,
+        only=tuple(f"SqliteJournalStore.{name}" for name in ("read", "bounds", "trim")),
+        chosen="sqlite",
+    ),
+    Scope(
+        "sqlite-cursors",
+        "consumer/stores/sqlite/sqlite_delivery.py",
+        CONTRACTS,
+        only=tuple(f"SqliteCursorStore.{name}" for name in ("cursor", "blocked_runs", "save_cursor")),
         chosen="sqlite",
     ),
 )

@@ -1,5 +1,5 @@
 #!lua
--- One commit, all or nothing: a script that fails half-way does not roll back, so everything is checked before the first write.
+-- Applies one commit, all or nothing: a script that fails half-way does not roll back, so everything is checked before the first write.
 --
 -- KEYS  1 lease (hash)  2 meta (hash)  3 states (hash)  4 journal (stream)  5 channels (hash)
 --       6 ingest dead letters (hash)  7 their order (sorted set)  8 history of positions (list)  9 timers (sorted set)  10 reconcile tasks (hash)
@@ -7,18 +7,18 @@
 --       5 count of states      then pairs   record id, state ('' removes it)
 --       . count of events      then fours   id, type, run ('' for none), json
 --       . count of channels    then pairs   channel, state
---       . count of letters     then threes  id, milliseconds, json
---       . epochs as json ('' for unchanged)  . milliseconds to remember positions with ('' for not)  . history kept
+--       . count of dead letters  then threes  id, milliseconds, json
+--       . epochs as json ('' for unchanged)  . milliseconds for the history of positions ('' for none)  . length of the history
 --       . count of timers       then pairs   key, due milliseconds ('' removes it)
 --       . count of tasks        then pairs   id, json ('' removes it)
--- Answers {'applied'} | {'again'} | {'refused', holder} | {'foreign', org}
+-- Returns {'applied'} | {'again'} | {'refused', holder} | {'foreign', org}
 
 local lease = redis.call('HMGET', KEYS[1], 'token', 'number', 'holder')
-local wanted = tonumber(ARGV[2])
+local next_number = tonumber(ARGV[2])
 local number = tonumber(lease[2])
 if lease[1] ~= ARGV[1] or number == nil then return {'refused', lease[3] or ''} end
-if number == wanted then return {'again'} end
-if number ~= wanted - 1 then return {'refused', lease[3] or ''} end
+if number == next_number then return {'again'} end
+if number ~= next_number - 1 then return {'refused', lease[3] or ''} end
 
 local org = redis.call('HGET', KEYS[2], 'org')
 if org and org ~= ARGV[3] then return {'foreign', org} end
@@ -31,7 +31,7 @@ for index, kind in ipairs(kinds) do
   end
 end
 
--- The stream remembers its last id even when it was trimmed to nothing, so offsets never repeat.
+-- The stream keeps its last id even when it is trimmed to nothing, so offsets never repeat.
 local last = 0
 if redis.call('EXISTS', KEYS[4]) == 1 then
   local info = redis.call('XINFO', 'STREAM', KEYS[4])
@@ -78,10 +78,10 @@ for _ = 1, count() do
 end
 if ARGV[at] ~= '' then redis.call('HSET', KEYS[2], 'epochs', ARGV[at]) end
 if ARGV[at + 1] ~= '' then
-  for _, place in ipairs(moved) do
-    local position = cjson.decode(ARGV[place + 1])['position']
+  for _, index in ipairs(moved) do
+    local position = cjson.decode(ARGV[index + 1])['position']
     if type(position) == 'string' then
-      redis.call('RPUSH', KEYS[8], cjson.encode({channel = ARGV[place], position = position,
+      redis.call('RPUSH', KEYS[8], cjson.encode({channel = ARGV[index], position = position,
         at_ms = tonumber(ARGV[at + 1]), offset = last}))
     end
   end

@@ -1,21 +1,21 @@
 #!lua
--- A handler's place, its dead letters and its parked runs in one compare-and-set under the tenure's token.
+-- Compare-and-sets a handler's cursor with its dead letters and blocked runs, under the tenure's token.
 --
--- KEYS  1 lease (hash)  2 places (hash)  3 handler dead letters (hash)  4 their order (sorted set)  5 journal (stream)
---       6 parked runs of this handler (hash)
--- ARGV  1 token  2 handler  3 revision  4 data  5 highest settled offset
---       6 count of letters      then threes  id, milliseconds, json
---       . count of parked runs  then pairs   run ('' for none), json ('' removes it)
--- Answers {1} | {0, holder}
+-- KEYS  1 lease (hash)  2 cursors (hash)  3 handler dead letters (hash)  4 their order (sorted set)  5 journal (stream)
+--       6 blocked runs of this handler (hash)
+-- ARGV  1 token  2 handler  3 revision  4 data  5 highest acknowledged offset
+--       6 count of dead letters  then threes  id, milliseconds, json
+--       . count of blocked runs  then pairs   run ('' for none), json ('' removes it)
+-- Returns {1} | {0, holder}
 
 local lease = redis.call('HMGET', KEYS[1], 'token', 'holder')
 if lease[1] ~= ARGV[1] then return {0, lease[2] or ''} end
 local stored = redis.call('HMGET', KEYS[2], 'revision:' .. ARGV[2], 'data:' .. ARGV[2])
 local revision = tonumber(stored[1] or '0')
-local wanted = tonumber(ARGV[3])
-if revision == wanted and stored[2] == ARGV[4] then return {1} end
-if revision ~= wanted - 1 then return {0, lease[2] or ''} end
--- A store that went back in time may have kept the last place and lost entries that were delivered since: others will stand there.
+local next_revision = tonumber(ARGV[3])
+if revision == next_revision and stored[2] == ARGV[4] then return {1} end
+if revision ~= next_revision - 1 then return {0, lease[2] or ''} end
+-- A store that went back in time may have kept the last cursor and lost entries delivered since: other events will get their offsets.
 local last = 0
 if redis.call('EXISTS', KEYS[5]) == 1 then
   local info = redis.call('XINFO', 'STREAM', KEYS[5])

@@ -1,9 +1,9 @@
 #!lua
--- Winning, keeping and leaving the lease. The server's clock decides, so replicas need not agree on the time.
+-- Wins, renews or releases the lease. The server's clock decides, so replicas need not agree on the time.
 --
 -- KEYS  1 lease (hash)
 -- ARGV  1 'win' | 'renew' | 'leave'  2 token  3 lease in milliseconds  4 holder (win) or number (renew)
--- Answers {1} | {0, holder}
+-- Returns {1} | {0, holder}
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -1,5 +1,5 @@
 #!lua
--- Puts channels elsewhere and ends the tenure under way: its next commit or renewal carries an old token.
+-- Sets the state of channels and ends the current tenure: its next commit or renewal carries an old token.
 --
 -- KEYS  1 lease (hash)  2 channels (hash)
 -- ARGV  1 fresh token  then pairs  channel, state

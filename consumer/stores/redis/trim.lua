@@ -1,9 +1,9 @@
 #!lua
--- Removes the front of the journal, and of the lists that say which entries a run has.
+-- Removes the journal's oldest entries, also from the lists of each run's offsets.
 --
 -- KEYS  1 lease (hash)  2 journal (stream)
--- ARGV  1 token  2 last offset to go  3 prefix of the per-run lists of offsets  4 count of runs  then their ids
--- Answers {1} | {0, holder}
+-- ARGV  1 token  2 last offset to remove  3 prefix of the per-run lists of offsets  4 count of runs  then their ids
+-- Returns {1} | {0, holder}
 
 local lease = redis.call('HMGET', KEYS[1], 'token', 'holder')
 if lease[1] ~= ARGV[1] then return {0, lease[2] or ''} end

@@ -1,11 +1,11 @@
-"""A lock on a file beside the store: how replicas on one machine learn at once that the holder of the lease is dead.
+"""Lock file beside the store, by which a replica notices a dead holder at once.
 
-The kernel frees the lock when the process that has it ends, however it ends. In the file stands the token of its tenure. Whoever gets
-the lock and reads there the token that the store has as well knows that the process of this tenure is gone, and need not wait for the
-lease to run out.
+The kernel releases the lock when the locking process ends, however it ends. The file contains the token of that process's tenure. A replica
+on the same machine that gets the lock and finds the token which the store has too knows that the process of this tenure is gone, and need
+not wait for the lease to expire.
 
-A free lock alone says nothing: a holder that won because the lease of a frozen one had run out has no lock, since the frozen one still
-has it. When that one goes on, or is killed, the lock is free while the lease is held.
+A free lock alone proves nothing: a replica that won after the lease of a frozen process expired has no lock, since the frozen process still
+has it. When the frozen process resumes, or is killed, the lock is free although the lease is held.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ _TOKEN_BYTES = 100
 
 
 class FileLock:
-    """One process's hand on the lock of ``path``, which is made if need be."""
+    """Lock of one process on the file at ``path``, which is created if missing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
 
     def acquire(self) -> str | None:
-        """Get the lock, or keep it; the token of the last tenure that had it (empty: none had), None while another process has it."""
+        """Get the lock, or keep it.
+
+        Returns:
+            The token of the last tenure that had the lock, empty if none had; None while another process has it.
+        """
         if self._fd is None:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -42,13 +46,13 @@ class FileLock:
         return os.pread(self._fd, _TOKEN_BYTES, 0).decode("ascii", "replace")
 
     def write_token(self, token: str) -> None:
-        """Say that this tenure has the lock; without the lock nothing is said."""
+        """Record that this tenure has the lock; does nothing without the lock."""
         if self._fd is not None:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, token.encode("ascii"), 0)
 
     def release(self) -> None:
-        """Leave it to others."""
+        """Release the lock."""
         if self._fd is not None:
             fd, self._fd = self._fd, None
             os.close(fd)

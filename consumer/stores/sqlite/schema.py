@@ -1,4 +1,4 @@
-"""The tables of the SQLite store.
+"""Tables of the SQLite store.
 
 Ordinary rowid tables: ``WITHOUT ROWID`` is several times slower with values of a kilobyte. ``AUTOINCREMENT`` keeps journal offsets growing
 after retention has removed the newest rows.

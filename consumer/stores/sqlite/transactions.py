@@ -1,4 +1,4 @@
-"""What a commit and a place do to the tables, inside a transaction that the store has begun.
+"""Statements of a commit and of a cursor, inside a transaction begun by the store.
 
 Everything is checked before anything is written, as in the Redis scripts; here a refusal rolls back as well.
 """
@@ -31,22 +31,33 @@ __all__ = [
 
 
 _ROWS_PER_STATEMENT: Final = (64, 8, 1)
-"""Rows in a statement; few sizes, so that all statements stay compiled. Older builds of SQLite allow 999 parameters."""
+"""Numbers of rows per statement; few sizes, so that all statements stay compiled.
+
+Older builds of SQLite allow 999 parameters.
+"""
 
 
 def now_ms() -> int:
-    """Wall milliseconds, which leases on this machine are counted in."""
+    """Read the wall clock in milliseconds, by which leases on this machine expire."""
     return time.time_ns() // 1_000_000
 
 
 def holder_of(connection: sqlite3.Connection) -> str | None:
-    """Who holds the lease, or held it last."""
+    """Read the present or last holder of the lease."""
     row: tuple[Any, ...] | None = connection.execute("SELECT holder FROM lease WHERE id = 1").fetchone()
     return None if row is None else row[0]
 
 
 def apply_commit(connection: sqlite3.Connection, commit: Commit) -> bool:
-    """Check token, number and org, then write everything; inside a transaction."""
+    """Check token, number and org, then write everything.
+
+    Returns:
+        False when the commit had been applied before.
+
+    Raises:
+        CommitRefused: the token or the number is not the tenure's.
+        StoreForeign: the store belongs to another org.
+    """
     lease = connection.execute("SELECT token, number FROM lease WHERE id = 1").fetchone()
     if lease is None or lease[0] != commit.token or lease[1] not in {commit.number - 1, commit.number}:
         raise CommitRefused(commit.number, holder_of(connection))
@@ -56,9 +67,9 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> bool:
     org = connection.execute("SELECT value FROM meta WHERE name = 'org'").fetchone()[0]
     if org != commit.org_id:
         raise StoreForeign(
-            f"the store belongs to org {org}, not to {commit.org_id}: give every org a store of its own"
+            f"the store belongs to org {org}, not to {commit.org_id}: set another store.url for this org"
         )
-    # An upsert writes the row where it stands; REPLACE takes it out and in again with its index, at five times the cost.
+    # An upsert updates the row in place; REPLACE deletes and inserts it with its index, at five times the cost.
     _insert(
         connection,
         "INSERT INTO states VALUES {} ON CONFLICT (record_id) DO UPDATE SET data = excluded.data",
@@ -116,22 +127,22 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> bool:
 
 
 def _insert(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows in their order, many with one statement.
+    """Insert rows in order, many per statement.
 
-    Every step of a statement gives the interpreter's lock away and has to get it back, which a busy event loop lets it wait for: a row at
-    a time, a commit of 500 changes would wait a thousand times.
+    Every step of a statement releases the interpreter's lock and has to reacquire it, for which it waits while the event loop is busy: one
+    row at a time, a commit of 500 changes would wait a thousand times.
     """
-    at = 0
+    start = 0
     for size in _ROWS_PER_STATEMENT:
-        while len(rows) - at >= size:
-            placeholders = "(" + ", ".join("?" * len(rows[at])) + ")"
-            values = [value for row in rows[at : at + size] for value in row]
+        while len(rows) - start >= size:
+            placeholders = "(" + ", ".join("?" * len(rows[start])) + ")"
+            values = [value for row in rows[start : start + size] for value in row]
             connection.execute(statement.format(", ".join([placeholders] * size)), values)
-            at += size
+            start += size
 
 
 def put_channels(connection: sqlite3.Connection, channels: Mapping[str, ChannelState]) -> None:
-    """Write what is remembered of channels."""
+    """Write the state of channels."""
     connection.executemany(
         "INSERT OR REPLACE INTO channels VALUES (?, ?)",
         [(channel, orjson.dumps(asdict(state))) for channel, state in channels.items()],
@@ -139,7 +150,7 @@ def put_channels(connection: sqlite3.Connection, channels: Mapping[str, ChannelS
 
 
 def _append_history(connection: sqlite3.Connection, channels: Mapping[str, ChannelState], at_ms: int) -> None:
-    """Add to the history of positions, and let it not grow for ever."""
+    """Append to the history of positions, and drop its oldest entries."""
     (offset,) = connection.execute(
         "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0)"
     ).fetchone()
@@ -164,7 +175,13 @@ def apply_cursor(
     dead_letters: Sequence[HandlerDeadLetter],
     blocked_runs: Mapping[str | None, SavedBlockedRun | None],
 ) -> None:
-    """Check token, revision and the journal's end, then write a place with its dead letters and parked runs."""
+    """Check token, revision and journal end, then write a cursor.
+
+    Its dead letters and blocked runs are written with it.
+
+    Raises:
+        CommitRefused: the token or the revision is another one, or the cursor lies past the journal's end.
+    """
     lease = connection.execute("SELECT token FROM lease WHERE id = 1").fetchone()
     if lease is None or lease[0] != tenure.token:
         raise CommitRefused(cursor.revision, holder_of(connection))
@@ -194,7 +211,7 @@ def apply_cursor(
 
 
 def forget_cursor(connection: sqlite3.Connection, handler: str) -> None:
-    """Remove a place with its parked runs."""
+    """Remove a cursor with its blocked runs."""
     connection.execute("DELETE FROM places WHERE handler = ?", (handler,))
     connection.execute("DELETE FROM parked WHERE handler = ?", (handler,))
 
@@ -205,7 +222,7 @@ def resolve_stored_dead_letters(
     removed: Sequence[str],
     failed_again: Sequence[HandlerDeadLetter],
 ) -> None:
-    """Remove dead letters, or keep them as they are now; neither is to be delivered again."""
+    """Remove or update dead letters, and remove the redrive marks of both."""
     ids = [
         (handler, event_id)
         for event_id in (*removed, *(dead_letter.event_id for dead_letter in failed_again))

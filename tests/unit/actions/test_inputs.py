@@ -170,12 +170,12 @@ RULES = [
     (
         RemoveTarget,
         {},
-        "give either targetId or actionCadenceTrackerId; neither is given",
+        "set either targetId or actionCadenceTrackerId; neither is set",
     ),
     (
         RemoveTarget,
         {"targetId": LEAD, "actionCadenceTrackerId": RUN},
-        "give either targetId or actionCadenceTrackerId; both are given",
+        "set either targetId or actionCadenceTrackerId; both are set",
     ),
     (
         RemoveTarget,
@@ -185,12 +185,12 @@ RULES = [
     (
         RemoveTarget,
         {"targetId": LEAD, "completionReasonCode": "NoMoreSteps"},
-        "completionReasonCode: 'NoMoreSteps' is not a completion reason. There are: ManuallyRemoved",
+        "completionReasonCode: 'NoMoreSteps' is not a completion reason. Valid values: ManuallyRemoved",
     ),
     (
         RemoveTarget,
         {"targetId": LEAD, "completionDisposition": "Sucess"},
-        "completionDisposition: 'Sucess' is not a disposition; did you mean 'Success'? There are: "
+        "completionDisposition: 'Sucess' is not a disposition; did you mean 'Success'? Valid values: "
         + ", ".join(get_args(Disposition)),
     ),
     (
@@ -201,7 +201,7 @@ RULES = [
     (
         RemoveTarget,
         {"targetId": LEAD, "relatedToId": INVOICE, "relatedToAttributionType": "Maturation"},
-        f"Maturation is for opportunities only, and relatedToId {INVOICE} is none (they begin with 006); use Activation or Collected",
+        f"Maturation is for opportunities only, whose ids begin with 006, and relatedToId is {INVOICE}; use Activation or Collected",
     ),
     (
         ModifyAttributes,
@@ -215,33 +215,33 @@ RULES = [
     (
         ModifyAttributes,
         {"actionCadenceTrackerId": RUN, "relatedToAttributionType": "Won"},
-        "relatedToAttributionType: 'Won' is not an attribution type. There are: Activation, Maturation, Collected",
+        "relatedToAttributionType: 'Won' is not an attribution type. Valid values: Activation, Maturation, Collected",
     ),
     (
         ModifyAttributes,
         {"actionCadenceTrackerId": RUN},
-        "nothing to modify; give completionDisposition, relatedToId or relatedToAttributionType",
+        "nothing to modify; set completionDisposition, relatedToId or relatedToAttributionType",
     ),
     (ModifyAttributes, {"completionDisposition": "Success"}, "actionCadenceTrackerId is required"),
     (
         PauseRun,
         {"targetId": LEAD, "resumeTime": "2021-06-15T05:30:00:521917Z"},
-        "resumeTime: '2021-06-15T05:30:00:521917Z' is not ISO 8601; write it as in 2026-01-31T09:30:00.000Z",
+        "resumeTime: '2021-06-15T05:30:00:521917Z' is not ISO 8601; use a form such as 2026-01-31T09:30:00.000Z",
     ),
     (
         PauseRun,
         {"targetId": LEAD, "resumeTime": "2021-13-15T05:30:00Z"},
-        "resumeTime: '2021-13-15T05:30:00Z' is not ISO 8601; write it as in 2026-01-31T09:30:00.000Z",
+        "resumeTime: '2021-13-15T05:30:00Z' is not ISO 8601; use a form such as 2026-01-31T09:30:00.000Z",
     ),
     (
         PauseRun,
         {"targetId": LEAD, "resumeTime": "2021-06-15T05:30:00"},
-        "resumeTime: 2021-06-15T05:30:00 names no time zone; end it with Z or an offset such as +01:00",
+        "resumeTime: 2021-06-15T05:30:00 has no time zone; append Z or an offset such as +01:00",
     ),
     (
         SendEvent,
         {"recordId": STEP, "eventType": "Manual Complete"},
-        "eventType: 'Manual Complete' is not an event; did you mean 'ManualComplete'? There are: Skip, ManualComplete",
+        "eventType: 'Manual Complete' is not an event; did you mean 'ManualComplete'? Valid values: Skip, ManualComplete",
     ),
     (
         SendEvent,

@@ -111,7 +111,7 @@ def test_enriched_fields_are_those_that_never_change_and_that_the_object_has(lin
 def test_a_name_that_salesforce_would_refuse_is_a_usage_error(call, name):
     result = call("channel", "generate", "--name", name)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "is no name for a channel" in result.stderr
+    assert "is not a valid channel name" in result.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_named(call, tmp_path):

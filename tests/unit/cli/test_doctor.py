@@ -14,7 +14,7 @@ from consumer.cli import app
 from consumer.errors import AuthenticationFailed, EndReason
 from consumer.inspection.remedies import session_remedy, sign_in_remedy
 from consumer.ports.commit import ChannelState, Commit
-from consumer.salesforce import auth, error_catalogue
+from consumer.salesforce import error_catalogue, token_endpoint
 from consumer.sandbox import TRACKER, OAuthOptions, OrgOptions, Sandbox, SandboxOptions
 from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.support.processes.service_process import free_port, settings_for
@@ -133,7 +133,7 @@ async def test_a_wrong_secret_is_not_permitted_and_what_needs_a_token_is_left_ou
     assert failures(findings) == [
         (
             "org",
-            "Salesforce gave no access token (invalid_client): invalid client credentials",
+            "Salesforce issued no access token (invalid_client): invalid client credentials",
             "Check salesforce.client_secret, and that the app is in this org.",
         )
     ]
@@ -355,8 +355,8 @@ async def test_a_redis_that_forgets_is_told_and_one_that_is_gone_is_unavailable(
             server.stop()
         assert code == 1
         assert [message.partition(" has ")[2] for _, message, _ in failures(findings)] == [
-            "maxmemory-policy allkeys-lru: it may throw checkpoints away; set noeviction",
-            "appendonly no: a restart forgets commits; set appendonly yes",
+            "maxmemory-policy allkeys-lru: it may evict checkpoints; set noeviction",
+            "appendonly no: a restart loses commits; set appendonly yes",
         ]
         code, findings, _ = await doctor(environment)
         assert code == 69
@@ -392,8 +392,8 @@ async def test_every_refusal_that_is_known_says_what_to_do():
     for row in error_catalogue._CATALOGUE:
         action, _ = session_remedy(EndReason(row.code, "subscribe: …", row.remedy, row.action))
         assert action, row.code
-    for code in {*auth._PERMANENT_ERRORS, "http_404", "http_503", "unreachable"}:
+    for code in {*token_endpoint._PERMANENT_ERRORS, "http_404", "http_503", "unreachable"}:
         action, _ = sign_in_remedy(
-            AuthenticationFailed(code, "…", permanent=code in auth._PERMANENT_ERRORS), "jwt"
+            AuthenticationFailed(code, "…", permanent=code in token_endpoint._PERMANENT_ERRORS), "jwt"
         )
         assert action, code

@@ -293,5 +293,5 @@ def test_a_cursor_of_a_newer_release_is_reported_in_one_line(tmp_path, call, com
     asyncio.run(write())
     result = call(*command)
     assert result.exit_code == 1
-    assert "the cursor of handler 'notify' cannot be read (it is of format 9" in result.stderr
+    assert "the cursor of handler 'notify' cannot be read (it has format 9" in result.stderr
     assert result.stderr.count("\n") == 1

@@ -99,7 +99,7 @@ def test_tail_refuses_two_beginnings(call):
 def test_an_id_that_is_none_is_a_usage_error(call):
     result = call("tail", "--no-follow", "--run", "nonsense")
     assert result.exit_code == 2
-    assert "holds no Salesforce record id" in result.stderr
+    assert "contains no Salesforce record id" in result.stderr
 
 
 # ---------------------------------------------------------------- timeline and state

@@ -219,7 +219,7 @@ def test_a_store_that_was_never_written_is_unavailable(call, tmp_path):
     for command in ("status", "top"):
         result = call(command, CADENCE_STORE__URL=f"sqlite:///{tmp_path}/none.db")
         assert result.exit_code == 69
-        assert "appears when the service has run" in result.stderr
+        assert "when it first runs" in result.stderr
 
 
 def test_top_on_a_terminal_goes_on_looking_until_ctrl_c_which_is_no_failure(filled, tmp_path):

@@ -66,7 +66,7 @@ def test_an_id_is_found_in_what_people_paste(text):
 
 
 def test_what_holds_no_id_is_refused_by_name():
-    with pytest.raises(ValueError, match="'see above' holds no Salesforce record id"):
+    with pytest.raises(ValueError, match="'see above' contains no Salesforce record id"):
         parse_record_id("see above")
 
 

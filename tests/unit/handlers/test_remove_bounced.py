@@ -11,8 +11,10 @@ from pydantic import SecretStr, ValidationError
 from consumer import Context, ErrorDetail, LifecycleEvent, Retry
 from consumer.clock import SystemClock
 from consumer.salesforce.action_sender import RestActionSender
-from consumer.salesforce.auth import ClientCredentials, TokenCache, TokenEndpoint
+from consumer.salesforce.grants import ClientCredentials
 from consumer.salesforce.rest import RestClient
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import TokenEndpoint
 from consumer.sandbox import TRACKER, Sandbox, SandboxOptions
 from handlers.remove_bounced import RemoveBounced
 from tests.support.builders.readme import HANDLERS, blocks

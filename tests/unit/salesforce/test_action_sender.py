@@ -26,8 +26,10 @@ from consumer.backoff import Backoff
 from consumer.clock import SystemClock
 from consumer.salesforce import action_sender as module
 from consumer.salesforce.action_sender import RestActionSender
-from consumer.salesforce.auth import ClientCredentials, StaticAccessToken, TokenCache, TokenEndpoint
+from consumer.salesforce.grants import ClientCredentials, StaticAccessToken
 from consumer.salesforce.rest import RestClient, RestError
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import TokenEndpoint
 from consumer.sandbox import STEP_TRACKER, TRACKER, ActionOptions, Sandbox, SandboxOptions
 
 LEAD, LEAD_2, USER = "00Qxx000002TRI2EAO", "00Qxx000002TRI3EAO", "005R0000000eg3zIAA"
@@ -174,7 +176,7 @@ async def test_the_guard_asks_for_this_cadence_and_for_active_runs_alone():
         assert await actions.is_active(run)
         assert not await actions.is_active(over)
     assert first.succeeded
-    assert again.why == f"ALREADY_ENROLLED: {LEAD} is in {cadence} already, by run {run}"
+    assert again.why == f"ALREADY_ENROLLED: {LEAD} is already in {cadence}, in run {run}"
 
 
 async def test_a_cadence_whose_name_has_quotes_is_asked_for_as_it_is():
@@ -290,9 +292,9 @@ async def test_a_lost_answer_is_not_asked_for_again_where_that_could_do_harm():
             await server.actions.pause(pauses(5))
     assert statuses(caught.value.results) == ["succeeded", "succeeded", "unknown", "unknown", "unsent"]
     assert len(server.bodies) == 2
-    assert str(caught.value).startswith("pauseSalesCadenceTracker broke off: ")
+    assert str(caught.value).startswith("pauseSalesCadenceTracker failed: ")
     assert str(caught.value).endswith(
-        "of 5 inputs 2 may or may not have taken effect (look before sending them again) and 1 was not sent"
+        "of 5 inputs 2 may or may not have taken effect (check before sending them again) and 1 was not sent"
     )
 
 
@@ -335,8 +337,8 @@ async def test_a_call_that_was_turned_away_is_sent_again_whatever_it_does():
         ((500, "<html>down</html>"), "unknown", "failed (no_error_code, HTTP 500)"),
         ((200, "[{"), "unknown", "failed (no_error_code, HTTP 200)"),
         ((200, {"isSuccess": True}), "unknown", "failed (no_error_code, HTTP 200)"),
-        (fine(2), "unknown", "2 results came for 1 inputs"),
-        ((400, [{"isSuccess": "perhaps"}]), "unknown", "results came, and not all of them can be read"),
+        (fine(2), "unknown", "2 results for 1 inputs cannot be matched"),
+        ((400, [{"isSuccess": "perhaps"}]), "unknown", "the answer contains results that cannot be read"),
     ],
 )
 async def test_an_answer_that_says_nothing_about_the_inputs_is_an_exception(answer, status, message):
@@ -382,7 +384,7 @@ async def test_an_action_that_the_api_version_lacks_is_not_sent():
         acting(sandbox, version="49.0") as (actions, action_sender),
     ):
         with pytest.raises(
-            ActionCallFailed, match=r"it needs API version 50\.0, and salesforce\.api_version is 49\.0"
+            ActionCallFailed, match=r"it requires API version 50\.0, and salesforce\.api_version is 49\.0"
         ):
             await actions.pause(pauses(1))
         assert action_sender.calls == 0

@@ -12,16 +12,10 @@ from pydantic import SecretStr
 
 from consumer.clock import SystemClock
 from consumer.errors import AuthenticationFailed, StoreUnavailable
-from consumer.salesforce.auth import (
-    ClientCredentials,
-    JwtBearer,
-    Password,
-    RefreshToken,
-    StaticAccessToken,
-    TokenCache,
-    TokenEndpoint,
-)
+from consumer.salesforce.grants import ClientCredentials, JwtBearer, Password, RefreshToken, StaticAccessToken
 from consumer.salesforce.refresh_token_store import RefreshTokenStore
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import TokenEndpoint
 
 WALL_MS = 1_800_000_000_000
 

@@ -4,8 +4,10 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.clock import SystemClock
-from consumer.salesforce.auth import ClientCredentials, TokenCache, TokenEndpoint
+from consumer.salesforce.grants import ClientCredentials
 from consumer.salesforce.rest import RestClient, RestError
+from consumer.salesforce.token_cache import TokenCache
+from consumer.salesforce.token_endpoint import TokenEndpoint
 from consumer.sandbox import Sandbox, SandboxOptions
 
 

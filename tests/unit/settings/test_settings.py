@@ -204,7 +204,7 @@ def test_no_problem_repeats_a_secret(toml):
         ("channels = []", "channels: must not be empty, not []"),
         (
             'channels = ["/data/ChangeEvents", "/data/ChangeEvents"]',
-            "channels: names /data/ChangeEvents twice; keep one",
+            "channels: contains /data/ChangeEvents twice; keep one",
         ),
         (
             'channels = ["/event/Order__e"]',
@@ -226,18 +226,18 @@ def test_no_problem_repeats_a_secret(toml):
         ),
         (
             '[store]\nurl = "sqlite:///c.db?mode=ro"',
-            "store.url: takes ?synchronous=normal (default) or ?synchronous=full after the file, not ?mode=ro",
+            "store.url: accepts ?synchronous=normal (default) or ?synchronous=full after the file, not ?mode=ro",
         ),
         (
             '[ordering]\nlateness = "soon"',
-            'ordering.lateness: must be a span of time such as "500ms", "1s", "15m", "72h" or a number of seconds, not \'soon\'',
+            'ordering.lateness: must be a duration such as "500ms", "1s", "15m", "72h" or a number of seconds, not \'soon\'',
         ),
         ('[ordering]\nlateness = "2m"', "ordering.lateness: must be at most 1 min, not 2 min"),
         ('[ordering]\nlateness = "8s"', "ordering.max_hold: must be at least ordering.lateness (8 s), not 5 s"),
         (
             '[state]\nretention = "3d"',
-            ("state.retention: must be at least 4d, because Salesforce may deliver a change again for so long, or 0 to keep ended runs "
-            "for ever, not 3 d"),
+            ("state.retention: must be at least 4d, because Salesforce may deliver a change again for that long, or 0 to keep ended runs "
+            "forever, not 3 d"),
         ),
         ('[lease]\nttl = "8s"', "lease.renew: must be at most half of lease.ttl (8 s), not 5 s"),
         ("[commit]\nmax_events = 0", "commit.max_events: must be at least 1, not 0"),
@@ -276,23 +276,23 @@ def test_what_is_wrong_in_the_file_is_said_with_its_name_and_what_to_do(toml, te
         ),
         ("CADENCE_STORE", "x", "CADENCE_STORE: is a section; set its keys one by one, as in CADENCE_STORE__URL"),
         ("CADENCE_HTTP__PORT", "http", "http.port: must be a whole number, not 'http' (set by CADENCE_HTTP__PORT)"),
-        ("CADENCE_CHANNELS", "[1", "channels: CADENCE_CHANNELS begins like JSON and is not: unexpected end of data: line 1 column 3 (char 2)"),
+        ("CADENCE_CHANNELS", "[1", "channels: CADENCE_CHANNELS begins like JSON but is not valid JSON: unexpected end of data: line 1 column 3 (char 2)"),
         (
             "CADENCE_SALESFORCE__LOGIN_URL",
             "http://acme.my.salesforce.com",
-            ("salesforce.login_url: must begin with https:// (http is for this machine only), not "
+            ("salesforce.login_url: must begin with https:// (http is allowed for this machine only), not "
             "'http://acme.my.salesforce.com' (set by CADENCE_SALESFORCE__LOGIN_URL)"),
         ),
         (
             "CADENCE_SALESFORCE__LOGIN_URL",
             "acme.my.salesforce.com",
-            ("salesforce.login_url: must be an address such as https://MyDomain.my.salesforce.com, not "
+            ("salesforce.login_url: must be a URL such as https://MyDomain.my.salesforce.com, not "
             "'acme.my.salesforce.com' (set by CADENCE_SALESFORCE__LOGIN_URL)"),
         ),
         (
             "CADENCE_SALESFORCE__LOGIN_URL",
             "https://acme.my.salesforce.com/services/oauth2/token",
-            ("salesforce.login_url: must be scheme and host alone, as in https://MyDomain.my.salesforce.com "
+            ("salesforce.login_url: must be only scheme and host, as in https://MyDomain.my.salesforce.com "
             "(set by CADENCE_SALESFORCE__LOGIN_URL)"),
         ),
         (
@@ -325,10 +325,10 @@ def test_an_empty_secret_file_is_a_problem(tmp_path, toml):
 
 def test_a_secret_that_is_given_twice_in_one_place_is_a_problem(toml):
     assert only_problem(toml('[http]\ntoken = "a"\ntoken_file = "b"')) == [
-        "http.token: is given twice, also as token_file; keep one"
+        "http.token: is set twice, also by token_file; keep one"
     ]
     assert only_problem(environ={"CADENCE_HTTP__TOKEN": "a", "CADENCE_HTTP__TOKEN_FILE": "b"}) == [
-        "http.token: is given twice, as CADENCE_HTTP__TOKEN and CADENCE_HTTP__TOKEN_FILE; keep one"
+        "http.token: is set twice, by CADENCE_HTTP__TOKEN and CADENCE_HTTP__TOKEN_FILE; keep one"
     ]
 
 
@@ -346,7 +346,7 @@ def test_a_missing_or_broken_config_file_is_named(tmp_path, toml):
 def test_a_config_file_that_is_nested_beyond_reason_is_named(toml, text):
     broken = toml(text)
     assert only_problem(broken) == [
-        f"--config: {broken} is nested more than 64 levels deep, and no setting is"
+        f"--config: {broken} is nested more than 64 levels deep, deeper than any setting"
     ]
 
 
@@ -361,7 +361,7 @@ def test_a_number_of_more_digits_than_python_reads_is_no_valid_toml(toml):
 )
 def test_a_number_of_more_than_64_bits_is_named_and_not_shown(toml, text):
     (said,) = only_problem(toml(text.format("f" * 9_000)))
-    assert said.endswith(": is a whole number of more than 64 bits, which TOML has not")
+    assert said.endswith(": is an integer of more than 64 bits, which TOML does not allow")
 
 
 def test_what_is_shown_of_a_long_value_is_its_beginning(toml):
@@ -371,7 +371,7 @@ def test_what_is_shown_of_a_long_value_is_its_beginning(toml):
 
 def test_a_secret_file_whose_name_is_none_is_named(toml):
     assert only_problem(toml('[http]\ntoken_file = "\\u0000"')) == [
-        "http.token: token_file is no path of a file: embedded null byte"
+        "http.token: token_file is not the path of a file: embedded null byte"
     ]
 
 
@@ -384,7 +384,7 @@ def test_a_variable_below_another_ones_value_is_named():
         }
     ) == [
         (
-            "handlers.a.settings.path.b: CADENCE_HANDLERS__A__SETTINGS__PATH__B sets a key of what "
+            "handlers.a.settings.path.b: CADENCE_HANDLERS__A__SETTINGS__PATH__B sets a key of a table that "
             "CADENCE_HANDLERS__A__SETTINGS__PATH sets as a whole; keep one"
         )
     ]

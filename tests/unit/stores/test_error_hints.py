@@ -13,12 +13,12 @@ from consumer.stores.error_hints import with_hint
     [
         (sqlite3.OperationalError("database or disk is full"), "free space"),
         (sqlite3.OperationalError("database is locked"), "another process"),
-        (sqlite3.DatabaseError("database disk image is malformed"), "put a copy back"),
+        (sqlite3.DatabaseError("database disk image is malformed"), "restore a copy"),
         (sqlite3.DatabaseError("file is not a database"), "store.url"),
         (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "raise maxmemory"),
         (ReadOnlyError("You can't write against a read only replica."), "name the primary"),
         (ResponseError("MISCONF Redis is configured to save RDB snapshots"), "disk"),
-        (ConnectionRefusedError(111, "Connection refused"), "nobody listens"),
+        (ConnectionRefusedError(111, "Connection refused"), "no server listens"),
     ],
 )
 def test_known_trouble_comes_with_advice(error, advice):
