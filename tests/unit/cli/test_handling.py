@@ -111,7 +111,7 @@ def test_letters_are_asked_for_again_by_id_or_filter(call, look):
 
 def test_the_former_name_of_the_redrive_still_works_and_is_not_shown(call, look):
     former = "retry"
-    assert call("dead-letters", former, "event-2").stderr == "notify: 1 dead letter to be delivered again\n"
+    assert call("dead-letters", former, "event-2").stderr == "notify: 1 dead letter queued for redelivery\n"
     assert [each.event_id for each in look(lambda store: store.redrives("notify", 9))] == ["event-2"]
     usage = call("dead-letters", "--help").stdout
     assert "redrive" in usage
