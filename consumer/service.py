@@ -24,12 +24,11 @@ from consumer.delivery.loading import LoadedHandler
 from consumer.domain.lifecycle import OrgInfo
 from consumer.errors import CommitRefused, StoreUnavailable, first_error
 from consumer.ingest.buffer import BufferClosed, IntakeBuffer
-from consumer.ingest.commit_sender import CommitSender
+from consumer.ingest.commits import CommitPipeline
 from consumer.ingest.options import IngestOptions
-from consumer.ingest.pipeline import Ingest, Instance
-from consumer.ingest.reconcile.fetch import RecordSource
-from consumer.ingest.states.lookup import RowSource
+from consumer.ingest.receive import Instance
 from consumer.ingest.supervisor import Supervisor, SupervisorOptions
+from consumer.ingest.tenure import IngestTenure, begin_ingest
 from consumer.ports.lease import Tenure
 from consumer.ports.observers.delivery_events import DeliveryEvent
 from consumer.ports.observers.ingest_events import IngestEvent
@@ -47,6 +46,7 @@ from consumer.ports.observers.service_events import (
     TenureEnded,
 )
 from consumer.ports.observers.session_events import SessionEvent
+from consumer.ports.salesforce import RecordSource
 from consumer.ports.source import Source
 from consumer.ports.store import Store
 
@@ -96,7 +96,7 @@ class Service:
         source: factory of sessions.
         org: returns the org of the sessions; called once a session has opened.
         instance: looks up the name of the org's instance.
-        row_source: source of records that were never seen; None disables lookups.
+        lookup_source: source of records that were never seen; None disables lookups.
         handlers: receivers of lifecycle events.
         options: options of the service.
         clock: clock for waiting and for instants.
@@ -116,7 +116,7 @@ class Service:
         source: Source,
         org: Callable[[], OrgInfo],
         instance: Instance,
-        row_source: RowSource | None,
+        lookup_source: RecordSource | None,
         handlers: Sequence[LoadedHandler],
         options: ServiceOptions,
         clock: Clock,
@@ -134,7 +134,7 @@ class Service:
         self._source = source
         self._org = org
         self._instance = instance
-        self._row_source = row_source
+        self._lookup_source = lookup_source
         self._handlers = handlers
         self._options = options
         self._clock = clock
@@ -213,12 +213,12 @@ class Service:
         except TimeoutError:
             return
 
-    async def _keep_lease(self, commit_sender: CommitSender) -> None:
+    async def _keep_lease(self, commits: CommitPipeline) -> None:
         while True:
             await asyncio.sleep(self._options.renew_ms / 1000)
             until_ms = self._clock.monotonic_ms() + self._options.lease_ms
             try:
-                await commit_sender.renew(self._options.lease_ms)
+                await commits.renew(self._options.lease_ms)
             except StoreUnavailable as error:
                 self._observer.observe(StoreUnreachable(error.why))
             else:
@@ -238,24 +238,11 @@ class Service:
     async def _serve(self, tenure: Tenure) -> bool:
         """Serve one tenure; report whether it ended in order."""
         options = self._options
-        commit_sender = CommitSender(self._store, self._store, tenure, self._clock, self._ingest_observer)
         buffer = IntakeBuffer(_BUFFER_MESSAGES, _BUFFER_BYTES)
-        ingest = Ingest(
-            self._store,
-            commit_sender,
-            buffer,
-            self._org,
-            self._instance,
-            self._row_source,
-            options.ingest,
-            self._clock,
-            self._ingest_observer,
-            self._record_source,
-        )
-        await self._prepare(ingest)
+        ingest = await self._begin_ingest(tenure, buffer)
         supervisor = Supervisor(
             self._source,
-            ingest,
+            ingest.plan,
             buffer,
             self._session_observer,
             self._clock,
@@ -274,9 +261,9 @@ class Service:
         )
         async with asyncio.TaskGroup() as tasks:
             polling = tasks.create_task(_until_closed(supervisor), name="supervisor")
-            ingesting = tasks.create_task(ingest.run(), name="ingest")
+            ingesting = tasks.create_task(ingest.loop.run(), name="ingest")
             delivering = tasks.create_task(dispatcher.run(), name="delivery")
-            renewing = tasks.create_task(self._keep_lease(commit_sender), name="lease")
+            renewing = tasks.create_task(self._keep_lease(ingest.commits), name="lease")
             reconciling = None
             if ingest.reconcile_worker is not None:
                 reconciling = tasks.create_task(ingest.reconcile_worker.run(), name="reconcile")
@@ -305,10 +292,22 @@ class Service:
             )
             await retention.run()
 
-    async def _prepare(self, ingest: Ingest) -> None:
+    async def _begin_ingest(self, tenure: Tenure, buffer: IntakeBuffer) -> IngestTenure:
+        """Build ingest from the store, however often it has to be asked."""
         while True:
             try:
-                return await ingest.prepare()
+                return await begin_ingest(
+                    self._store,
+                    tenure,
+                    buffer,
+                    self._org,
+                    self._instance,
+                    self._options.ingest,
+                    self._clock,
+                    self._ingest_observer,
+                    lookup_source=self._lookup_source,
+                    record_source=self._record_source,
+                )
             except StoreUnavailable as error:
                 self._observer.observe(StoreUnreachable(error.why))
                 await asyncio.sleep(_STANDBY_POLL_MS / 1000)
@@ -316,18 +315,18 @@ class Service:
     async def _stop_in_order(
         self,
         polling: asyncio.Task[None],
-        ingest: Ingest,
+        ingest: IngestTenure,
         ingesting: asyncio.Task[None],
         dispatcher: Dispatcher,
     ) -> bool:
         polling.cancel()
         await asyncio.wait([polling])
-        ingest.stop()
+        ingest.loop.stop()
         clean = True
         try:
             async with asyncio.timeout(self._grace_left_ms() / 1000):
                 await asyncio.wait([ingesting])
-                await ingest.commit_remaining()
+                await ingest.loop.commit_remaining()
         except TimeoutError:
             # The store does not answer: uncommitted changes are delivered again.
             ingesting.cancel()

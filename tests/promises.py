@@ -40,13 +40,13 @@ UNCOMMITTED = _without(
 MENDED = _without(
     "a gap begins a task",
     INTERPRETER,
-    "                self._add_reconcile_task(change, batch)\n",
-    "                pass\n",
+    "    _add_reconcile_task(change, batch)\n",
+    "",
 )
 TASKS = _without(
     "tasks are written with the commit that begins them",
-    "consumer/ingest/pipeline.py",
-    "commit.reconcile_tasks = {task_id: task.encode() for task_id, task in new_tasks.items()}",
+    "consumer/ingest/pending_commit.py",
+    "commit.reconcile_tasks = {task_id: task.encode() for task_id, task in batch.reconcile_tasks.items()}",
     "commit.reconcile_tasks = {}",
 )
 UNSETTLED = _without(

@@ -1,11 +1,11 @@
-"""The bounded buffer between the supervisor, which polls, and the ingest loop, which understands.
+"""Bounded buffer between the supervisor, which polls, and the ingest loop, which processes.
 
-Its limits are counted in messages and in bytes of answers that nobody has taken yet. An answer that does not fit waits, and with it the
-next poll; a supervisor that waits too long ends the session. An empty inbox takes one answer of any size, or an answer larger than the
-limits could never be consumed. Notices of sessions weigh nothing and never wait.
+Its limits count messages, and bytes of answers, that are waiting to be taken. An answer that does not fit waits, and with it the next poll;
+a supervisor that waits too long ends the session. An empty buffer takes one answer of any size, or an answer larger than the limits could
+never be consumed. Notices of sessions weigh nothing and never wait.
 
-``wait_drained`` is the other half of back-pressure: a new session resumes by position, and positions are only complete once everything of
-the old one has been taken *and* the taker has said that it is through with it.
+``wait_drained`` is the other half of back-pressure: a new session resumes by position, and positions are complete only once everything of
+the old one has been taken *and* the ingest loop has reported it as processed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ __all__ = ["BufferClosed", "IntakeBuffer"]
 
 
 class BufferClosed(CadenceError):
-    """Something was put into an inbox whose tenure is over."""
+    """An item was put into a buffer whose tenure is over."""
 
     def __init__(self) -> None:
-        super().__init__("the inbox is closed: its tenure is over, and nothing more is taken in")
+        super().__init__("the buffer is closed: its tenure is over, and it takes nothing more")
 
 
 class IntakeBuffer:
-    """Many may wait for room; one takes."""
+    """Queue with any number of producers, which wait for room, and one consumer."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         if max_messages < 1 or max_bytes < 1:
-            raise ValueError(f"an inbox needs room: {max_messages} messages, {max_bytes} bytes")
+            raise ValueError(f"a buffer needs room: {max_messages} messages, {max_bytes} bytes")
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._items: deque[Inbound] = deque()
@@ -46,17 +46,17 @@ class IntakeBuffer:
         return len(self._items)
 
     def __bool__(self) -> bool:
-        # An empty inbox is an inbox: "inbox or another" must not replace it.
+        # An empty buffer is a buffer: "buffer or another" must not replace it.
         return True
 
     @property
     def messages(self) -> int:
-        """Messages that nobody has taken yet."""
+        """Number of messages that are waiting to be taken."""
         return self._messages
 
     @property
     def bytes(self) -> int:
-        """Bytes of the answers that nobody has taken yet."""
+        """Number of bytes of the answers that are waiting to be taken."""
         return self._bytes
 
     async def put(self, item: Inbound) -> None:
@@ -78,7 +78,7 @@ class IntakeBuffer:
         self._wake()
 
     async def get(self, timeout_ms: int | None = None) -> Inbound | None:
-        """The oldest item; None when none came in time, or the inbox is closed and empty.
+        """Take the oldest item; None when none came in time, or when the buffer is closed and empty.
 
         Args:
             timeout_ms: None to wait without limit, 0 to look only.
@@ -102,7 +102,7 @@ class IntakeBuffer:
         return item
 
     def mark_processed(self) -> None:
-        """The taker is through with everything it has taken so far."""
+        """Report everything that was taken so far as processed."""
         self._unprocessed = False
         self._wake()
 
@@ -118,7 +118,7 @@ class IntakeBuffer:
             raise BufferClosed
 
     def close(self) -> None:
-        """Wake everybody; what is inside can still be taken, nothing can be put."""
+        """Close the buffer: what it holds can still be taken, nothing can be put, and every waiter wakes."""
         self._closed = True
         self._wake()
 
@@ -132,6 +132,6 @@ class IntakeBuffer:
         await self._changed.wait()
 
     def _wake(self) -> None:
-        """Let every waiter look again: a new event for the next change, the old one set for all who wait on it."""
+        """Wake every waiter to look again: it waits on the old event, the next change sets a new one."""
         old, self._changed = self._changed, asyncio.Event()
         old.set()

@@ -1,12 +1,12 @@
-"""What is remembered of every channel: its birth, its checkpoint, how far it was polled; and where a session resumes.
+"""State of every channel: its birth, its checkpoint, how far it was polled; and the replay option of a new session.
 
 * The first acknowledged subscription of a channel commits its **birth**. A channel with a birth and no position resumes from the oldest
-  event that is retained and ignores what was committed before its birth.
+  event that is retained, and changes committed before its birth are ignored.
 * A position that Salesforce refuses is forgotten: the channel starts anew, from the oldest retained event or from the tip.
-* ``polled_through`` says that polls were answered without anything left unfinished; a refused position with a recent one missed nothing,
-  however old the position is (a quiet channel ages).
+* ``polled_through`` is the time up to which polls were answered and everything was committed; a refused position with a recent one missed
+  nothing, however old the position is (a quiet channel ages).
 
-Pure: told the time and what arrived, asked what to commit.
+Pure: given the time and what arrived, it returns what to commit.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ALL_RETAINED, TIP = "-2", "-1"
 
 
 class Channels:
-    """The channels of one tenure.
+    """Channels of one tenure.
 
     Args:
-        names: every configured one.
-        start: where one begins that was never subscribed: ``latest`` or ``earliest``.
-        known: as stored.
+        names: names of all configured channels.
+        start: where a channel begins that was never subscribed: ``latest`` or ``earliest``.
+        known: stored states.
     """
 
     def __init__(self, names: Sequence[str], start: str, known: Mapping[str, ChannelState]) -> None:
@@ -47,17 +47,17 @@ class Channels:
 
     @property
     def states(self) -> Mapping[str, ChannelState]:
-        """What is remembered, by channel."""
+        """States by channel."""
         return self._known
 
     def positions(self, channel: str) -> ChannelPositions | None:
-        """The positions of a channel; None for one that is not configured."""
+        """Positions of a channel; None for one that is not configured."""
         return self._positions.get(channel)
 
     # ------------------------------------------------------------ resuming
 
     def resume(self) -> dict[str, str]:
-        """The replay option of each channel for a new session."""
+        """Replay option of each channel for a new session."""
         return {name: self._option(name) for name in self._names}
 
     def _option(self, name: str) -> str:
@@ -71,7 +71,7 @@ class Channels:
         return ALL_RETAINED if self._start == "earliest" else TIP
 
     def opened(self, opened: SessionOpened, server_ms: int) -> bool:
-        """A session has every channel acknowledged; True when that is the birth of one."""
+        """Note a session that has every channel acknowledged; True when that is the birth of one."""
         has_new_channel = False
         for name, option in opened.resumed.items():
             self._positions[name].session_opened()
@@ -89,7 +89,7 @@ class Channels:
         return known.polled_through_ms if known is not None else None
 
     def restart(self, channel: str, *, from_tip: bool) -> str:
-        """Its position was refused; the replay option that it starts anew with."""
+        """Forget the refused position of a channel; returns the replay option with which it starts anew."""
         self._positions[channel].restart()
         option = self._restart_options[channel] = TIP if from_tip else ALL_RETAINED
         if channel in self._known:
@@ -99,7 +99,7 @@ class Channels:
     # ------------------------------------------------------------ polling and committing
 
     def answer_ended(self, server_ms: int | None) -> bool:
-        """An answer was taken whole; True when ``polled_through`` moved and should be committed."""
+        """Note the end of an answer; True when ``polled_through`` moved and should be committed."""
         for positions in self._positions.values():
             positions.answer_ended()
         last_ms = self._polled_through_ms
@@ -115,12 +115,12 @@ class Channels:
     def states_to_commit(
         self, wall_ms: int, greatest_commit_number: int | None, *, include_unchanged: bool
     ) -> dict[str, ChannelState]:
-        """The states that a commit which settles what it settles has to write.
+        """States that a commit has to write, after its parts were marked committed.
 
         Args:
-            wall_ms: now.
-            greatest_commit_number: the greatest commit number that has arrived.
-            include_unchanged: also those whose checkpoint has not moved.
+            wall_ms: wall milliseconds now.
+            greatest_commit_number: greatest commit number that has arrived.
+            include_unchanged: whether states are written whose checkpoint has not moved.
         """
         changed: dict[str, ChannelState] = {}
         for name, known in self._known.items():

@@ -1,7 +1,10 @@
-"""Writes batches: makes a commit of what changes or rows amount to, has it applied, and tells of it.
+"""Commits of one tenure: numbered, one after the other, each sent until the store has answered.
 
-A commit can be *under way* while the next batch is interpreted. Until it has *landed* nothing that it changes may be read from the store or
-dropped from memory, and the next one is not sent: what was interpreted on top of it is worth nothing if it is refused.
+A commit whose reply was lost may or may not have been applied. It is sent again *unchanged*, with the same number, and the store answers
+"already applied" where it was. Renewals of the lease check the same number, so commits and renewals take turns here.
+
+A commit can be *in flight* while the next batch is interpreted. Until it is applied, nothing that it changes may be read from the store or
+evicted from memory, and the next one is not sent: a batch that was interpreted on top of a commit is worth nothing if that is refused.
 """
 
 from __future__ import annotations
@@ -9,78 +12,88 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 
+from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.domain import target_runs
-from consumer.ingest.commit_sender import CommitSender
-from consumer.ingest.interpret import Batch
+from consumer.errors import StoreUnavailable
+from consumer.ingest.batch import Batch
 from consumer.ingest.timer_watermark import TimerWatermark
-from consumer.ports.commit import Commit
+from consumer.ports.commit import Commit, IngestStore
+from consumer.ports.lease import LeaseStore, Tenure
 from consumer.ports.observers.ingest_events import CommitApplied, CommitFailed, IngestEvent
 from consumer.ports.observers.observer import Observer
 
 __all__ = ["CommitPipeline"]
 
+_BACKOFF = Backoff(50, 2_000)
+
 
 class CommitPipeline:
-    """Writes for one tenure.
+    """Sends the commits and renewals of one tenure, one at a time.
 
     Args:
-        commit_sender: numbers and sends the commits.
-        timer_watermark: told which timers were set.
-        clock: for how long it took.
-        observer: told of every commit.
+        store: takes the commits.
+        lease: takes the renewals (usually the same).
+        tenure: whose token every commit carries.
+        timer_watermark: is given the timers that were set.
+        clock: for retries and durations.
+        observer: notified of every commit, and each time the store does not answer.
     """
 
     def __init__(
         self,
-        commit_sender: CommitSender,
+        store: IngestStore,
+        lease: LeaseStore,
+        tenure: Tenure,
         timer_watermark: TimerWatermark,
         clock: Clock,
         observer: Observer[IngestEvent],
     ) -> None:
-        self._commit_sender = commit_sender
+        self._store = store
+        self._lease = lease
+        self._tenure = tenure
         self._timer_watermark = timer_watermark
         self._clock = clock
         self._observer = observer
+        self._lock = asyncio.Lock()
+        self._number = 0
         self._in_flight: asyncio.Task[None] | None = None
 
-    @staticmethod
-    def _encode_states(batch: Batch) -> dict[str, bytes | None]:
-        states = {
-            record_id: None if state is None else state.encode() for record_id, state in batch.states.items()
-        }
-        for target_id, runs in batch.targets.items():
-            states[target_runs.key_of(target_id)] = None if runs is None else runs.encode()
-        return states
+    @property
+    def number(self) -> int:
+        """Number of the last commit that was applied."""
+        return self._number
+
+    # ------------------------------------------------------------ commits
 
     def draft(self, batch: Batch) -> Commit:
-        """A commit of what the batch amounts to; whoever asks may add to it."""
-        commit = self._commit_sender.draft(batch.org.id)
-        commit.states = self._encode_states(batch)
+        """Make a commit of a batch, to be completed by the caller; it gets its number when it is sent."""
+        commit = Commit(token=self._tenure.token, number=0, org_id=batch.org.id)
+        commit.states = _encode_states(batch)
         commit.journal = batch.journal
         commit.timers = batch.timers
         return commit
 
-    async def apply(self, commit: Commit, batch: Batch, *, changes: int, began_ms: int) -> None:
-        """Have it applied, however often the store has to be asked.
+    async def apply(self, commit: Commit, batch: Batch, *, began_ms: int) -> None:
+        """Send a commit and wait until the store has applied it, however often it has to be asked.
 
         Args:
-            commit: of the batch.
-            batch: what it amounts to.
-            changes: how many changes it took.
+            commit: commit of the batch.
+            batch: for the timers that it sets and the figures of it.
             began_ms: monotonic milliseconds when the work on it began.
 
         Raises:
             CommitRefused: the tenure is over.
             StoreForeign: the store belongs to another org.
         """
-        await self._commit_sender.send(commit)
+        await self._send(commit)
         self._timer_watermark.committed(batch.timers.values())
         self._observer.observe(
             CommitApplied(
                 commit.number,
-                changes,
+                len(batch.parts),
                 batch.duplicates,
                 batch.late,
                 batch.ignored,
@@ -91,28 +104,27 @@ class CommitPipeline:
         )
 
     async def submit(
-        self, commit: Commit, batch: Batch, *, changes: int, began_ms: int, on_applied: Callable[[], None]
+        self, commit: Commit, batch: Batch, *, began_ms: int, on_applied: Callable[[], None]
     ) -> None:
-        """As :meth:`apply`, beside what the caller does next; returns when it is sent. None may be under way.
+        """Send a commit and return once it is sent; no other may be in flight.
 
         Args:
-            commit: of the batch.
-            batch: what it amounts to.
-            changes: how many changes it took.
+            commit: commit of the batch.
+            batch: for the timers that it sets and the figures of it.
             began_ms: monotonic milliseconds when the work on it began.
             on_applied: called when it is applied.
         """
 
         async def applied() -> None:
-            await self.apply(commit, batch, changes=changes, began_ms=began_ms)
+            await self.apply(commit, batch, began_ms=began_ms)
             on_applied()
 
-        assert self._in_flight is None, "commits land one after the other"
+        assert self._in_flight is None, "commits are applied one after the other"
         self._in_flight = asyncio.create_task(applied())
         await asyncio.sleep(0)  # a caller that finds everything in memory would keep it from being sent
 
     async def drain(self) -> None:
-        """Returns when no commit is under way.
+        """Wait until no commit is in flight.
 
         Raises:
             CommitRefused: the tenure is over.
@@ -124,7 +136,7 @@ class CommitPipeline:
 
     @asynccontextmanager
     async def draining(self) -> AsyncIterator[None]:
-        """Leaves no commit under way: waits for it, or, on the way of an error or a cancellation, abandons it.
+        """Leave no commit in flight: wait for it or, after an error or a cancellation, abandon it.
 
         Raises:
             CommitRefused: the tenure is over.
@@ -140,5 +152,42 @@ class CommitPipeline:
                 self._in_flight = None
 
     def report_failure(self, why: str) -> None:
-        """What the next commit needs could not be read; it is asked for again."""
-        self._observer.observe(CommitFailed(self._commit_sender.number + 1, why, 0))
+        """Report that the next commit cannot be prepared, because the store does not answer; it will be asked again."""
+        self._observer.observe(CommitFailed(self._number + 1, why, 0))
+
+    # ------------------------------------------------------------ the store
+
+    async def _send(self, commit: Commit) -> None:
+        async with self._lock:
+            commit.number = self._number + 1
+            began_ms = self._clock.monotonic_ms()
+            for failures in count(1):
+                try:
+                    await self._store.commit(commit)
+                except StoreUnavailable as error:
+                    self._observer.observe(
+                        CommitFailed(commit.number, error.why, self._clock.monotonic_ms() - began_ms)
+                    )
+                    await asyncio.sleep(_BACKOFF.delay_ms(failures) / 1000)
+                else:
+                    self._number = commit.number
+                    return
+
+    async def renew(self, lease_ms: int) -> None:
+        """Prolong the lease.
+
+        Raises:
+            CommitRefused: the tenure is over.
+            StoreUnavailable: the outcome is unknown; try again before the lease ends.
+        """
+        async with self._lock:
+            await self._lease.renew(self._tenure, self._number, lease_ms)
+
+
+def _encode_states(batch: Batch) -> dict[str, bytes | None]:
+    states = {
+        record_id: None if state is None else state.encode() for record_id, state in batch.states.items()
+    }
+    for target_id, runs in batch.targets.items():
+        states[target_runs.key_of(target_id)] = None if runs is None else runs.encode()
+    return states

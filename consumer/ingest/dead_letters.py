@@ -1,4 +1,4 @@
-"""Ingest dead letters: a message that could not be understood, kept with the exact bytes it came as."""
+"""Ingest dead letters: messages that could not be understood, with their exact bytes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from consumer.ports.source import Answer
 __all__ = ["raw_messages", "to_dead_letter"]
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
-"""What tells where an element of an array ends: texts, so that nothing in them counts, brackets, commas."""
+"""Tokens that show where an element of an array ends: strings, so that nothing in them counts, brackets and commas."""
 
 
 def to_dead_letter(
     answer: Answer, index: int, channel: str, position: str | None, error: BadEvent, at_ms: int
 ) -> IngestDeadLetter:
-    """The message at ``index`` of an answer as a dead letter; the same message again yields the same id."""
+    """Make a dead letter of the message at ``index`` of an answer; the same message again yields the same id."""
     raw = _raw(answer, index)
     digest = hashlib.sha256(raw).hexdigest()[:16]
     return IngestDeadLetter(
@@ -44,7 +44,7 @@ def _raw(answer: Answer, index: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _data_messages(body: bytes) -> tuple[tuple[int, int], ...]:
-    """Where in the body its data messages stand; remembered, because a bad event seldom comes alone."""
+    """Spans of the data messages in a body; remembered, because a bad event seldom comes alone."""
     try:
         return tuple(span for span in _elements(body) if _is_data(body[slice(*span)]))
     except ValueError:
@@ -58,7 +58,7 @@ def _is_data(piece: bytes) -> bool:
 
 
 def raw_messages(body: bytes) -> list[bytes]:
-    """The exact bytes of each element of a JSON array.
+    """Exact bytes of each element of a JSON array.
 
     Raises:
         ValueError: it is no JSON array.
@@ -67,7 +67,7 @@ def raw_messages(body: bytes) -> list[bytes]:
 
 
 def _elements(body: bytes) -> list[tuple[int, int]]:
-    # Without recursion: what is nested deeply is among the things that end as dead letters.
+    # Without recursion: messages that are nested too deeply are among those that end as dead letters.
     if not isinstance(orjson.loads(body), list):
         raise ValueError("the body is no array")  # noqa: TRY004 - as what is no JSON
     spans: list[tuple[int, int]] = []

@@ -1,14 +1,14 @@
 """Epochs of commit numbers.
 
-Within one database instance commit numbers increase. When Salesforce moves an org to another instance they may restart anywhere
+Within one database instance commit numbers increase. When Salesforce moves an org to another instance, they may restart anywhere
 (documented: "might not be unique or sequential" after an org migration), and every change since would look late. So a change's place in
 the order begins with its epoch.
 
 A new epoch is declared only when a commit number falls far below the greatest that has arrived *and* the org's instance has another name
 than the epoch has. Neither alone means a migration: redelivery, reordering and several channels make numbers fall a little, and an instance
-can be renamed. The greatest number is remembered over channels, sessions and restarts, since an org can move while nobody looks, and a
-channel may have been silent before. A change whose number is far below that greatest one belongs to the new epoch, whenever it arrives;
-any other one by its commit second.
+can be renamed. The greatest number is remembered across channels, sessions and restarts, since an org can move while the service is down,
+and a channel may have been silent before. A change whose number is far below that greatest one belongs to the new epoch, whenever it
+arrives; any other one by its commit second.
 
 A pure class.
 """
@@ -24,14 +24,14 @@ from consumer.ports.commit import Epoch
 __all__ = ["Epochs"]
 
 RESTART_DISTANCE: Final = 10_000_000_000
-"""How far a commit number must fall. Captures show some 6,000 numbers a second, so three days of retention span less than two billion."""
+"""Distance by which a commit number must fall. Captures show some 6,000 a second: three days of retention span less than two billion."""
 
 
 class Epochs:
-    """The epochs of one org.
+    """Epochs of one org.
 
     Args:
-        known: as stored, oldest first.
+        known: stored epochs, oldest first.
     """
 
     def __init__(self, known: Sequence[Epoch]) -> None:
@@ -40,13 +40,13 @@ class Epochs:
 
     @property
     def all(self) -> list[Epoch]:
-        """Oldest first."""
+        """All epochs, oldest first."""
         return list(self._epochs)
 
     def epoch_of(self, commit_number: int, commit_ms: int) -> int:
         """Number of the epoch that a change belongs to.
 
-        Its number decides first: what one channel delivers first of a new epoch need not be the earliest change of it.
+        Its commit number decides first: the first change of a new epoch that a channel delivers need not be the earliest.
         """
         for epoch in reversed(self._epochs):
             if epoch.fell_from - commit_number >= RESTART_DISTANCE or epoch.start_ms <= commit_ms:
@@ -55,18 +55,18 @@ class Epochs:
 
     @property
     def greatest_commit_number(self) -> int | None:
-        """The greatest commit number that has arrived."""
+        """Greatest commit number that has arrived."""
         return self._greatest_commit_number
 
     def restore_greatest(self, commit_number: int | None) -> None:
-        """A commit number that had arrived before, as stored."""
+        """Take a stored commit number, which had arrived before."""
         if commit_number is not None and (
             self._greatest_commit_number is None or commit_number > self._greatest_commit_number
         ):
             self._greatest_commit_number = commit_number
 
     def learn_instance(self, instance: str | None) -> bool:
-        """The org's instance is called so; True when that was not known of the current epoch."""
+        """Take the name of the org's instance; True when the current epoch had none."""
         last = self._epochs[-1]
         if instance is None or last.instance is not None:
             return False
@@ -74,7 +74,7 @@ class Epochs:
         return True
 
     def observe(self, commit_number: int, commit_ms: int, instance: str | None) -> bool:
-        """A change arrived; True when it begins a new epoch."""
+        """Note the arrival of a change; True when it begins a new epoch."""
         greatest_commit_number = self._greatest_commit_number
         if greatest_commit_number is None or commit_number > greatest_commit_number:
             self._greatest_commit_number = commit_number
@@ -87,7 +87,7 @@ class Epochs:
         ):
             return False
         if commit_ms <= last.start_ms:
-            return False  # a straggler of before
+            return False  # a straggler of the epoch before
         self._epochs.append(
             Epoch(last.number + 1, commit_ms - commit_ms % 1000, instance, greatest_commit_number)
         )

@@ -1,4 +1,4 @@
-"""What ingest is told, as plain arguments."""
+"""Options of ingest, as plain arguments."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["IngestOptions"]
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """Plain arguments of the ingest loop; durations in milliseconds.
+    """Settings of ingest; durations in milliseconds.
 
     Attributes:
-        channels: every configured channel.
+        channels: names of all configured channels.
         start: where a channel begins that was never subscribed: ``latest`` or ``earliest``.
-        on_expired: what to do when a stored position is refused: ``repair``, ``earliest``, ``latest`` or ``halt``.
+        on_expired: policy for a refused position: ``repair``, ``earliest``, ``latest`` or ``halt``.
         spend_allocation: ``replay.spend_allocation``: whether everything retained is read even if the org's allocation does not bear it.
         lateness_ms: ``ordering.lateness``.
         window: ``ordering.window``.
@@ -23,11 +23,11 @@ class IngestOptions:
         strict: ``ordering.strict``.
         max_events: ``commit.max_events``, in changes.
         max_delay_ms: ``commit.max_delay``.
-        max_held: at so many held changes intake pauses.
-        sweep_ms: ``repair.sweep``: how often REST is asked what changed; None never.
+        max_held: number of held changes at which intake pauses.
+        sweep_ms: ``repair.sweep``: interval at which REST is asked what changed; None never asks.
         snapshot: ``snapshot.mode``: ``never``, ``initial`` or ``when_needed``.
-        snapshot_emit: ``snapshot.emit``: whether records that only a snapshot tells of are told to handlers.
-        retention_ms: ``state.retention``: how long ended runs and their steps are known; None for ever.
+        snapshot_emit: ``snapshot.emit``: whether events of records that only a snapshot found are journaled.
+        retention_ms: ``state.retention``: time for which ended runs and their steps are kept; None keeps them forever.
         hydrate: whether runs that were never seen are looked up before their changes are interpreted.
     """
 

@@ -1,188 +1,92 @@
-"""The sentence of ingest: take an answer, put it in order, say what it means, commit it with its positions.
+"""Ingest loop: takes answers, puts changes in order, decides what they mean, commits the result with its positions.
 
-One loop does all of it, for one tenure, on state that it built from the store after winning the lease and that dies with the tenure. The
-supervisor fills the inbox beside it, so the next poll is under way while a commit is. What arrives goes through the intake
-(:mod:`consumer.ingest.receive`), what REST answered through the mending (:mod:`consumer.ingest.reconcile.apply`); both end in the
-writer's commits.
+One loop does all of it, for one tenure, on state that was built from the store after winning the lease and that dies with the tenure
+(:mod:`consumer.ingest.tenure`). The supervisor fills the buffer beside it, so the next poll is under way while a commit is. Answers go
+through the intake (:mod:`consumer.ingest.receive`), rows from REST through the row applier (:mod:`consumer.ingest.reconcile.apply`).
 
 Nothing is awaited per event: an answer is decoded whole, and a commit takes everything that is ready, up to ``commit.max_events``. While
-more waits in the inbox, the next batch is interpreted beside the commit before it; one is under way at a time, in order, and whatever else
-reads or writes states (rows, timers, what is forgotten) waits until it has landed. Nothing is under way while ingest waits for more.
+more waits in the buffer, the next batch is interpreted beside the commit before it; one is in flight at a time, in order, and whatever else
+reads or writes states (rows, timers, expiry) waits until it is applied. None is in flight while ingest waits for more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from consumer.clock import Clock
 from consumer.domain.lifecycle import OrgInfo
-from consumer.domain.reconcile_task import ReconcileTask
-from consumer.errors import CadenceError, SessionFault, StoreUnavailable
+from consumer.errors import StoreUnavailable
+from consumer.ingest.batch import Batch, Part
 from consumer.ingest.buffer import IntakeBuffer
-from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.commits import CommitPipeline
-from consumer.ingest.interpret import Batch, Interpreter, Part
+from consumer.ingest.fire_timers import fire_timers
+from consumer.ingest.interpret import interpret_changes
 from consumer.ingest.options import IngestOptions
-from consumer.ingest.quota_guard import QuotaGuard
-from consumer.ingest.receive import Instance, Intake
+from consumer.ingest.receive import Intake
 from consumer.ingest.reconcile.apply import RowApplier
-from consumer.ingest.reconcile.fetch import RecordSource
 from consumer.ingest.reconcile.worker import ReconcileWorker
-from consumer.ingest.state_expiry import StateExpiry
-from consumer.ingest.states.lookup import RecordLookup, RowSource
+from consumer.ingest.states.repository import StateRepository
 from consumer.ingest.timer_watermark import TimerWatermark
 from consumer.ports.commit import IngestStore
-from consumer.ports.observers.ingest_events import IngestEvent, QuotaUnknown
-from consumer.ports.observers.observer import Observer
-from consumer.ports.source import (
-    Answer,
-    FetchedItem,
-    Inbound,
-    SessionOpened,
-)
+from consumer.ports.source import Answer, FetchedItem, Inbound, SessionOpened
 
-__all__ = ["Ingest", "IngestOptions", "Instance"]
+__all__ = ["Ingest"]
 
 _FAR_FUTURE_MS = 2**53
 
 _LOAD_RETRY_MS = 200
-"""Between two attempts to load states from a store that does not answer."""
-
-_HISTORY_INTERVAL_MS = 60 * 1000
-"""How often positions go into the history that people can go back to."""
+"""Wait between two attempts to load states from a store that does not answer."""
 
 
 class Ingest:
-    """The ingest half of one tenure; also the supervisor's plan of where to resume.
+    """Ingest loop of one tenure.
 
     Args:
-        store: for states and channels.
-        commit_sender: numbers and sends the commits.
-        buffer: what the supervisor delivers.
-        org: where sessions lead to; asked when one has opened, for ids and links.
-        instance: the name of the org's instance.
-        row_source: where records that were never seen are looked up; None looks nothing up.
-        record_source: where reconcile tasks fetch from; None leaves tasks as they are, for a tenure that can.
-        options: plain arguments.
+        store: asked for due timers.
+        buffer: filled by the supervisor, the reconcile worker and the expiry of states.
+        intake: takes answers.
+        states: loads states and keeps what changed.
+        commits: sends commits.
+        row_applier: takes what was fetched beside the stream.
+        reconcile_worker: is given the tasks that a commit begins; None where nothing can be fetched, and none begin.
+        timer_watermark: says when timers may fire.
+        org: asked for the org once a session has opened, for ids and links.
+        options: settings of ingest.
         clock: for waiting and for naming instants.
-        observer: told what happens.
     """
 
     def __init__(
         self,
         store: IngestStore,
-        commit_sender: CommitSender,
         buffer: IntakeBuffer,
+        intake: Intake,
+        states: StateRepository,
+        commits: CommitPipeline,
+        row_applier: RowApplier,
+        reconcile_worker: ReconcileWorker | None,
+        timer_watermark: TimerWatermark,
         org: Callable[[], OrgInfo],
-        instance: Instance,
-        row_source: RowSource | None,
         options: IngestOptions,
         clock: Clock,
-        observer: Observer[IngestEvent],
-        record_source: RecordSource | None = None,
     ) -> None:
         self._store = store
         self._buffer = buffer
+        self._intake = intake
+        self._states = states
+        self._commits = commits
+        self._row_applier = row_applier
+        self._reconcile_worker = reconcile_worker
+        self._timer_watermark = timer_watermark
         self._org = org
         self._options = options
         self._clock = clock
-        self._observer = observer
-        self._timer_watermark = TimerWatermark(options.lateness_ms)
-        self._intake = Intake(options, org, instance, self._timer_watermark, self._tasks, clock, observer)
-        self._interpreter = Interpreter(
-            store, RecordLookup(row_source, clock, observer), hydrate=options.hydrate
-        )
-        self._commit_pipeline = CommitPipeline(commit_sender, self._timer_watermark, clock, observer)
-        self.reconcile_worker = (
-            None
-            if record_source is None
-            else ReconcileWorker(
-                record_source, store, buffer, clock, lambda: self._intake.server_now_ms, observer
-            )
-        )
-        self.state_expiry = StateExpiry(
-            store, buffer, clock, self._received_through_ms, options.retention_ms, observer
-        )
-        self._row_applier = RowApplier(
-            self._intake,
-            self._interpreter,
-            self._commit_pipeline,
-            self.reconcile_worker,
-            self.state_expiry,
-            org,
-            options,
-            clock,
-            observer,
-        )
-        self._quota_guard = (
-            None if record_source is None or options.spend_allocation else QuotaGuard(record_source)
-        )
-        self._history_written_ms: int | None = None
         self._stopping = False
-
-    async def prepare(self) -> None:
-        """Build everything from the store; the token must have been written before.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
-        """
-        self._intake.prepare(await self._store.channels(), await self._store.epochs())
-        if self.reconcile_worker is not None:
-            self.reconcile_worker.update_tasks(
-                {
-                    task_id: ReconcileTask.decode(data)
-                    for task_id, data in (await self._store.reconcile_tasks()).items()
-                }
-            )
-        await self._load_next_timer()
-
-    def _tasks(self) -> Mapping[str, ReconcileTask] | None:
-        return None if self.reconcile_worker is None else self.reconcile_worker.reconcile_tasks
-
-    def _received_through_ms(self) -> int | None:
-        """Up to when Salesforce's time has come by its own word and by that of its changes; None before both have been heard."""
-        newest_ms, now_ms = self._interpreter.newest_ms, self._intake.server_now_ms
-        return None if newest_ms is None or now_ms is None else min(newest_ms, now_ms)
-
-    # ------------------------------------------------------------ the plan of the supervisor
-
-    async def resume(self) -> Mapping[str, str]:
-        """The replay option of each channel for a new session.
-
-        Raises:
-            SessionFault: the org's delivery allocation does not bear it now.
-        """
-        resume = self._intake.channels.resume()
-        if self._quota_guard is not None:
-            try:
-                await self._quota_guard.admit(resume, self._intake.server_now_ms or self._clock.wall_ms())
-            except SessionFault:
-                raise
-            except CadenceError as error:
-                self._observer.observe(QuotaUnknown(str(error)))
-        return resume
-
-    def poll_within_ms(self) -> int | None:
-        """How soon the next poll should be answered even without events."""
-        return self._timer_watermark.poll_within_ms(self._clock.monotonic_ms())
-
-    async def unreadable(self, body: bytes, detail: str) -> None:
-        """An answer could not be read; the third identical one in a row is kept, and the service is not ready."""
-        self._intake.unreadable(body, detail)
-
-    async def refused(self, channel: str, position: str, detail: str, server_ms: int | None = None) -> None:
-        """Salesforce does not know ``position`` any more.
-
-        Raises:
-            StopService: ``replay.on_expired`` is ``halt``.
-        """
-        self._intake.refused(channel, position, detail, server_ms)
 
     # ------------------------------------------------------------ the loop
 
     def stop(self) -> None:
-        """End :meth:`run` after what it is doing now; a commit under way is never abandoned half-known."""
+        """End :meth:`run` after the present step; a commit in flight is awaited, never abandoned with an unknown outcome."""
         self._stopping = True
         self._buffer.close()
 
@@ -193,7 +97,7 @@ class Ingest:
             CommitRefused: the tenure is over.
             StoreForeign: the store belongs to another org.
         """
-        async with self._commit_pipeline.draining():
+        async with self._commits.draining():
             await self._ingest()
 
     async def _ingest(self) -> None:
@@ -213,15 +117,15 @@ class Ingest:
             while self._should_commit():
                 await self._commit()
             if len(self._buffer) == 0 or intake.is_full():
-                await self._commit_pipeline.drain()
+                await self._commits.drain()
             if not self._stopping:
                 await self._row_applier.process()
                 await self._fire_timers()
             self._buffer.mark_processed()
 
     async def commit_remaining(self) -> None:
-        """Commit what was released; what is still held back stays unfinished and is delivered again to the next tenure."""
-        async with self._commit_pipeline.draining():
+        """Commit what was released; what is still held back stays uncommitted and is delivered again to the next tenure."""
+        async with self._commits.draining():
             while self._intake.pending_commit:
                 await self._commit()
 
@@ -243,78 +147,66 @@ class Ingest:
         if not pending_commit:
             return False
         if len(pending_commit.parts) >= self._options.max_events or len(self._buffer) == 0:
-            return True  # waiting longer would only add latency: more arrives while the commit is under way
+            return True  # waiting longer would only add latency: more arrives while the commit is in flight
         return (
             pending_commit.since_ms is not None
             and self._clock.monotonic_ms() - pending_commit.since_ms >= self._options.max_delay_ms
         )
 
-    # ------------------------------------------------------------ the commit
+    # ------------------------------------------------------------ a commit
 
     async def _commit(self) -> None:
-        """Begin the commit of what is ready, once the one before has landed."""
+        """Decide on the next changes, and submit their commit once the one before is applied."""
         began_ms = self._clock.monotonic_ms()
-        intake, pending_commit = self._intake, self._intake.pending_commit
-        # Whatever becomes ready while the commit is under way belongs to the next one.
-        intake.pending_commit = pending_commit.split(self._options.max_events, began_ms)
-        batch = await self._interpret(pending_commit.parts)
-        commit = self._commit_pipeline.draft(batch)
-        commit.journal = pending_commit.journal + batch.journal
-        new_tasks = (
-            {**pending_commit.reconcile_tasks, **batch.reconcile_tasks}
-            if self.reconcile_worker is not None
-            else {}
-        )
-        commit.reconcile_tasks = {task_id: task.encode() for task_id, task in new_tasks.items()}
-        commit.dead_letters = [dead_letter for dead_letter, _ in pending_commit.dead_letters]
-        await self._commit_pipeline.drain()
-        self._interpreter.evict(batch)
-        pending_commit.mark_committed()
-        commit.channels = intake.channels.states_to_commit(
-            self._clock.wall_ms(),
-            intake.epochs.greatest_commit_number,
-            include_unchanged=pending_commit.channels,
-        )
-        if pending_commit.epochs:
-            commit.epochs = intake.epochs.all
-        if commit.channels and (
-            self._history_written_ms is None or began_ms - self._history_written_ms >= _HISTORY_INTERVAL_MS
-        ):
-            self._history_written_ms = began_ms
-            commit.history_at_ms = self._clock.wall_ms()
-        await self._commit_pipeline.submit(
-            commit,
+        intake = self._intake
+        batch = await self._interpret(intake.pending_commit.take_parts(self._options.max_events, began_ms))
+        draft = self._commits.draft(batch)
+        await self._commits.drain()
+        self._states.write_back(batch)
+        commit = intake.pending_commit.seal(
+            draft,
             batch,
-            changes=len(pending_commit.parts),
-            began_ms=began_ms,
-            on_applied=lambda: self._on_applied(new_tasks),
+            intake.channels,
+            intake.epochs,
+            reconciles=self._reconcile_worker is not None,
+            now_ms=began_ms,
+            wall_ms=self._clock.wall_ms(),
         )
-
-    def _on_applied(self, reconcile_tasks: Mapping[str, ReconcileTask]) -> None:
-        if self.reconcile_worker is not None and reconcile_tasks:
-            self.reconcile_worker.update_tasks(reconcile_tasks)
+        await self._commits.submit(
+            commit, batch, began_ms=began_ms, on_applied=lambda: self._update_tasks(batch)
+        )
 
     async def _interpret(self, parts: Sequence[Part]) -> Batch:
-        if not parts:
-            return Batch(self._org())
-        while True:
+        while parts:
             try:
-                return await self._interpreter.interpret(parts, self._intake.channels.states, self._org())
+                loaded = await self._states.load(parts)
             except StoreUnavailable as error:
-                self._commit_pipeline.report_failure(error.why)
+                self._commits.report_failure(error.why)
                 await asyncio.sleep(_LOAD_RETRY_MS / 1000)
+            else:
+                return interpret_changes(parts, loaded, self._intake.channels.states, self._org())
+        return Batch(self._org())
+
+    def _update_tasks(self, batch: Batch) -> None:
+        if self._reconcile_worker is not None and batch.reconcile_tasks:
+            self._reconcile_worker.update_tasks(batch.reconcile_tasks)
 
     # ------------------------------------------------------------ timers
 
-    async def _load_next_timer(self) -> None:
+    async def load_next_timer(self) -> None:
+        """Ask the store for the earliest timer.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
         first = await self._store.timers(_FAR_FUTURE_MS, 1)
         self._timer_watermark.set_next(first[0][1] if first else None)
 
     async def _fire_timers(self) -> None:
         """Journal what has come due, once everything up to then is committed: downtime raises no false alarm."""
         if self._timer_watermark.watermark_ms(()) is None:
-            return  # whatever is not committed yet
-        await self._commit_pipeline.drain()
+            return  # not even once every change that has arrived is committed
+        await self._commits.drain()
         watermark_ms = self._timer_watermark.watermark_ms(
             part.change.header.commit_ms for part in self._intake.uncommitted()
         )
@@ -322,15 +214,15 @@ class Ingest:
             return
         began_ms = self._clock.monotonic_ms()
         try:
-            due = await self._store.timers(watermark_ms, self._options.max_events)
-            batch = await self._interpreter.fire(due, self._org())
+            due_timers = await self._store.timers(watermark_ms, self._options.max_events)
+            loaded = await self._states.load_timers(due_timers)
         except StoreUnavailable as error:
-            self._commit_pipeline.report_failure(error.why)
+            self._commits.report_failure(error.why)
             return  # the next answer asks again
-        await self._commit_pipeline.apply(
-            self._commit_pipeline.draft(batch), batch, changes=0, began_ms=began_ms
-        )
+        batch = fire_timers(due_timers, loaded, self._org())
+        self._states.write_back(batch)
+        await self._commits.apply(self._commits.draft(batch), batch, began_ms=began_ms)
         try:
-            await self._load_next_timer()
+            await self.load_next_timer()
         except StoreUnavailable as error:
-            self._commit_pipeline.report_failure(error.why)
+            self._commits.report_failure(error.why)

@@ -1,7 +1,7 @@
-"""How soon the next poll should be answered.
+"""Timeout of the next poll while changes are held back.
 
 A change is released once ``lateness`` of time *with answered polls* has passed since it arrived: only an answer proves that nothing
-older is under way. A long poll is held for up to 110 s while nothing happens, so while changes are held back the next poll asks to be
+older is on the way. A long poll is held for up to 110 s while nothing happens, so while changes are held back the next poll asks to be
 answered when the oldest of them becomes due, even without events. When nothing is held back, polls are left to the server.
 """
 
@@ -15,7 +15,7 @@ _SPANS = 32
 
 
 class PollTimeout:
-    """Remembers when messages arrived, as long as that matters.
+    """Arrival times of messages, as long as they matter.
 
     Arrivals closer together than a 32nd of the lateness share a span, of which the first and the last instant are kept: thousands of
     answers a second take at most 34 spans. The oldest arrival is exact; those inside a span become due together with its last.
@@ -29,7 +29,7 @@ class PollTimeout:
         self._spans: deque[list[int]] = deque()
 
     def answered(self, now_ms: int, had_messages: bool) -> None:
-        """A poll was answered at monotonic ``now_ms``."""
+        """Note an answer to a poll at monotonic ``now_ms``."""
         if not had_messages or self._lateness_ms == 0:
             return
         self._expire(now_ms)
@@ -39,7 +39,7 @@ class PollTimeout:
             self._spans.append([now_ms, now_ms])
 
     def timeout(self, now_ms: int) -> int | None:
-        """Milliseconds (at least 1) after which the next poll should be answered; None for the server's own time-out."""
+        """Milliseconds (at least 1) after which the next poll should be answered; None for the server's own timeout."""
         self._expire(now_ms)
         if not self._spans:
             return None

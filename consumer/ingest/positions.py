@@ -1,11 +1,11 @@
-"""Which position of a channel may become its checkpoint, and where a new session resumes.
+"""Positions of one channel: its checkpoint, and where a new session resumes.
 
 Replay ids are opaque: stored as text, never compared by size, never computed with. What orders them is arrival.
 
 * A position has one or more *parts*: a merged event is one change per record id, and enriched merged events come as several messages that
   share one replay id. Two entries for one position would lose data.
-* A position is **finished** when all its parts are committed *and* a different position, or a later answer without it, has followed.
-* The **checkpoint** is the last position in arrival order with nothing unfinished at or before it.
+* A position is **complete** when all its parts are committed *and* a different position, or a later answer without it, has followed.
+* The **checkpoint** is the last position in arrival order with nothing incomplete at or before it.
 * A session resumes after the last position that was handed over completely in this tenure, committed or not: what is held is still in
   memory, and redelivery costs the org's daily allocation. A tenure starts from the store.
 
@@ -24,7 +24,7 @@ class PositionEntry:
 
     Attributes:
         position: its replay id; None when it may not become a checkpoint.
-        uncommitted_parts: parts that are not committed yet.
+        uncommitted_parts: number of parts that are not committed yet.
         complete: whether everything with this position has arrived.
     """
 
@@ -36,7 +36,7 @@ class PositionEntry:
         self.complete = False
 
     def mark_committed(self, parts: int = 1) -> None:
-        """Some of its parts are committed."""
+        """Count some of its parts as committed."""
         self.uncommitted_parts -= parts
 
 
@@ -55,7 +55,7 @@ class ChannelPositions:
 
     @property
     def checkpoint(self) -> str | None:
-        """The last position in arrival order with nothing unfinished at or before it."""
+        """Last position in arrival order with nothing uncommitted at or before it."""
         entries = self._entries
         while entries and entries[0].complete and entries[0].uncommitted_parts == 0:
             entry = entries.popleft()
@@ -65,23 +65,23 @@ class ChannelPositions:
 
     @property
     def resume(self) -> str | None:
-        """The last position that was handed over completely."""
+        """Last position that was handed over completely."""
         return self._resume
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing that arrived is unfinished, except that the last position may still be waiting for a successor."""
+        """True when everything that arrived is committed; the last position may still be waiting for a successor."""
         return all(entry.uncommitted_parts == 0 for entry in self._entries)
 
     def arrive(self, position: str | None, parts: int) -> PositionEntry:
-        """A message arrived.
+        """Note the arrival of a message.
 
         Args:
             position: its replay id; None for a message without one, which then belongs to the position before it.
-            parts: how many changes (or dead letters) it holds.
+            parts: number of changes (or dead letters) in it.
 
         Returns:
-            The entry to settle once for each part.
+            The entry, to be marked committed once for each part.
         """
         last = self._entries[-1] if self._entries else None
         if last is not None and not last.complete and (position is None or position == last.position):
@@ -98,20 +98,20 @@ class ChannelPositions:
         return entry
 
     def answer_ended(self) -> None:
-        """A poll answer has been taken whole: if it did not hold the last position, that one is complete."""
+        """Note the end of an answer: if it did not hold the last position, nothing more of that one arrives."""
         if not self._seen_in_answer and self._entries:
             self._complete(self._entries[-1])
         self._seen_in_answer = False
 
     def session_opened(self) -> None:
-        """A new session resumed: what was incomplete is delivered again, as a new entry, and may not be a checkpoint here."""
+        """Note that a new session resumed: an incomplete position is delivered again, as a new entry, and is no checkpoint here."""
         self._seen_in_answer = False
         if self._entries and not self._entries[-1].complete:
             self._entries[-1].position = None
             self._entries[-1].complete = True
 
     def restart(self) -> None:
-        """The channel starts anew (its position was refused): forget where to resume; what is in flight settles as before."""
+        """Forget where to resume, because the position was refused; parts on their way are committed as before."""
         self.session_opened()
         for entry in self._entries:
             entry.position = None

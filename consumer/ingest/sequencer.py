@@ -1,11 +1,11 @@
-"""Puts changes back into the order in which Salesforce committed them.
+"""Sequencer: puts changes back into the order in which Salesforce committed them.
 
 A sequence number may legitimately be missing (another entity, another channel), so completeness can never be waited for; only lateness can
 be bounded. A change is held until it is the lowest held *and*
 
-(a) ``lateness`` of time with answered polls has passed since it arrived: anything older would have come by now; or
+(a) ``lateness`` of time with answered polls has passed since it arrived: anything older would have arrived by now; or
 (b) ``window`` changes have arrived after it and every other channel has delivered a greater key: a backlog flows at full speed; or
-(c) ``max_hold`` of wall time has passed: nothing is held for ever;
+(c) ``max_hold`` of wall time has passed: nothing is held forever;
 
 and, when ``strict`` is off because milliseconds matter more than a channel that breaks its documented order, also
 
@@ -13,11 +13,11 @@ and, when ``strict`` is off because milliseconds matter more than a channel that
     documented order has nothing smaller to bring then, and the missing numbers are another entity's;
 (e) on several, as soon as every other one has delivered a greater key.
 
-Time with answered polls is what the caller says it is: it stands still while no session is up, so a change is not released merely because
-its older sibling could not arrive. Nothing is flushed on a stop: what is held stays unfinished and is delivered again, since a flushed
-change would turn its late sibling into something that looks late.
+Time with answered polls (:mod:`consumer.ingest.stream_clock`) does not advance while no session is up, so a change is not released merely
+because its older sibling could not arrive. Nothing is flushed on a stop: held changes stay uncommitted and are delivered again, since a
+flushed change would make its older sibling late.
 
-A pure class, told the time by its caller in whole milliseconds.
+A pure class, given the time by its caller in whole milliseconds.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class HeldChange(Generic[T]):
-    """A change on hold.
+    """Change that is held back.
 
     Attributes:
-        key: its place in the order.
+        key: its place in commit order.
         ordinal: its place in arrival order.
         arrived_ms: monotonic milliseconds.
         answered_ms: time with answered polls when it arrived.
-        channel: where it arrived.
-        item: what the caller wants back.
+        channel: channel on which it arrived.
+        item: value that is returned to the caller.
     """
 
     key: OrderKey
@@ -56,7 +56,7 @@ class HeldChange(Generic[T]):
 
 
 class Sequencer(Generic[T]):
-    """Holds changes back until nothing older is to be expected.
+    """Heap of changes that are held back until nothing older is to be expected.
 
     Args:
         channels: every configured channel; rules (b), (d) and (e) ask whether the others have delivered more.
@@ -84,7 +84,7 @@ class Sequencer(Generic[T]):
         return len(self._held)
 
     def push(self, key: OrderKey, channel: str, item: T, *, now_ms: int, answered_ms: int) -> None:
-        """Take a change that has just arrived."""
+        """Add a change that has just arrived."""
         greatest = self._greatest.get(channel)
         if greatest is None or greatest < key:
             self._greatest[channel] = key
@@ -93,7 +93,7 @@ class Sequencer(Generic[T]):
         heapq.heappush(self._held, (key, self._arrived, held))
 
     def pop(self, *, now_ms: int, answered_ms: int) -> list[T]:
-        """Everything that may go now, in order."""
+        """Release everything that may go now, in order."""
         released: list[T] = []
         held = self._held
         while held and self._is_releasable(held[0][2], now_ms, answered_ms):
@@ -103,7 +103,7 @@ class Sequencer(Generic[T]):
         return released
 
     def items(self) -> Iterator[T]:
-        """What is held, in no order."""
+        """Held changes, in no order."""
         return (held.item for _, _, held in self._held)
 
     def due_ms(self) -> int | None:

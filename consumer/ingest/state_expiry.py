@@ -1,11 +1,11 @@
-"""The expirer: walks through everything that is known and proposes what may be forgotten.
+"""Expiry of states: a walk through everything that the store holds, which proposes states to forget.
 
-It reads, and that is all it does. What looks as if it might go is put into the inbox like an answer of the stream; the ingest loop decides
-again on what it knows by then and removes it in an ordinary commit, so only the holder of the lease forgets, and never a record that was
-changed meanwhile. A page of proposals is committed before the next page is read.
+The walk only reads. A state that looks expirable is put into the buffer like an answer of the stream; the ingest loop decides again on what
+it knows by then (:mod:`consumer.ingest.expire`) and removes it in an ordinary commit, so only the holder of the lease forgets, and never a
+record that was changed meanwhile. A page of proposals is committed before the next page is read.
 
-Steps are walked through before runs, both with the horizon of the walk's beginning: a run that goes leaves no step behind.
-The walk is slow on purpose (some thousand records a minute for a few milliseconds of each second) and counts what it sees on its way.
+Steps are walked through before runs, both with the cutoff of the walk's beginning: a run that expires leaves no step behind. The walk is
+slow on purpose (some thousand records a minute for a few milliseconds of each second) and counts what it sees on its way.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from consumer.ports.source import FetchedItem
 __all__ = ["FIRST_DELAY_MS", "INTERVAL_MS", "POSTPONE_MS", "ExpiryProposal", "StateExpiry"]
 
 INTERVAL_MS = 3_600_000
-"""From the end of one walk to the beginning of the next."""
+"""Wait between the end of one walk and the beginning of the next."""
 FIRST_DELAY_MS = 60_000
 PAGE_SIZE = 200
-"""States read at a time, and proposed at most: what one commit takes without keeping the stream waiting."""
+"""Number of states that are read at a time, and proposed at most: one commit takes them without keeping the stream waiting."""
 PAUSE_MS = 500
 RETRY_AFTER_MS = 10_000
 POSTPONE_MS = 600_000
@@ -50,11 +50,11 @@ Kind = Literal["run", "step", "target", "gap"]
 
 @dataclass(frozen=True, slots=True)
 class ExpiryProposal:
-    """What might be forgotten.
+    """Proposal to forget states.
 
     Attributes:
-        keys: of states.
-        cutoff: by which it looks so.
+        keys: keys of the states.
+        cutoff: times before which states expire.
     """
 
     keys: tuple[str, ...]
@@ -62,19 +62,19 @@ class ExpiryProposal:
 
 
 class _Postponed(Exception):
-    """Something is being mended: what may be forgotten is not certain."""
+    """Signal that a reconcile task is open, so that known states may be found wrong."""
 
 
 class StateExpiry:
-    """Proposes for one tenure.
+    """Expiry of states in one tenure.
 
     Args:
-        store: walked through.
+        store: the store to walk through.
         buffer: takes the proposals.
         clock: for waiting.
-        now_ms: up to when Salesforce's time has certainly come; None while nobody knows, or while nothing may be forgotten.
+        now_ms: Salesforce time up to which all changes have been received; None while it is unknown, and nothing may be forgotten.
         retention_ms: ``state.retention``; None keeps ended runs.
-        observer: told what there is.
+        observer: notified of the counts.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class StateExpiry:
         self._applied = True
 
     def proposal_resolved(self, *, applied: bool) -> None:
-        """Told when a page of proposals has been committed, or is not taken because something is being mended."""
+        """Note that a proposal was committed, or was not applied because a reconcile task is open."""
         self._applied = applied
         self._resolved.set()
 
     async def run(self) -> None:
-        """Walk every hour until it is cancelled or the inbox is closed."""
+        """Walk every hour until cancelled or until the buffer is closed."""
         wait_ms = FIRST_DELAY_MS
         while True:
             await asyncio.sleep(wait_ms / 1000)
@@ -122,7 +122,7 @@ class StateExpiry:
             wait_ms = INTERVAL_MS
 
     async def _walk(self, cutoff: ExpiryCutoff, *, steps: bool) -> tuple[Counter[str], Counter[str]]:
-        """Everything once, proposing steps or what is none; how many states of each kind there are, and their bytes."""
+        """Walk once and propose steps, or everything but steps; returns the number of states of each kind, and their bytes."""
         counts: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         cursor: str | None = None
@@ -132,7 +132,9 @@ class StateExpiry:
                 states = {key: RecordState.decode(data) for key, data in found if not is_target(key)}
                 proposed = await self._expirable_keys(states, cutoff, steps=steps)
             except CadenceError:
-                await asyncio.sleep(RETRY_AFTER_MS / 1000)  # whoever commits tells
+                await asyncio.sleep(
+                    RETRY_AFTER_MS / 1000
+                )  # an outage of the store is reported with the commits
                 continue
             for start in range(0, len(proposed), PAGE_SIZE):
                 await self._propose(tuple(proposed[start : start + PAGE_SIZE]), cutoff)
@@ -151,7 +153,7 @@ class StateExpiry:
     async def _expirable_keys(
         self, states: Mapping[str, RecordState], cutoff: ExpiryCutoff, *, steps: bool
     ) -> list[str]:
-        """Those that might go, as far as the store knows."""
+        """Keys of the states that are expirable as far as the store shows."""
         of_kind = {key: state for key, state in states.items() if (_kind_of(key, state) == "step") == steps}
         need_run = [state for state in of_kind.values() if needs_run_state(state, cutoff)]
         runs = await self._store.states(

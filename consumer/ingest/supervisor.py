@@ -1,17 +1,17 @@
-"""Keeps one session open: opens it, hands its answers to the inbox, and decides what the end of it asks for.
+"""Supervisor that keeps one session open, puts its answers into the buffer, and decides what the end of a session requires.
 
 Sessions are disposable and never repaired, so there is one loop and one path to test::
 
-    wait until everything handed over is processed → ask where to resume → open → hand over answers → the session ends → wait → again
+    wait until everything handed over is processed → ask where to resume → open → hand over answers → the session ends → wait → repeat
 
-How long it waits is the reason's business. Most ends ask for a new session after a back-off that grows while sessions fail and is
-forgotten after one that was healthy for a minute. A refused token asks for a new one, and from the second refusal in a row for
-patience, because logins that fail quickly lock accounts. A used-up daily allocation asks to stay down: Salesforce counts deliveries
-over a rolling 24 hours and keeps events for 72. A refused position asks the replay policy. What only a person can change ends the
-service. An inbox that stays full ends the session too: without a poll Salesforce forgets the client after 40 s anyway, and coming back
-by position is safe.
+The reason of the end decides the wait. Most ends require a new session after a backoff that grows while sessions fail and is reset after
+one that was healthy for a minute. A refused token requires a new one, and from the second refusal in a row a long wait, because logins that
+fail quickly lock accounts. With a used-up daily allocation the supervisor stays disconnected: Salesforce counts deliveries over a rolling
+24 hours and keeps events for 72. A refused position requires the replay policy. A fault that only an operator can remove ends the service.
+A buffer that stays full ends the session too: without a poll Salesforce forgets the client after 40 s anyway, and resuming by position is
+safe.
 
-Nothing gives up silently: the observer is notified of every end, with the wait until the next attempt.
+Nothing stops silently: the observer is notified of every end, with the wait until the next attempt.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
 from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
 from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.poll_timeout import PollTimeout
+from consumer.ingest.resume_plan import ResumePlan
 from consumer.ports.observers.observer import Observer
 from consumer.ports.observers.session_events import (
     PollAnswered,
@@ -42,39 +42,11 @@ from consumer.ports.source import (
     Source,
 )
 
-__all__ = ["ResumePlan", "Supervisor", "SupervisorOptions"]
+__all__ = ["Supervisor", "SupervisorOptions"]
 
 _PERMISSION = "permission_denied"
 _NO_TOKEN = "authentication_failed"  # noqa: S105 - a label
 _FULL = "backpressure"
-
-
-class ResumePlan(Protocol):
-    """Where sessions resume: the part of the tenure that knows positions."""
-
-    async def resume(self) -> Mapping[str, str]:
-        """Per channel the replay option: ``-1``, ``-2`` or a replay id. Asked when everything handed over is processed.
-
-        Raises:
-            SessionFault: no session should be opened now.
-        """
-        ...
-
-    def poll_within_ms(self) -> int | None:
-        """How soon the next poll should be answered even without events; None for no such wish."""
-        ...
-
-    async def unreadable(self, body: bytes, detail: str) -> None:
-        """An answer could not be read; the next session asks for it again."""
-        ...
-
-    async def refused(self, channel: str, position: str, detail: str, server_ms: int | None) -> None:
-        """Salesforce refused ``position``, at ``server_ms`` of its own time; decide what :meth:`resume` says next.
-
-        Raises:
-            StopService: the replay policy is to stop.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +62,7 @@ class SupervisorOptions:
         locked_first_ms: least wait after a permanent authentication failure, or a token refused twice in a row; doubles.
         locked_max_ms: and grows no further.
         quota_ms: wait when the daily allocation is used up; up to a tenth is added.
-        buffer_full_ms: how long an answer may wait for room in the inbox before the session is ended.
+        buffer_full_ms: time that an answer may wait for room in the buffer before the session is ended.
     """
 
     first_ms: int = 500
@@ -119,7 +91,7 @@ class SupervisorOptions:
 
 
 class Supervisor:
-    """One session at a time, until it is cancelled or the service has to stop."""
+    """Supervisor of one session at a time, until it is cancelled or the service has to stop."""
 
     def __init__(
         self,
@@ -143,19 +115,19 @@ class Supervisor:
         self._held_poll_timeout = PollTimeout(lateness_ms)
         self._refusals = 0
         self._session_number = 0
-        """Of the current or last session; 0 before the first."""
+        """Number of the current or last session; 0 before the first."""
         self._opened_ms: int | None = None
         """Monotonic milliseconds at which the current session had every channel acknowledged."""
         self._failures = 0
-        """Ends in a row without a healthy session between them."""
+        """Number of ends in a row without a healthy session between them."""
         self._started_ms: int | None = None
 
     async def run(self) -> None:
         """Run until cancelled; cancellation closes the session politely.
 
         Raises:
-            StopService: only a person can change what is wrong.
-            BufferClosed: the inbox was closed.
+            StopService: only an operator can remove the fault.
+            BufferClosed: the buffer was closed.
         """
         while True:
             await self._buffer.wait_drained()
@@ -171,7 +143,7 @@ class Supervisor:
             await self._handle_end(fault)
 
     async def _session(self, resume: Mapping[str, str]) -> SessionFault:
-        """One session from its opening to its end, which is the result."""
+        """Run one session from its opening to its end; returns the fault that ended it."""
         self._session_number += 1
         self._started_ms = self._clock.monotonic_ms()
         self._observer.observe(SessionOpening(self._session_number))
@@ -204,7 +176,7 @@ class Supervisor:
         return SessionFault(EndReason("answers_ended", "the session gave no more answers and no reason"))
 
     async def _handle_end(self, fault: SessionFault) -> None:
-        """What the end of a session asks for: do it, tell it, wait as long as it wants."""
+        """Do what the end of a session requires, notify the observer, and wait."""
         reason = fault.reason
         self._count_failure(reason)
         body = fault.body
@@ -233,7 +205,7 @@ class Supervisor:
         if self._opened_ms is not None and now - self._opened_ms >= self._options.healthy_ms:
             self._failures = 0
         if reason.code != _FULL:
-            # A full inbox is our own slowness; its back-off is the wait until it is drained.
+            # A full buffer is caused by slow processing; its backoff is the wait until the buffer is drained.
             self._failures += 1
         if reason.remedy is Remedy.REAUTHENTICATE:
             self._refusals += 1
@@ -247,7 +219,7 @@ class Supervisor:
         if failure is not None and failure.permanent:
             return self._options.locked.delay_ms(self._refusals, jitter)
         if reason.remedy is Remedy.REAUTHENTICATE and self._refusals > 1:
-            # The first refusal is a token that has had its time; a second in a row is not cured by asking faster.
+            # The first refusal is a token that has expired; a second in a row is not cured by asking faster.
             return self._options.locked.delay_ms(self._refusals - 1, jitter)
         return self._options.failed.delay_ms(self._failures, jitter)
 
@@ -264,7 +236,7 @@ class Supervisor:
 
 
 def _no_token(failure: AuthenticationFailed) -> SessionFault:
-    """A session that never began: unreachable is like any failed connection, a refusal is a refused token."""
+    """Fault of a session without a token: an unreachable endpoint is a failed connection, a refusal is a refused token."""
     remedy = Remedy.REAUTHENTICATE if failure.permanent else Remedy.RETRY
     fault = SessionFault(EndReason(_NO_TOKEN, str(failure), remedy))
     fault.__cause__ = failure

@@ -1,10 +1,10 @@
-"""When timers may fire: once Salesforce's own time is past due *and* everything up to then is committed.
+"""Watermark of timers: they fire once Salesforce's own time is past due *and* everything up to then is committed.
 
-Only answers tell Salesforce's time, and only some of them tell that everything before it has been delivered: one without events, or one
+Only answers carry Salesforce's time, and only some of them show that everything before it has been delivered: one without events, or one
 whose events were all committed a moment ago. An answer full of old events is a backlog, in which the change that cancels a timer may still
-follow. So downtime raises no false alarm, and a clock that jumps here fires nothing.
+follow. Downtime therefore raises no false alarm, and a local clock that jumps fires nothing.
 
-Pure: told the time and what arrived.
+Pure: given the time and what arrived.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterable
 __all__ = ["TimerWatermark"]
 
 LIVE_WITHIN_MS = 30 * 1000
-"""An answer whose changes were all committed this lately is no backlog."""
+"""Age up to which the changes of an answer count as live, not as a backlog."""
 
 
 class TimerWatermark:
-    """The next timer, and how far Salesforce's time has been caught up with.
+    """Next timer of a tenure, and the Salesforce time up to which everything has arrived.
 
     Args:
-        lateness_ms: ``ordering.lateness``, which changes may take to arrive.
+        lateness_ms: ``ordering.lateness``, the time that changes may take to arrive.
     """
 
     def __init__(self, lateness_ms: int) -> None:
@@ -32,23 +32,23 @@ class TimerWatermark:
         self._server_received_ms = 0
 
     def set_next(self, due_ms: int | None) -> None:
-        """The store's earliest timer."""
+        """Set the store's earliest timer; None where it holds none."""
         self._next_ms = due_ms
 
     def committed(self, due_times_ms: Iterable[int | None]) -> None:
-        """Timers were set (or, with None, removed)."""
+        """Note timers that a commit set (or, with None, removed)."""
         for due_ms in due_times_ms:
             if due_ms is not None and (self._next_ms is None or due_ms < self._next_ms):
                 self._next_ms = due_ms
 
     def answered(self, server_ms: int, oldest_commit_ms: int | None, *, empty: bool, now_ms: int) -> None:
-        """An answer came.
+        """Note an answer.
 
         Args:
-            server_ms: Salesforce time.
-            oldest_commit_ms: of its changes; None when it had none.
+            server_ms: Salesforce time of the answer.
+            oldest_commit_ms: lowest commit time of its changes; None when it had none.
             empty: whether it had no messages at all.
-            now_ms: monotonic.
+            now_ms: monotonic milliseconds.
         """
         self._server_ms, self._server_received_ms = server_ms, now_ms
         caught_up_ms: int | None = None
@@ -60,7 +60,7 @@ class TimerWatermark:
             self._caught_up_ms = max(caught_up_ms, self._caught_up_ms or 0)
 
     def watermark_ms(self, uncommitted: Iterable[int]) -> int | None:
-        """Timers due at or before this Salesforce time may fire; None while there is none.
+        """Salesforce time at or before which due timers may fire; None while none may.
 
         Args:
             uncommitted: commit times of changes that have arrived and are not committed.
@@ -75,7 +75,7 @@ class TimerWatermark:
         return watermark_ms if self._next_ms <= watermark_ms else None
 
     def poll_within_ms(self, now_ms: int) -> int | None:
-        """How soon a poll should be answered even without events, so that the next timer finds Salesforce's time past due."""
+        """Time within which a poll should be answered even without events, so that the next timer finds Salesforce's time past due."""
         if self._next_ms is None or self._server_ms is None:
             return None
         left_ms = self._next_ms + self._lateness_ms - self._server_ms - (now_ms - self._server_received_ms)

@@ -1,9 +1,9 @@
 """Answers that cannot be read at all: truncated, or no JSON.
 
 One is a fault of the transport: the session ends and the next one asks again. The same bytes three times in a row at the same positions are
-not: no retry will help, so they are kept as a dead letter and readiness says no, while the service goes on asking.
+not: no retry will help, so they are kept as a dead letter and the service is not ready, while it continues to ask.
 
-A pure class, told what happens by ingest.
+A pure class.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from consumer.ports.commit import IngestDeadLetter
 __all__ = ["UnreadableAnswers"]
 
 STUCK_AFTER: Final = 3
-"""Identical failures in a row."""
+"""Number of identical failures in a row."""
 
 
 class UnreadableAnswers:
-    """Counts identical unreadable answers."""
+    """Counter of identical unreadable answers."""
 
     def __init__(self) -> None:
         self._last: tuple[str, tuple[tuple[str, str], ...]] | None = None
@@ -31,12 +31,12 @@ class UnreadableAnswers:
     def failed(
         self, body: bytes, resume: Mapping[str, str], detail: str, at_ms: int
     ) -> IngestDeadLetter | None:
-        """Another one; the dead letter to keep when it is the third of its kind.
+        """Count an unreadable answer; returns the dead letter to keep when it is the third of its kind.
 
         Args:
             body: the exact bytes.
-            resume: where the sessions resumed.
-            detail: what is wrong with it, one line.
+            resume: replay option of each channel in the sessions.
+            detail: the fault, one line.
             at_ms: wall milliseconds.
         """
         digest = hashlib.sha256(body).hexdigest()[:16]
@@ -52,6 +52,6 @@ class UnreadableAnswers:
         )
 
     def recovered(self) -> bool:
-        """An answer with messages could be read; True if that ends being stuck."""
+        """Note an answer with messages that could be read; True if the input was stuck before."""
         was_stuck, self.stuck, self._last, self._times = self.stuck, False, None, 0
         return was_stuck

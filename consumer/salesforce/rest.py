@@ -18,30 +18,18 @@ import orjson
 from consumer.actions.client import CLIENT
 from consumer.clock import iso, parse_iso_ms
 from consumer.errors import CadenceError
+from consumer.ports.salesforce import RecordPage
 from consumer.safe_json import parse
 from consumer.salesforce.bayeux import http_date_ms
 from consumer.salesforce.soql import ACTIVE_RUNS
 from consumer.salesforce.token_cache import TokenCache
 
-__all__ = ["RecordPage", "RestClient", "RestError", "rest_error"]
+__all__ = ["RestClient", "RestError", "rest_error"]
 
 _MINUTE_MS = 60_000
 _MAX_IDS = 2_000
 """Maximum number of ids per request (documented)."""
 _VERSION = re.compile(r"\d+\.\d")
-
-
-@dataclass(frozen=True, slots=True)
-class RecordPage:
-    """Page of rows.
-
-    Attributes:
-        records: the rows as received.
-        server_ms: Salesforce's time of the answer, in milliseconds with a resolution of one second.
-    """
-
-    records: list[dict[str, Any]]
-    server_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ import orjson
 from consumer.domain.lifecycle import OrgInfo as Where
 from consumer.errors import CommitRefused
 from consumer.ingest.buffer import IntakeBuffer
-from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.options import IngestOptions
-from consumer.ingest.pipeline import Ingest
+from consumer.ingest.tenure import begin_ingest
 from consumer.ports.source import (
     Answer,
     Inbound,
@@ -109,7 +108,6 @@ class Replica:
         tenure = await self.store.acquire(name, 3_600_000)
         assert tenure is not None, "a free lease was not won"
         self.name, self.tenure = name, tenure
-        self.commit_sender = CommitSender(self.store, self.store, tenure, self.clock, Ignore())
         options = IngestOptions(
             self.world.channels,
             start=self.world.start,
@@ -120,28 +118,29 @@ class Replica:
         self.arrivals = Arrivals(self.store.model, options)
         self.store.arrivals[tenure.token] = (self.arrivals, self.clock)
         self.buffer = PatientBuffer(10_000, 1 << 24)
-        self.ingest = Ingest(
+        cache_weight = dice.choice((1, 1_000_000))
+        self._tell(f"{name} wins: {options.max_events=} {options.window=} {options.strict=} {cache_weight=}")
+        self.ingest = await begin_ingest(
             self.store,
-            self.commit_sender,
+            tenure,
             self.buffer,
             lambda: THE_ORG,
             self.instance,
-            OrgInfo(self.world),
             options,
             self.clock,
             Ignore(),
+            lookup_source=OrgInfo(self.world),
+            record_source=None,
         )
-        self.ingest._interpreter._cache._most = dice.choice((1, 1_000_000))
-        self._tell(f"{name} wins: {options.max_events=} {options.window=} {options.strict=}")
-        await self.ingest.prepare()
-        self._loop = asyncio.create_task(self.ingest.run())
+        self.ingest.loop._states._cache._max_weight = cache_weight
+        self._loop = asyncio.create_task(self.ingest.loop.run())
 
     # ------------------------------------------------------------ what it is given
 
     async def open(self, *, replay: bool = False) -> None:
         """A new session, where ingest wants to resume (or from the very beginning)."""
         self.session += 1
-        resume = dict(await self.ingest.resume())
+        resume = dict(await self.ingest.plan.resume())
         for channel, option in resume.items():
             assert option != "-1" or channel not in self.store.model.born, (
                 f"{channel} has a birth and resumes from now"
@@ -252,9 +251,9 @@ class Replica:
         """
         assert self._loop is not None
         self._tell(f"{self.name} stops")
-        self.ingest.stop()
+        self.ingest.loop.stop()
         await self._loop
-        await self.ingest.commit_remaining()
+        await self.ingest.loop.commit_remaining()
         await self.store.real.release(self.tenure)
 
     async def kill(self) -> None:
@@ -268,7 +267,7 @@ class Replica:
     async def still_writes(self) -> bool:
         """Whether this replica's renewal is taken; the model has compared it with what must be."""
         try:
-            await self.store.renew(self.tenure, self.commit_sender.number, 3_600_000)
+            await self.store.renew(self.tenure, self.ingest.commits.number, 3_600_000)
         except CommitRefused:
             return False
         return True

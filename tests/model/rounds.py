@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from consumer.ingest import commit_sender, pipeline
+from consumer.backoff import Backoff
+from consumer.ingest import commits, pipeline
 from tests.model.schedule import run_schedule
 from tests.model.stores import RedisStores, SqliteStores
 from tests.support.servers.redis_server import RedisServer
 
 WAITS = (
-    (commit_sender, "_FIRST_RETRY_MS"),
-    (commit_sender, "_LONGEST_RETRY_MS"),
-    (pipeline, "_LOAD_RETRY_MS"),
+    (commits, "_BACKOFF", Backoff(0, 0)),
+    (pipeline, "_LOAD_RETRY_MS", 0),
 )
 """What the service waits for in real time before it asks a store again; nobody does here."""
 
@@ -47,8 +47,9 @@ STORES = {"sqlite": on_sqlite, "redis": on_redis}
 
 
 async def play(store: str, seeds: Iterable[int], *, verbose: bool) -> Counter[str]:
-    for module, name in WAITS:
-        setattr(module, name, 0)
+    for module, name, nothing in WAITS:
+        assert hasattr(module, name), f"{module.__name__} waits by another name"
+        setattr(module, name, nothing)
     total: Counter[str] = Counter()
     async with STORES[store]() as stores:
         for seed in seeds:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from consumer.errors import CommitRefused
+from consumer.ports.commit import Commit
 from tests.model.faults import FAULTS, Crash, FaultyStore
 from tests.model.model import Model
 from tests.model.rig import Clock, Replica
@@ -148,7 +149,7 @@ class Play:
         replica = self.replica
         replica.starved.clear()
         if not await replica.still_writes():
-            raise CommitRefused(replica.commit_sender.number, None)
+            raise CommitRefused(replica.ingest.commits.number, None)
         while replica.has_more:
             self.clock.now += 100
             await replica.answer(8)
@@ -228,10 +229,8 @@ class Play:
     async def _forge(self, old: Replica) -> None:
         """What a commit of the old one would be at any number: nothing of it may be written."""
         before = await self.real.bounds(), await self.real.channels()
-        for number in {old.commit_sender.number + 1, self.store.model.number, self.store.model.number + 1}:
-            commit = old.commit_sender.draft(ORG)
-            commit.number = number
-            commit.states = {"0qB000000000000AAA": b"stale"}
+        for number in {old.ingest.commits.number + 1, self.store.model.number, self.store.model.number + 1}:
+            commit = Commit(old.tenure.token, number, ORG, states={"0qB000000000000AAA": b"stale"})
             try:
                 await self.store.send(commit)
             except CommitRefused:
@@ -262,5 +261,5 @@ class Play:
         await self.stores.restore(self.real, dump)
         self.store.model, self.store.given_up = model, None
         if self.dice.random() < 0.5 and not await self.replica.still_writes():
-            raise CommitRefused(self.replica.commit_sender.number, None)
+            raise CommitRefused(self.replica.ingest.commits.number, None)
         # Otherwise it does not know yet: its next commit is refused, or nothing that it knows was taken back.

@@ -61,13 +61,13 @@ SCOPES = (
         "consumer/stores/sqlite/file_lock.py",
         ("tests/unit/stores/sqlite/test_file_lock.py", "tests/contracts/test_sqlite_store.py"),
     ),
-    Scope("committer", "consumer/ingest/commit_sender.py", ("tests/unit/ingest/test_commit_sender.py",)),
     Scope(
-        "writer",
+        "commits",
         "consumer/ingest/commits.py",
-        ("tests/unit/ingest/test_pending_commit.py", "tests/integration/ingest/test_overlap.py"),
+        ("tests/unit/ingest/test_commits.py", "tests/integration/ingest/test_overlap.py"),
     ),
-    Scope("ready", "consumer/ingest/pending_commit.py", ("tests/unit/ingest/test_pending_commit.py",)),
+    Scope("pending", "consumer/ingest/pending_commit.py", ("tests/unit/ingest/test_pending_commit.py",)),
+    Scope("clock", "consumer/ingest/stream_clock.py", ("tests/unit/ingest/test_stream_clock.py",)),
     # Opening, transactions, the lease, what a commit and a cursor write, what a tenure begins with; not what people look at.
     Scope("sqlite", "consumer/stores/sqlite/sqlite_connections.py", CONTRACTS, chosen="sqlite"),
     Scope("sqlite-lease", "consumer/stores/sqlite/sqlite_lease.py", CONTRACTS, chosen="sqlite"),

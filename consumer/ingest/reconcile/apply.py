@@ -1,7 +1,7 @@
-"""What came of asking: pages of rows are compared with what is known, proposals to forget are decided; both end in a commit.
+"""Application of what was fetched beside the stream: rows are compared with what is known, proposed states expire; both end in a commit.
 
-The reconciler and the expirer work beside the stream and put what they found into the inbox. Here, between two commits of the stream and
-by the only one who writes states, it is decided what that means by now.
+The reconcile worker and the expiry of states work beside the stream and put what they found into the buffer. Here, between two commits of
+the stream and by the only task that writes states, it is decided on what is known by then.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from consumer.domain.lifecycle import OrgInfo
 from consumer.domain.reconcile_task import ReconcileTask
 from consumer.errors import StoreUnavailable
 from consumer.ingest.commits import CommitPipeline
-from consumer.ingest.interpret import Interpreter
+from consumer.ingest.expire import expire
 from consumer.ingest.options import IngestOptions
 from consumer.ingest.receive import Intake
 from consumer.ingest.reconcile import triggers
+from consumer.ingest.reconcile.compare import compare_rows
 from consumer.ingest.reconcile.fetch import FetchedPage
 from consumer.ingest.reconcile.worker import ReconcileWorker
 from consumer.ingest.state_expiry import ExpiryProposal, StateExpiry
+from consumer.ingest.states.repository import StateRepository
 from consumer.ports.observers.ingest_events import IngestEvent
 from consumer.ports.observers.observer import Observer
 from consumer.ports.observers.reconcile_events import (
@@ -35,25 +37,25 @@ __all__ = ["RowApplier"]
 
 
 class RowApplier:
-    """Takes what was fetched, in its order.
+    """Queue of what was fetched, applied in its order.
 
     Args:
-        intake: what is held and what waits, which a page must not overtake.
-        interpreter: says what rows mean.
-        commit_pipeline: commits.
-        reconcile_worker: told how far each task has come; None where nothing is fetched.
-        state_expiry: told what became of its proposals.
-        org: for ids and links.
-        options: plain arguments.
-        clock: for patience.
-        observer: told what was mended.
+        intake: for the changes that are held or wait, which a page must not overtake.
+        states: loads states and keeps what changed.
+        commits: sends commits.
+        reconcile_worker: is given the progress of each task; None where nothing is fetched.
+        state_expiry: is given the outcome of its proposals.
+        org: asked for the org, for ids and links.
+        options: settings of ingest.
+        clock: for waiting times and durations.
+        observer: notified of what was applied.
     """
 
     def __init__(
         self,
         intake: Intake,
-        interpreter: Interpreter,
-        commit_pipeline: CommitPipeline,
+        states: StateRepository,
+        commits: CommitPipeline,
         reconcile_worker: ReconcileWorker | None,
         state_expiry: StateExpiry,
         org: Callable[[], OrgInfo],
@@ -62,8 +64,8 @@ class RowApplier:
         observer: Observer[IngestEvent],
     ) -> None:
         self._intake = intake
-        self._interpreter = interpreter
-        self._commit_pipeline = commit_pipeline
+        self._states = states
+        self._commits = commits
         self._reconcile_worker = reconcile_worker
         self._state_expiry = state_expiry
         self._org = org
@@ -73,29 +75,29 @@ class RowApplier:
         self._queue: deque[FetchedItem] = deque()
 
     def enqueue(self, fetched: FetchedItem) -> None:
-        """A page or a proposal has come."""
+        """Add a page of rows or a proposal."""
         self._queue.append(fetched)
 
     async def process(self) -> None:
-        """Commit what has come, each once nothing is held back any more that it is about; what cannot be yet is tried next time."""
+        """Commit what is queued, each item once no change of its records is held back; the rest is tried next time."""
         while self._queue:
             fetched = self._queue[0]
             waited_ms = self._clock.monotonic_ms() - fetched.received_ms
             if waited_ms < self._options.max_hold_ms and self._touches_held_changes(fetched.page):
                 return
-            await self._commit_pipeline.drain()
+            await self._commits.drain()
             try:
                 if isinstance(fetched.page, ExpiryProposal):
                     await self._expire(fetched.page)
                 else:
                     await self._compare(fetched.page)
             except StoreUnavailable as error:
-                self._commit_pipeline.report_failure(error.why)
+                self._commits.report_failure(error.why)
                 return
             self._queue.popleft()
 
     def _touches_held_changes(self, page: FetchedPage | ExpiryProposal) -> bool:
-        """Whether changes of the page's records are held back: told after it, they would come late."""
+        """Check for held changes of the page's records: interpreted after the page, they would be late."""
         if isinstance(page, ExpiryProposal) or not self._intake.held:
             return False
         records = {row.record_id for row in page.rows}
@@ -106,14 +108,16 @@ class RowApplier:
     async def _compare(self, page: FetchedPage) -> None:
         began_ms = self._clock.monotonic_ms()
         task = page.task
-        batch = await self._interpreter.compare(
+        batch = compare_rows(
             page.rows,
             "gap" if task.reason == "gap" else "repair",
+            await self._states.load_rows(page.rows),
             self._org(),
             unknown_records=triggers.unknown_record_policy(task, self._options),
             server_ms=page.server_ms,
         )
-        commit = self._commit_pipeline.draft(batch)
+        self._states.write_back(batch, only_cached=True)
+        commit = self._commits.draft(batch)
         task = task.with_counts(
             fetched=len(page.rows),
             changed=batch.changed_rows,
@@ -122,7 +126,7 @@ class RowApplier:
         )
         known: dict[str, ReconcileTask | None] = {one.id: one for one in (task, *page.new_tasks)}
         if page.is_last:
-            # A sweep that found nothing says so in the log alone.
+            # A sweep that found nothing is reported in the log alone.
             sweep_ms = self._options.sweep_ms
             known[task.id] = (
                 task.next_sweep(sweep_ms) if task.reason == "sweep" and sweep_ms is not None else None
@@ -131,7 +135,7 @@ class RowApplier:
             if report is not None:
                 commit.journal.append(report)
         commit.reconcile_tasks = {one: None if kept is None else kept.encode() for one, kept in known.items()}
-        await self._commit_pipeline.apply(commit, batch, changes=0, began_ms=began_ms)
+        await self._commits.apply(commit, batch, began_ms=began_ms)
         assert self._reconcile_worker is not None
         self._reconcile_worker.update_tasks(known)
         for record_id, why in page.unreadable_rows:
@@ -140,10 +144,10 @@ class RowApplier:
         if page.is_last:
             self._observer.observe(ReconcileTaskCompleted(task.id, task.report()))
 
-    # ------------------------------------------------------------ what may be forgotten
+    # ------------------------------------------------------------ expiry
 
     async def _expire(self, proposal: ExpiryProposal) -> None:
-        """Remove what may go by what is known now: nobody else writes states, so nothing changes meanwhile."""
+        """Remove what may go by what is known now: no other task writes states, so nothing changes meanwhile."""
         if self._is_reconciling():
             self._state_expiry.proposal_resolved(applied=False)
             return
@@ -154,16 +158,16 @@ class RowApplier:
             for one in (part.change.record_id, part.change.body.get("ActionCadenceTrackerId"))
             if isinstance(one, str)
         }
-        batch = await self._interpreter.expire(proposal.keys, proposal.cutoff, uncommitted_ids, self._org())
+        loaded = await self._states.load_expirable(proposal.keys)
+        batch = expire(proposal.keys, loaded, proposal.cutoff, uncommitted_ids, self._org())
         if batch.states:
-            await self._commit_pipeline.apply(
-                self._commit_pipeline.draft(batch), batch, changes=0, began_ms=began_ms
-            )
+            self._states.write_back(batch, only_cached=True)
+            await self._commits.apply(self._commits.draft(batch), batch, began_ms=began_ms)
             self._observer.observe(StatesExpired(len(batch.states)))
         self._state_expiry.proposal_resolved(applied=True)
 
     def _is_reconciling(self) -> bool:
-        """Whether something that the stream lost is still to be read: what is known may be about to be found wrong."""
+        """Check for tasks that still read what the stream lost: known states may be about to be found wrong."""
         known = self._reconcile_worker.reconcile_tasks if self._reconcile_worker is not None else {}
         return any(
             not task.is_waiting

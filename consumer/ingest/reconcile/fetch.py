@@ -1,13 +1,12 @@
-"""One page of a reconcile task: what to ask Salesforce for, what of the answer to believe, and where the task goes on.
+"""Fetching of one page of a reconcile task: the query, the rows of the answer that are old enough to be used, and where the task continues.
 
-A row is believed once the answer is at least two seconds younger than it, because both clocks tick in seconds; a younger one is asked for
-again, five times at most. A window ends some minutes before the answer's time, so its rows are old enough by themselves; what a snapshot
-finds too fresh becomes a task of its own, so that a busy record does not hold a hundred thousand others up.
+A row is used once the answer is at least two seconds younger than it, because both clocks tick in seconds; a younger one is asked for
+again, five times at most. A window ends some minutes before the answer's time, so its rows are old enough by themselves; rows that a
+snapshot finds too fresh become a task of their own, so that a busy record does not hold a hundred thousand others up.
 
-What is gone is told by three witnesses, each further back than the one before: a record that is asked for by name and not found; a row
-in the recycle bin, or in the delete log (:data:`consumer.domain.reconcile_task.DELETE_LOG_MS`); and, in a snapshot, every record that is
-known here and
-not there any more.
+Deletions are found in three ways, each reaching further back than the one before: a record that is asked for by id and not found; a row in
+the recycle bin, or in the delete log (:data:`consumer.domain.reconcile_task.DELETE_LOG_MS`); and, in a snapshot, every record that is known
+to the store and does not exist in Salesforce any more.
 
 Source: REST API Developer Guide, "Query", "Get Deleted", "Get Records Using sObject Collections".
 """
@@ -17,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from consumer.clock import iso, to_ms
 from consumer.domain.reconcile_task import (
@@ -30,65 +29,33 @@ from consumer.domain.record_ids import is_record_id
 from consumer.domain.record_state import RecordState
 from consumer.domain.row_diff import ROW_FIELDS, Row, read_row
 from consumer.errors import BadEvent
-from consumer.ingest.quota_guard import OrgLimits
 from consumer.ports.commit import IngestStore
+from consumer.ports.salesforce import RecordSource
 
-__all__ = ["PAGE_SIZE", "SNAPSHOT_PAGE_SIZE", "FetchedPage", "PageFetcher", "RecordSource"]
+__all__ = ["PAGE_SIZE", "SNAPSHOT_PAGE_SIZE", "FetchedPage", "PageFetcher"]
 
 PAGE_SIZE = 200
-"""Rows of a page: what one commit takes without keeping the stream waiting."""
+"""Rows of a page: as many as one commit takes without keeping the stream waiting."""
 SNAPSHOT_PAGE_SIZE = 1_000
-"""Rows of a page of a snapshot, which are five times as many because nearly none of them tells an event."""
+"""Rows of a page of a snapshot: five times as many, because nearly none of them causes an event."""
 MIN_ROW_AGE_MS = 2_000
 MAX_TRIES = 5
 _MINUTE_MS = 60_000
 _LOG_SLACK_MS = 10 * _MINUTE_MS
-"""The delete log's reach ends this much before it is documented to: seconds are ignored, and time passes while asking."""
-
-
-class QueryResult(Protocol):
-    """Some rows and the time of the answer."""
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """As Salesforce wrote them."""
-        ...
-
-    @property
-    def server_ms(self) -> int:
-        """Salesforce's time, milliseconds."""
-        ...
-
-
-class RecordSource(OrgLimits, Protocol):
-    """Where rows come from; each method raises ``CadenceError`` when they cannot be had."""
-
-    async def page(self, soql: str) -> QueryResult:
-        """The first page of a query over live and deleted records."""
-        ...
-
-    async def rows_with_time(
-        self, entity: str, ids: Sequence[str], fields: Sequence[str]
-    ) -> tuple[dict[str, dict[str, Any]], int]:
-        """Id to fields of those that exist, and Salesforce's time."""
-        ...
-
-    async def deleted(self, entity: str, since_ms: int, until_ms: int) -> list[tuple[int, str]]:
-        """When, in milliseconds, and which records were deleted between two times; ascending. Whole minutes count."""
-        ...
+"""Margin by which the delete log is asked for less than it is documented to hold: seconds are ignored, and the request takes time."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedPage:
-    """What was fetched, on its way to a commit.
+    """Page of rows on its way to a commit.
 
     Attributes:
-        task: from here on; what is fetched next.
-        rows: to be compared with what is known.
+        task: the task as it continues after this page.
+        rows: rows to compare with what is known.
         server_ms: Salesforce's time when it answered.
-        unreadable_rows: rows that could not be read: id and why.
-        new_tasks: tasks that begin with it.
-        is_last: whether the task is done with it.
+        unreadable_rows: rows that could not be read: id and reason.
+        new_tasks: tasks that begin with this page.
+        is_last: whether the task ends with this page.
     """
 
     task: ReconcileTask
@@ -100,11 +67,11 @@ class FetchedPage:
 
 
 class PageFetcher:
-    """Fetches pages.
+    """Fetcher of pages.
 
     Args:
         source: where rows come from.
-        store: where known records are walked through.
+        store: where known records are listed.
     """
 
     def __init__(self, source: RecordSource, store: IngestStore) -> None:
@@ -112,14 +79,14 @@ class PageFetcher:
         self._store = store
 
     async def next(self, task: ReconcileTask, server_ms: int) -> FetchedPage | ReconcileTask:
-        """The next page; or the task with one more try, when it is too early to believe anything of it.
+        """Fetch the next page; returns the task with one more try when it is too early to use any row.
 
         Args:
-            task: which.
-            server_ms: Salesforce's time, about.
+            task: the task.
+            server_ms: Salesforce's time, roughly.
 
         Raises:
-            CadenceError: Salesforce or the store did not give it.
+            CadenceError: Salesforce or the store did not answer.
         """
         if task.is_snapshot:
             return await (self._known_records(task) if task.phase == "known" else self._snapshot_page(task))
@@ -170,7 +137,7 @@ class PageFetcher:
         next_task = replace(task, after=chunk[-1] if chunk else task.after)
         return FetchedPage(next_task, tuple(deleted_rows), server_ms, is_last=len(remaining) <= PAGE_SIZE)
 
-    # ------------------------------------------------------------ everything
+    # ------------------------------------------------------------ a snapshot
 
     async def _snapshot_page(self, task: ReconcileTask) -> FetchedPage:
         if task.total is None:
@@ -221,7 +188,7 @@ def _deleted_rows(entity: str, record_ids: Iterable[str], seen_ms: int) -> tuple
 
 
 def _last_row(records: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:
-    """Where the next page goes on, whether the last row could be read or not."""
+    """Time and id after which the next page begins, even if the last row could not be read."""
     if not records:
         return None
     last = records[-1]

@@ -1,10 +1,11 @@
-"""What begins a reconcile task, and what is journaled when one ends.
+"""Triggers of reconcile tasks, and the event that is journaled when a task ends.
 
-* A session that opens sees to it that every object has its sweep; the first of a new store begins a snapshot, where the settings want one.
-* A refused position is a window from the last poll that missed nothing. Where that is longer ago than the delete log reaches, rows and
-  log cannot tell any more what was deleted; ``snapshot.mode = when_needed`` reads everything then.
+* A session that opens begins the sweep of every object that has none; the first of a new store begins a snapshot, where the settings want
+  one.
+* A refused position begins a window from the last poll that missed nothing. Where that is longer ago than the delete log reaches, neither
+  rows nor log show what was deleted; ``snapshot.mode = when_needed`` reads everything then.
 
-Gap and overflow events begin theirs where they are interpreted (:mod:`consumer.ingest.interpret`), in the commit that settles them.
+Gap and overflow events begin their tasks where they are interpreted (:mod:`consumer.ingest.interpret`), in the commit of their position.
 Pure functions.
 """
 
@@ -26,8 +27,8 @@ from consumer.domain.reconcile_task import (
     sweep_task,
     window_task,
 )
-from consumer.ingest.interpret import EMIT, UnknownRecordPolicy
 from consumer.ingest.options import IngestOptions
+from consumer.ingest.reconcile.compare import EMIT, UnknownRecordPolicy
 from consumer.ports.commit import JournalRecord
 
 __all__ = ["entities_of", "on_opening", "on_refusal", "report_of", "unknown_record_policy"]
@@ -38,7 +39,7 @@ _WINDOW: Final = UnknownRecordPolicy(keep_tombstone=False)
 
 
 def entities_of(channels: Iterable[str]) -> tuple[str, ...]:
-    """The objects that channels carry, as far as their names tell."""
+    """Objects that channels carry, as far as their names show it."""
     found: dict[str, None] = {}
     for channel in channels:
         named = channel.removeprefix("/data/").removesuffix("ChangeEvent")
@@ -49,12 +50,12 @@ def entities_of(channels: Iterable[str]) -> tuple[str, ...]:
 def on_opening(
     options: IngestOptions, new_channels: Iterable[str], known: Container[str], server_ms: int
 ) -> Iterator[ReconcileTask]:
-    """Tasks that a session which opens begins.
+    """Tasks that begin when a session opens.
 
     Args:
-        options: what is wanted.
+        options: settings of ingest.
         new_channels: channels that were never subscribed before, where no other carries the same object.
-        known: ids of tasks that there are.
+        known: ids of existing tasks.
         server_ms: Salesforce's time.
     """
     if options.sweep_ms is not None:
@@ -70,7 +71,7 @@ def on_opening(
 def on_refusal(
     options: IngestOptions, channel: str, position: str, since_ms: int, now_ms: int
 ) -> Iterator[ReconcileTask]:
-    """Tasks that a refused position begins, with what was missed since ``since_ms``; all times are Salesforce's, in milliseconds."""
+    """Tasks that read what was missed since a refused position; all times are Salesforce's, in milliseconds."""
     for entity in entities_of([channel]):
         if options.snapshot == "when_needed" and now_ms - since_ms > DELETE_LOG_MS:
             yield snapshot_task(entity, f"{channel}/{position}", verify=True)
@@ -79,18 +80,18 @@ def on_refusal(
 
 
 def unknown_record_policy(task: ReconcileTask, options: IngestOptions) -> UnknownRecordPolicy:
-    """What becomes of records that only a page of this task tells of."""
+    """Treatment of records that were never seen before a page of this task."""
     if task.reason == "snapshot":
         return _SNAPSHOT_EMITTED if options.snapshot_emit else _SNAPSHOT_SILENT
     return _WINDOW if task.is_window else EMIT
 
 
 def report_of(task: ReconcileTask, org_id: str, at_ms: int) -> JournalRecord | None:
-    """The event that says what a task which is done has mended; None where there is nothing to say."""
+    """Event that reports what an ended task has changed; None where there is nothing to report."""
     if task.reason == "sweep" and not task.events:
         return None
     if task.reason == "snapshot" and not task.is_snapshot:
-        return None  # the rest of a snapshot that has reported
+        return None  # the fresh rows of a snapshot that has reported itself
     cause = f"{task.id}/{task.until_ms}" if task.reason == "sweep" else task.id
     name = v.SYSTEM_SNAPSHOT if task.is_snapshot else v.SYSTEM_REPAIRED
     event_id = f"{org_id}/{cause}/{name}"

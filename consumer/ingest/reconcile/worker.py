@@ -1,11 +1,11 @@
-"""The reconciler: asks Salesforce for what the stream lost, page by page, beside the stream and never in its way.
+"""Worker that fetches what the stream lost, page by page, beside the stream and never in its way.
 
-It fetches, and that is all it does: each page goes into the inbox like an answer of the stream, the ingest loop compares it with what is
-known and commits it together with the task's next page, and only then the next page is asked for. So a crash anywhere costs one page, REST
-that is down costs time, and no position ever waits for it.
+The worker only fetches: each page goes into the buffer like an answer of the stream, the ingest loop compares it with what is known and
+commits it together with the progress of the task, and only then is the next page asked for. A crash at any instant costs one page, an
+outage of REST costs time, and no position ever waits for either.
 
-A task whose page cannot be had waits, and longer each time; the others go on beside it, so that one object that the user may not see does
-not leave the gaps of the other unmended.
+A task whose page cannot be fetched waits, and longer each time; the others continue beside it, so that an object that the user may not read
+does not leave the gaps of the other open.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from consumer.clock import Clock
 from consumer.domain.reconcile_task import ReconcileTask
 from consumer.errors import CadenceError
 from consumer.ingest.buffer import BufferClosed, IntakeBuffer
-from consumer.ingest.reconcile.fetch import FetchedPage, PageFetcher, RecordSource
+from consumer.ingest.reconcile.fetch import FetchedPage, PageFetcher
 from consumer.ports.commit import IngestStore
 from consumer.ports.observers.ingest_events import IngestEvent
 from consumer.ports.observers.observer import Observer
 from consumer.ports.observers.reconcile_events import ReconcileFetchFailed, ReconcileTasksCounted
+from consumer.ports.salesforce import RecordSource
 from consumer.ports.source import FetchedItem
 
 __all__ = ["ReconcileWorker"]
@@ -30,21 +31,21 @@ __all__ = ["ReconcileWorker"]
 _RETRY_AFTER_MS = 1_000
 _BACKOFF = Backoff(1_000, 60_000)
 _IDLE_WAIT_MS = 1_000
-"""How often it looks whether something is due."""
+"""Longest wait before the worker looks for a task that has come due."""
 _STORE_POLL_MS = 10_000
-"""How often the store is asked for tasks that people added."""
+"""Interval at which the store is asked for tasks that operators added."""
 
 
 class ReconcileWorker:
-    """Works through the tasks of one tenure, one page at a time, gaps before windows.
+    """Worker on the tasks of one tenure, one page at a time, gaps before windows.
 
     Args:
         source: where rows come from.
-        store: asked for tasks that people add.
+        store: asked for tasks that operators add.
         buffer: takes the pages.
         clock: for waiting.
-        server_ms: what time it is in Salesforce, in milliseconds; None while nobody knows.
-        observer: told what fails.
+        server_ms: Salesforce's time now, in milliseconds; None before the first session.
+        observer: notified of failures.
     """
 
     def __init__(
@@ -66,19 +67,19 @@ class ReconcileWorker:
         self._committed: set[str] = set()
         self._failures: dict[str, int] = {}
         self._not_before_ms: dict[str, int] = {}
-        """Monotonic milliseconds until which a task whose page could not be had waits."""
+        """Monotonic milliseconds until which a task whose page could not be fetched waits."""
         self._failing_task_ids: set[str] = set()
-        """Tasks that failed since one last succeeded: the more they are, the less is it the task's own fault."""
+        """Tasks that failed since any last succeeded: the more there are, the less likely is the cause a task's own."""
         self._changed = asyncio.Event()
         self._store_polled_ms = clock.monotonic_ms()
 
     @property
     def reconcile_tasks(self) -> Mapping[str, ReconcileTask]:
-        """Every task by id, as committed last."""
+        """Tasks by id, as committed last."""
         return self._tasks
 
     def update_tasks(self, reconcile_tasks: Mapping[str, ReconcileTask | None]) -> None:
-        """Told with every commit that touched tasks, and once at the beginning; None says that one is done."""
+        """Take the tasks that a commit changed, or that the store holds at the beginning; None for one that is done."""
         for task_id, task in reconcile_tasks.items():
             if task is None:
                 self._tasks.pop(task_id, None)
@@ -99,10 +100,10 @@ class ReconcileWorker:
     # ------------------------------------------------------------ the work
 
     async def run(self) -> None:
-        """Fetch page after page until it is cancelled or the inbox is closed."""
+        """Fetch page after page until cancelled or until the buffer is closed."""
         while True:
             server_ms = self._server_ms()
-            # Before the first session nobody knows what the stream will tell.
+            # Before the first session the stream may still deliver what a task would read.
             task = None if server_ms is None else self._next_task(server_ms)
             if task is None or server_ms is None:
                 await self._wait()
@@ -128,7 +129,7 @@ class ReconcileWorker:
                 return
 
     async def _postpone(self, task: ReconcileTask, why: str) -> None:
-        """The task waits; when others failed too, it is Salesforce that does not answer, and all wait."""
+        """Let a task wait; when others failed too, Salesforce does not answer at all, and every task waits."""
         failures = self._failures[task.id] = self._failures.get(task.id, 0) + 1
         wait_ms = _BACKOFF.delay_ms(failures)
         self._not_before_ms[task.id] = self._clock.monotonic_ms() + wait_ms
@@ -138,9 +139,9 @@ class ReconcileWorker:
             await asyncio.sleep(_BACKOFF.delay_ms(len(self._failing_task_ids) - 1) / 1000)
 
     def _next_task(self, server_ms: int) -> ReconcileTask | None:
-        """What is due and has not to wait: named records first, then what was lost, then what may have been, then everything.
+        """Choose among the tasks that are due: named records first, then windows, then sweeps, then snapshots.
 
-        What failed comes after what did not, so that it keeps nothing waiting that could be had.
+        A task that failed comes after those that did not, so that it delays none that could be fetched.
         """
         now_ms = self._clock.monotonic_ms()
         due_tasks = [
@@ -161,7 +162,7 @@ class ReconcileWorker:
         )
 
     async def _wait(self) -> None:
-        """Until a commit changes tasks, or it is time to look whether somebody added one or a sweep is due."""
+        """Wait until a commit changes tasks, or until it is time to look for one that was added or has come due."""
         self._changed.clear()
         try:
             async with asyncio.timeout(_IDLE_WAIT_MS / 1000):
@@ -176,7 +177,7 @@ class ReconcileWorker:
         try:
             found = await self._store.reconcile_tasks()
         except CadenceError:
-            return  # whoever commits tells
+            return  # an outage of the store is reported with the commits
         added = {
             task_id: ReconcileTask.decode(data)
             for task_id, data in found.items()

@@ -1,24 +1,25 @@
-"""What the stream does not say and REST does: the run of a step that was never seen, the target of a run, the name of a cadence.
+"""Look-up over REST of fields that the stream does not carry: the run of an unseen step, the target of a run, the name of a cadence.
 
 Only fields that never change in a record's life are looked up (and names, which are as of the look-up), because an answer is about now and
-the change is about then. Nobody waits long: after :data:`TIMEOUT_MS` without an answer the change is interpreted with what is known, and
-the look-up is forgotten for a while, so that an unreachable REST costs the stream seconds and not hours.
+the change is about then. The stream does not wait long: after :data:`TIMEOUT_MS` without an answer the change is interpreted with what is
+known, and nothing is looked up for a while, so that an unreachable REST costs the stream seconds and not hours.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from consumer.clock import Clock
 from consumer.domain.objects import RUN, STEP
 from consumer.errors import CadenceError
 from consumer.ports.observers.ingest_events import LookupFailed
 from consumer.ports.observers.observer import Observer
+from consumer.ports.salesforce import RecordSource
 
-__all__ = ["LOOKUP_FIELDS", "RecordLookup", "RowSource"]
+__all__ = ["LOOKUP_FIELDS", "RecordLookup"]
 
 TIMEOUT_MS: Final = 5_000
 RETRY_AFTER_MS: Final = 60_000
@@ -38,31 +39,19 @@ LOOKUP_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     CADENCE: ("Name",),
 }
-"""What is asked for, by entity."""
-
-
-class RowSource(Protocol):
-    """Where rows come from."""
-
-    async def rows(self, entity: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Id to fields of those that exist and may be seen.
-
-        Raises:
-            CadenceError: they could not be had.
-        """
-        ...
+"""Fields that are asked for, by entity."""
 
 
 class RecordLookup:
-    """Asks for each record once.
+    """Look-up that asks for each record once.
 
     Args:
         source: where rows come from; None looks nothing up.
-        clock: for patience.
-        observer: notified of look-ups that failed.
+        clock: for the wait after a failure.
+        observer: notified of failures.
     """
 
-    def __init__(self, source: RowSource | None, clock: Clock, observer: Observer[LookupFailed]) -> None:
+    def __init__(self, source: RecordSource | None, clock: Clock, observer: Observer[LookupFailed]) -> None:
         self._source = source
         self._clock = clock
         self._observer = observer
@@ -71,7 +60,7 @@ class RecordLookup:
         self.cadence_names: dict[str, str] = {}
 
     async def fetch(self, entity: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """What is known of ``ids`` by now; those that are gone or cannot be had are missing."""
+        """Fields of ``ids``, asked for where they are not known; records that are gone or cannot be fetched are missing."""
         wanted = list(dict.fromkeys(ids))
         unknown = [record_id for record_id in wanted if record_id not in self._answers]
         if unknown and self._source is not None and self._clock.monotonic_ms() >= self._not_before_ms:
@@ -79,13 +68,13 @@ class RecordLookup:
         return {record_id: self._answers[record_id] for record_id in wanted if self._answers.get(record_id)}
 
     async def load_cadence_names(self, ids: Iterable[str]) -> None:
-        """See to it that ``cadence_names`` holds them, as far as they can be had."""
+        """Add the names of cadences to ``cadence_names``, as far as they can be fetched."""
         unknown = [record_id for record_id in dict.fromkeys(ids) if record_id not in self.cadence_names]
         if unknown:
             for cadence_id, row in (await self.fetch(CADENCE, unknown)).items():
                 self.cadence_names[cadence_id] = str(row.get("Name") or "")
 
-    async def _fetch_unknown(self, source: RowSource, entity: str, ids: list[str]) -> None:
+    async def _fetch_unknown(self, source: RecordSource, entity: str, ids: list[str]) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_MS / 1000):
                 found = await source.rows(entity, ids, LOOKUP_FIELDS[entity])
@@ -96,7 +85,7 @@ class RecordLookup:
             return
         fields_wanted = LOOKUP_FIELDS[entity]
         for record_id in ids:
-            # Not more than was asked for: an answer has attributes of its own, which are no fields.
+            # Only the fields that were asked for: an answer has attributes of its own, which are no fields.
             row = found.get(record_id, {})
             self._answers[record_id] = {name: row[name] for name in fields_wanted if name in row}
         while len(self._answers) > MAX_REMEMBERED:

@@ -10,6 +10,7 @@ from consumer.domain.record_state import RecordState
 from consumer.domain.state_retention import ExpiryCutoff
 from consumer.domain.target_runs import key_of
 from consumer.errors import CadenceError
+from consumer.ingest.batch import Batch
 from consumer.ingest.state_expiry import PAGE_SIZE, ExpiryProposal
 from consumer.ports.observers.reconcile_events import StatesCounted
 from consumer.ports.source import FetchedItem
@@ -183,10 +184,10 @@ async def test_a_change_that_waits_when_its_run_is_proposed_finds_what_was_known
             tell(33, "UPDATE", STEP, STEP_1, StepTitle="Call", ActionCadenceTrackerId=RUN_1), server_ms=at(33)
         )
         await asyncio.sleep(4)
-        await rig.ingest._handle(
+        await rig.ingest.loop._handle(
             FetchedItem(ExpiryProposal((STEP_1, RUN_1), ExpiryCutoff.at(at(33), 30 * DAY)), 0)
         )
-        await rig.ingest._row_applier.process()
+        await rig.ingest.loop._row_applier.process()
         assert await known(rig) >= {RUN_1, STEP_1}
         await until(rig, 33, lambda: rig.witness.total("changes") == 5)
         last = (await rig.journal())[-1]
@@ -309,9 +310,10 @@ async def test_states_of_an_older_release_go_by_their_last_modified_date(path):
             value["s"] = {}
             del value["m"]
             old[record_id] = json.dumps(value).encode()
-        commit = rig.ingest._commit_pipeline._commit_sender.draft(rig.ingest._org().id)
+        nothing = Batch(rig.ingest.loop._org())
+        commit = rig.ingest.commits.draft(nothing)
         commit.states = old
-        await rig.ingest._commit_pipeline._commit_sender.send(commit)
+        await rig.ingest.commits.apply(commit, nothing, began_ms=0)
         await rig.open()
         await told(rig, 40, tell(40, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 40)

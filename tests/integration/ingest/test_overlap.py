@@ -7,6 +7,8 @@ import pytest
 from consumer.domain.reconcile_task import window_task
 from consumer.domain.row_diff import Row
 from consumer.errors import CommitRefused
+from consumer.ingest import pipeline
+from consumer.ingest.reconcile import apply
 from consumer.ingest.reconcile.fetch import FetchedPage
 from consumer.ports.source import FetchedItem
 from tests.support.builders.changes import (
@@ -14,6 +16,7 @@ from tests.support.builders.changes import (
     RUN,
     RUN_1,
     RUN_2,
+    RUN_CHANNEL,
     STEP,
     STEP_1,
     message,
@@ -80,20 +83,31 @@ async def paused_and_resumed(rig):
         await rig.answer(message("UPDATE", RUN, RUN_1, {"State": state}, commit=commit))
 
 
-def known_of(rig, record_id):
-    record = rig.ingest._interpreter._cache.get(record_id)
-    return record and record.get("State")
+@pytest.fixture
+def decided(monkeypatch):
+    """States of the run that were decided on, in order, whether they are committed or not."""
+    states, interpret_changes = [], pipeline.interpret_changes
+
+    def watched(*arguments):
+        batch = interpret_changes(*arguments)
+        states.append(batch.states[RUN_1].get("State"))
+        return batch
+
+    monkeypatch.setattr(pipeline, "interpret_changes", watched)
+    return states
 
 
-async def test_the_next_batch_is_interpreted_meanwhile_and_not_sent_before_the_commit_has_landed(path):
+async def test_the_next_batch_is_interpreted_meanwhile_and_not_sent_before_the_commit_is_applied(
+    path, decided
+):
     async with tenure(path, **EACH_BY_ITSELF) as rig:
         gate = await begun(rig)
         gate.open.clear()
         await paused_and_resumed(rig)
-        await until(lambda: gate.asked and known_of(rig, RUN_1) == "Running")
+        await until(lambda: gate.asked and decided[-1] == "Running")
         await asyncio.sleep(1)
         assert len(gate.asked) == 1
-        assert known_of(rig, RUN_1) == "Running", "and no further than the next"
+        assert decided[-2:] == ["Paused", "Running"], "and no further than the next"
         gate.open.set()
         await rig.buffer.wait_drained()
         assert [len(commit.journal) for commit in gate.asked] == [1] * 5
@@ -107,10 +121,10 @@ async def test_the_next_batch_is_interpreted_meanwhile_and_not_sent_before_the_c
 
 
 @pytest.mark.parametrize("cache_weight", [1, 100_000])
-async def test_what_it_changes_is_remembered_until_it_has_landed_however_little_is_kept(path, cache_weight):
+async def test_what_it_changes_is_remembered_until_it_is_applied_however_little_is_kept(path, cache_weight):
     async with tenure(path, **EACH_BY_ITSELF) as rig:
         gate = await begun(rig)
-        rig.ingest._interpreter._cache._max_weight = cache_weight
+        rig.ingest.loop._states._cache._max_weight = cache_weight
         gate.slow_s = 0.5
         await paused_and_resumed(rig)
         await rig.buffer.wait_drained()
@@ -119,13 +133,13 @@ async def test_what_it_changes_is_remembered_until_it_has_landed_however_little_
         assert [event["before"]["State"] for event in told] == ["Running", *STATES[:-1]]
 
 
-async def test_a_refusal_ends_it_and_what_was_interpreted_on_top_is_not_sent(path):
+async def test_a_refusal_ends_it_and_what_was_interpreted_on_top_is_not_sent(path, decided):
     with pytest.raises(CommitRefused):  # noqa: PT012 - as the tenure ends
         async with tenure(path, **EACH_BY_ITSELF) as rig:
             gate = await begun(rig)
             gate.open.clear()
             await paused_and_resumed(rig)
-            await until(lambda: gate.asked and known_of(rig, RUN_1) == "Running")
+            await until(lambda: gate.asked and decided[-1] == "Running")
             gate.refused = True
             gate.open.set()
             await until(lambda: not gate.under_way)
@@ -143,24 +157,49 @@ async def test_a_refusal_is_noticed_at_once_though_nothing_more_arrives(path):
             loop.result()
 
 
-@pytest.mark.parametrize("what", ["compare", "fire"])
-async def test_rows_and_timers_wait_until_it_has_landed(path, what):
+async def test_a_position_that_is_refused_meanwhile_is_forgotten_in_the_commit_that_announces_the_gap(path):
+    async with tenure(path, on_expired="earliest", **EACH_BY_ITSELF) as rig:
+        gate = await begun(rig)
+        asked, answered, states = asyncio.Event(), asyncio.Event(), rig.store.states
+
+        async def slow(record_ids):
+            asked.set()
+            await answered.wait()
+            return await states(record_ids)
+
+        rig.store.states = slow
+        later_ms = COMMIT_MS + 660_000
+        await rig.answer(server_ms=later_ms)  # it is time to write how far the channels were polled
+        await rig.answer(message("CREATE", RUN, RUN_2, {"State": "Running"}, commit=3), server_ms=later_ms)
+        await asked.wait()
+        await rig.ingest.plan.refused(RUN_CHANNEL, "11", "invalid", COMMIT_MS + 7 * 24 * 3_600_000)
+        answered.set()
+        await rig.buffer.wait_drained()
+        written = [commit for commit in gate.asked if RUN_CHANNEL in commit.channels]
+        forgetting = next(commit for commit in written if commit.channels[RUN_CHANNEL].position is None)
+        assert "system.gap" in {record.type for record in forgetting.journal}
+
+
+@pytest.mark.parametrize("what", ["load_rows", "load_timers", "compare_rows", "fire_timers"])
+async def test_rows_and_timers_wait_until_it_is_applied(path, what, monkeypatch):
     due_ms = COMMIT_MS + 3_600_000
     async with tenure(path, record_source=object(), **EACH_BY_ITSELF) as rig:
         gate = await begun(rig)
-        interpreter, seen = rig.ingest._interpreter, []
+        seen = []
 
-        def watched(name):
-            ask = getattr(interpreter, name)
+        def watched(owner, name):
+            ask = getattr(owner, name)
 
-            async def asked(*arguments, **named):
+            def asked(*arguments, **named):
                 seen.append((name, gate.under_way))
-                return await ask(*arguments, **named)
+                return ask(*arguments, **named)
 
-            setattr(interpreter, name, asked)
+            monkeypatch.setattr(owner, name, asked)
 
-        watched("compare")
-        watched("fire")
+        watched(rig.ingest.loop._states, "load_rows")
+        watched(rig.ingest.loop._states, "load_timers")
+        watched(apply, "compare_rows")
+        watched(pipeline, "fire_timers")
         await rig.answer(
             message("UPDATE", STEP, STEP_1, {"DueDateTime": "2026-01-01T11:00:00.000Z"}, commit=3)
         )
@@ -170,7 +209,7 @@ async def test_rows_and_timers_wait_until_it_has_landed(path, what):
         task = window_task("repair", "test", RUN, COMMIT_MS, COMMIT_MS)
         later_ms = due_ms + 60_000
         await rig.answer(server_ms=later_ms)
-        if what == "compare":
+        if what.endswith("rows"):
             await rig.buffer.put(
                 FetchedItem(FetchedPage(task, (row,), COMMIT_MS + 60_000), rig.clock.monotonic_ms())
             )

@@ -69,9 +69,9 @@ async def test_the_checkpoint_is_committed_with_its_events_and_survives_a_restar
         assert [state.position for state in (await rig.store.channels()).values() if state.position] == []
         await rig.pass_time(2_000)
         assert (await rig.store.channels())[RUN_CHANNEL].position == "31", "an answer without it followed"
-        assert (await rig.ingest.resume())[RUN_CHANNEL] == "31"
+        assert (await rig.ingest.plan.resume())[RUN_CHANNEL] == "31"
     async with tenure(path) as rig:
-        assert await rig.ingest.resume() == {RUN_CHANNEL: "31", STEP_CHANNEL: "-2"}
+        assert await rig.ingest.plan.resume() == {RUN_CHANNEL: "31", STEP_CHANNEL: "-2"}
 
 
 async def test_a_change_held_when_the_service_stops_is_not_flushed(path):
@@ -81,7 +81,7 @@ async def test_a_change_held_when_the_service_stops_is_not_flushed(path):
         await asyncio.sleep(0.1)
     async with tenure(path) as rig:
         assert await rig.types() == []
-        assert (await rig.ingest.resume())[RUN_CHANNEL] == "-2"
+        assert (await rig.ingest.plan.resume())[RUN_CHANNEL] == "-2"
         await rig.open(ActionCadenceTrackerChangeEvent="-2", ActionCadenceStepTrackerChangeEvent="-2")
         await rig.answer(enrol, pause)
         await rig.pass_time(2_000)
@@ -175,7 +175,9 @@ async def test_a_refused_position_stops_the_service_with_halt(path):
     async with tenure(path) as rig:
         await rig.open()
         with pytest.raises(StopService, match=r"replay\.on_expired"):
-            await rig.ingest.refused(RUN_CHANNEL, "77", "400::The replayId {77} you provided was invalid.")
+            await rig.ingest.plan.refused(
+                RUN_CHANNEL, "77", "400::The replayId {77} you provided was invalid."
+            )
 
 
 @pytest.mark.parametrize(("policy", "option"), [("earliest", "-2"), ("latest", "-1")])
@@ -184,18 +186,20 @@ async def test_a_refused_position_is_announced_once_and_replaced(path, policy, o
         await rig.open()
         await rig.answer(enrol, pause, resume)
         await rig.pass_time(2_000)
-        rig.ingest._intake.channels._known[RUN_CHANNEL] = ChannelState(
+        rig.ingest.loop._intake.channels._known[RUN_CHANNEL] = ChannelState(
             0, "21", 0, None
         )  # not polled for long
-        await rig.ingest.refused(RUN_CHANNEL, "21", "invalid")
-        assert (await rig.ingest.resume())[RUN_CHANNEL] == option
+        await rig.ingest.plan.refused(RUN_CHANNEL, "21", "invalid")
+        assert (await rig.ingest.plan.resume())[RUN_CHANNEL] == option
         await rig.open(ActionCadenceTrackerChangeEvent=option, ActionCadenceStepTrackerChangeEvent="-2")
         await rig.pass_time(2_000)
         gaps = [event for event in await rig.journal() if event["type"] == "system.gap"]
         assert [gap["after"]["kind"] for gap in gaps] == ["EXPIRED_POSITION"]
         assert rig.witness.refusals == [(RUN_CHANNEL, "21", policy, True)]
     async with tenure(path, on_expired=policy) as rig:
-        assert (await rig.ingest.resume())[RUN_CHANNEL] == "-2", "the refused position is not asked for again"
+        assert (await rig.ingest.plan.resume())[RUN_CHANNEL] == "-2", (
+            "the refused position is not asked for again"
+        )
 
 
 async def test_a_refused_position_of_a_channel_that_was_polled_all_the_time_missed_nothing(path):
@@ -203,9 +207,9 @@ async def test_a_refused_position_of_a_channel_that_was_polled_all_the_time_miss
         await rig.open()
         await rig.answer(enrol, pause, resume)
         await rig.pass_time(2_000)
-        await rig.ingest.refused(RUN_CHANNEL, "21", "invalid")
+        await rig.ingest.plan.refused(RUN_CHANNEL, "21", "invalid")
         assert rig.witness.refusals == [(RUN_CHANNEL, "21", "earliest", False)]
-        assert (await rig.ingest.resume())[RUN_CHANNEL] == "-2"
+        assert (await rig.ingest.plan.resume())[RUN_CHANNEL] == "-2"
         assert "system.gap" not in await rig.types()
 
 
@@ -229,10 +233,10 @@ async def test_intake_pauses_at_the_limit_and_releases_nothing_early(path):
 async def test_the_same_unreadable_answer_three_times_is_kept_and_says_so(path):
     async with tenure(path) as rig:
         await rig.open()
-        await rig.ingest.unreadable(b"[{", "truncated")
-        await rig.ingest.unreadable(b"[{", "truncated")
+        await rig.ingest.plan.unreadable(b"[{", "truncated")
+        await rig.ingest.plan.unreadable(b"[{", "truncated")
         assert rig.witness.stuck == []
-        await rig.ingest.unreadable(b"[{", "truncated")
+        await rig.ingest.plan.unreadable(b"[{", "truncated")
         assert rig.witness.stuck == ["the same answer could not be read three times: truncated"]
         await rig.pass_time(500)
         (letter,) = await rig.store.ingest_dead_letters(10)
@@ -246,7 +250,7 @@ async def test_different_unreadable_answers_are_faults_of_the_transport(path):
     async with tenure(path) as rig:
         await rig.open()
         for body in (b"[{", b"[{}", b"[{", b"<html>"):
-            await rig.ingest.unreadable(body, "truncated")
+            await rig.ingest.plan.unreadable(body, "truncated")
         assert rig.witness.stuck == []
 
 

@@ -7,7 +7,7 @@ from consumer.domain.reconcile_task import ReconcileTask, window_task
 from consumer.domain.record_state import RecordState
 from consumer.errors import CadenceError
 from consumer.ingest.reconcile.fetch import PAGE_SIZE, SNAPSHOT_PAGE_SIZE
-from consumer.salesforce.rest import RecordPage
+from consumer.ports.salesforce import RecordPage
 from tests.support.builders.changes import (
     COMMIT_MS,
     RUN,
@@ -427,9 +427,9 @@ async def test_the_first_session_of_a_new_store_reads_everything_in_silence(path
     async with tenure(path, record_source=org, snapshot="initial") as rig:
         await rig.open()
         await snapshots(rig, 2)
-        assert await rig.types() == ["system.snapshot"] * 2, "not even what is overdue is told"
         assert (await state_of(rig, RUN_1)).get("State") == "Running"
         assert await rig.store.timers(2**53, 10) == []
+        assert await rig.types() == ["system.snapshot"] * 2, "not even what is overdue is told"
         await rig.answer(message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=9))
         await rig.pass_time(2_000)
         (paused,) = [event for event in await rig.journal() if event["type"] == "run.paused"]
@@ -528,7 +528,7 @@ async def test_after_a_downtime_longer_than_any_log_remembers_everything_is_read
     async with tenure(
         path, record_source=org, snapshot="when_needed", on_expired="repair", lateness_ms=100
     ) as rig:
-        await rig.ingest.refused(RUN_CHANNEL, "99", "not known any more", long_after_ms)
+        await rig.ingest.plan.refused(RUN_CHANNEL, "99", "not known any more", long_after_ms)
         await rig.open()
         await rig.answer(server_ms=long_after_ms)
         await snapshots(rig, 1)

@@ -298,10 +298,10 @@ async def test_a_paused_run_says_when_it_should_resume(path):
 async def test_the_next_poll_is_answered_when_the_next_timer_is_due(path):
     async with tenure(path) as rig:
         await rig.open()
-        assert rig.ingest.poll_within_ms() is None
+        assert rig.ingest.plan.poll_within_ms() is None
         await rig.answer(enrol, step)
         await settle(rig, DUE_MS - 10_000)
-        assert 11_000 <= rig.ingest.poll_within_ms() <= 12_000
+        assert 11_000 <= rig.ingest.plan.poll_within_ms() <= 12_000
 
 
 async def test_a_completion_that_has_arrived_and_is_held_back_comes_first(path):

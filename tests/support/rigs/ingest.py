@@ -9,9 +9,8 @@ import orjson
 from consumer.clock import SystemClock
 from consumer.domain.lifecycle import OrgInfo
 from consumer.ingest.buffer import IntakeBuffer
-from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.options import IngestOptions
-from consumer.ingest.pipeline import Ingest
+from consumer.ingest.tenure import begin_ingest
 from consumer.ports.observers.ingest_events import (
     BadEventReceived,
     CommitApplied,
@@ -158,37 +157,35 @@ async def tenure(path, rows=None, record_source=None, **options):
     await store.open()
     won = await store.acquire("test", 60_000)
     clock, buffer, witness = SystemClock(), IntakeBuffer(100_000, 1 << 26), Witness()
-    commit_sender = CommitSender(store, store, won, clock, witness)
     org, instance = OrgInfo(ORG, "https://acme.my.salesforce.com"), Instance()
-    ingest = Ingest(
+    ingest = await begin_ingest(
         store,
-        commit_sender,
+        won,
         buffer,
         lambda: org,
         instance,
-        rows,
         IngestOptions(CHANNELS, **options),
         clock,
         witness,
-        record_source,
+        lookup_source=rows,
+        record_source=record_source,
     )
-    await ingest.prepare()
-    loop = asyncio.create_task(ingest.run())
+    loop = asyncio.create_task(ingest.loop.run())
     expiring = asyncio.create_task(ingest.state_expiry.run())
     reconciling = (
         None if ingest.reconcile_worker is None else asyncio.create_task(ingest.reconcile_worker.run())
     )
     try:
         rig = Rig(store, ingest, buffer, witness, clock)
-        rig.instance = instance
+        rig.instance, rig.tenure = instance, won
         yield rig
     finally:
         for beside in (expiring, reconciling):
             if beside is not None:
                 beside.cancel()
                 await asyncio.wait({beside})
-        ingest.stop()
+        ingest.loop.stop()
         await loop
-        await ingest.commit_remaining()
+        await ingest.loop.commit_remaining()
         await store.release(won)
         await store.aclose()

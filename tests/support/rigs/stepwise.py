@@ -11,10 +11,9 @@ import orjson
 
 from consumer.domain.lifecycle import OrgInfo
 from consumer.ingest.buffer import IntakeBuffer
-from consumer.ingest.commit_sender import CommitSender
 from consumer.ingest.options import IngestOptions
-from consumer.ingest.pipeline import Ingest
-from consumer.ingest.states.lookup import RowSource
+from consumer.ingest.tenure import begin_ingest
+from consumer.ports.salesforce import RecordSource
 from consumer.ports.source import (
     Answer,
     Inbound,
@@ -75,21 +74,20 @@ class Stepwise:
 
 @asynccontextmanager
 async def tenure(
-    store: Any, channels: tuple[str, ...], rows: RowSource | None, org: OrgInfo = THE_ORG, **options: Any
+    store: Any, channels: tuple[str, ...], rows: RecordSource | None, org: OrgInfo = THE_ORG, **options: Any
 ) -> AsyncIterator[Stepwise]:
     """Win the lease of an open store, ingest, stop in order."""
     clock, buffer = Clock(), PatientBuffer(10_000, 1 << 24)
     won = await store.acquire("one", 3_600_000)
-    commit_sender = CommitSender(store, store, won, clock, Ignore())
-    ingest = Ingest(
-        store, commit_sender, buffer, lambda: org, Instance(), rows, IngestOptions(channels, **options), clock, Ignore(),
+    ingest = await begin_ingest(
+        store, won, buffer, lambda: org, Instance(), IngestOptions(channels, **options), clock, Ignore(),
+        lookup_source=rows, record_source=None,
     )  # fmt: skip
-    await ingest.prepare()
-    loop = asyncio.create_task(ingest.run())
+    loop = asyncio.create_task(ingest.loop.run())
     try:
         yield Stepwise(buffer, loop, channels, clock)
     finally:
-        ingest.stop()
+        ingest.loop.stop()
         await loop
-        await ingest.commit_remaining()
+        await ingest.loop.commit_remaining()
         await store.release(won)

@@ -27,7 +27,7 @@ async def test_items_come_out_in_the_order_in_which_they_went_in():
     assert (buffer.messages, buffer.bytes, len(buffer)) == (0, 0, 0)
 
 
-async def test_an_empty_inbox_takes_one_answer_of_any_size():
+async def test_an_empty_buffer_takes_one_answer_of_any_size():
     buffer = IntakeBuffer(2, 5)
     await buffer.put(answer(1_000, 1_000))
     assert (buffer.messages, buffer.bytes) == (1_000, 1_000)
@@ -113,12 +113,12 @@ async def test_closing_wakes_who_waits_for_an_item():
 
 
 @pytest.mark.parametrize(("messages", "size"), [(0, 1), (1, 0)])
-def test_an_inbox_without_room_is_refused(messages, size):
+def test_a_buffer_without_room_is_refused(messages, size):
     with pytest.raises(ValueError, match="room"):
         IntakeBuffer(messages, size)
 
 
-def test_an_empty_inbox_is_an_inbox():
+def test_an_empty_buffer_is_a_buffer():
     assert IntakeBuffer(1, 1)
 
 
@@ -129,7 +129,7 @@ async def test_answers_that_fill_the_limits_exactly_fit():
     assert (buffer.messages, buffer.bytes) == (3, 100)
 
 
-async def test_an_inbox_with_several_answers_is_empty_only_when_all_of_them_are_taken():
+async def test_a_buffer_with_several_answers_is_empty_only_when_all_of_them_are_taken():
     buffer = IntakeBuffer(3, 100)
     for _ in range(3):
         await buffer.put(answer(1))
@@ -143,7 +143,7 @@ async def test_an_inbox_with_several_answers_is_empty_only_when_all_of_them_are_
     assert buffer.messages == 9
 
 
-async def test_an_inbox_that_was_emptied_takes_one_answer_of_any_size_again():
+async def test_a_buffer_that_was_emptied_takes_one_answer_of_any_size_again():
     buffer = IntakeBuffer(2, 5)
     for _ in range(3):
         await buffer.put(answer(1_000))
@@ -172,6 +172,6 @@ async def test_what_is_inside_is_taken_without_waiting():
     assert await asyncio.wait_for(buffer.get(), 5) is not None
 
 
-async def test_an_inbox_that_is_closed_says_so():
+async def test_a_buffer_that_is_closed_says_so():
     with pytest.raises(BufferClosed, match="its tenure is over"):
         raise BufferClosed

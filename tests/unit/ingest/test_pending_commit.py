@@ -1,219 +1,37 @@
-"""What waits for a commit, what a commit holds of a batch, and what is told of it."""
-
-import asyncio
-from collections import Counter
+"""What waits for the next commit, and the order in which that is sealed."""
 
 import pytest
 
-from consumer.clock import SystemClock
 from consumer.domain.lifecycle import OrgInfo
 from consumer.domain.reconcile_task import ReconcileTask
-from consumer.domain.record_state import RecordState
-from consumer.domain.target_runs import TargetRuns, key_of
-from consumer.errors import CommitRefused
-from consumer.ingest.commit_sender import CommitSender
-from consumer.ingest.commits import CommitPipeline
-from consumer.ingest.interpret import Batch, Part
+from consumer.ingest.batch import Batch, Part
+from consumer.ingest.channels import Channels
+from consumer.ingest.epochs import Epochs
 from consumer.ingest.pending_commit import PendingCommit
 from consumer.ingest.positions import PositionEntry
-from consumer.ingest.timer_watermark import TimerWatermark
-from consumer.ports.commit import IngestDeadLetter, JournalRecord
-from consumer.ports.lease import Tenure
-from consumer.ports.observers.ingest_events import CommitApplied, CommitFailed
+from consumer.ports.commit import ChannelState, Commit, Epoch, IngestDeadLetter, JournalRecord
 from tests.support.builders.changes import (
     ORG,
     RUN,
     RUN_1,
+    RUN_CHANNEL,
+    STEP_CHANNEL,
     change,
 )
-from tests.support.rigs.observing import Ignore, Recorder
 
-pytestmark = pytest.mark.looptime
-
-TARGET = "00QWP0000001AbC2AU"
-JOURNALED = JournalRecord("1", "run.updated", RUN_1, b"{}")
+FIRST = JournalRecord("1", "system.gap", None, b"{}")
+SECOND = JournalRecord("2", "run.updated", RUN_1, b"{}")
 LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
-
-
-class Store:
-    def __init__(self, refusal=None):
-        self.refusal = refusal
-        self.commits = []
-
-    async def commit(self, commit):
-        await asyncio.sleep(0.2)
-        if self.refusal is not None:
-            raise self.refusal
-        self.commits.append(commit)
-        return True
-
-
-@pytest.fixture
-def told():
-    return Recorder()
-
-
-@pytest.fixture
-def due():
-    timers = TimerWatermark(1_000)
-    timers.answered(100_000, None, empty=True, now_ms=0)
-    return timers
-
-
-def writing(store, due, told):
-    clock = SystemClock()
-    commit_sender = CommitSender(store, store, Tenure("token", "me"), clock, Ignore())
-    return CommitPipeline(commit_sender, due, clock, told)
+SWEEP = ReconcileTask("sweep", "sweep", RUN)
+GAP = ReconcileTask("gap", "gap", RUN)
+KNOWN = {
+    RUN_CHANNEL: ChannelState(0, "6", commit_number=1),
+    STEP_CHANNEL: ChannelState(0, "7", commit_number=1),
+}
 
 
 def batch(**parts) -> Batch:
     return Batch(OrgInfo(ORG, "https://acme.my.salesforce.com"), **parts)
-
-
-def test_a_commit_holds_what_the_batch_amounts_to_in_its_stored_form(due, told):
-    state, runs = RecordState(RUN, RUN_1), TargetRuns(TARGET, ((RUN_1, None),))
-    commit = writing(Store(), due, told).draft(
-        batch(
-            states={RUN_1: state, "gone": None},
-            targets={TARGET: runs, "left": None},
-            timers={"a/step.overdue": 7, "b/step.overdue": None},
-            journal=[JOURNALED],
-        )
-    )
-    assert (commit.token, commit.org_id) == ("token", ORG)
-    assert commit.states == {
-        RUN_1: state.encode(),
-        "gone": None,
-        key_of(TARGET): runs.encode(),
-        key_of("left"): None,
-    }
-    assert commit.timers == {"a/step.overdue": 7, "b/step.overdue": None}
-    assert commit.journal == [JOURNALED]
-
-
-async def test_what_was_committed_is_told_and_its_timers_are_known(due, told):
-    store = Store()
-    writes = writing(store, due, told)
-    await asyncio.sleep(3)
-    one = batch(
-        timers={"a/step.overdue": 7, "b/step.overdue": None},
-        duplicates=2,
-        late=3,
-        ignored=4,
-        events=Counter({"run.updated": 5}),
-        newest_commit_ms=6,
-    )
-    commit = writes.draft(one)
-    began_ms = SystemClock().monotonic_ms()
-    await asyncio.sleep(0.3)
-    await writes.apply(commit, one, changes=9, began_ms=began_ms)
-    assert store.commits == [commit]
-    assert due.watermark_ms([]) is not None, "the timer that was set is due"
-    (summary,) = told.of(CommitApplied)
-    assert (summary.number, summary.changes, summary.duplicates, summary.late) == (1, 9, 2, 3)
-    assert (summary.ignored, summary.events, summary.newest_commit_ms) == (4, {"run.updated": 5}, 6)
-    assert summary.duration_ms == pytest.approx(500, abs=2)
-
-
-async def test_a_commit_that_is_refused_sets_no_timer_and_is_told_of_by_nobody(due, told):
-    writes = writing(Store(CommitRefused(1, "another")), due, told)
-    one = batch(timers={"a/step.overdue": 7})
-    with pytest.raises(CommitRefused):
-        await writes.apply(writes.draft(one), one, changes=1, began_ms=0)
-    assert told.of(CommitApplied) == []
-    assert due.watermark_ms([]) is None
-
-
-async def test_what_the_next_commit_needs_and_cannot_be_read_is_told_with_its_number(due, told):
-    writes = writing(Store(), due, told)
-    writes.report_failure("timed out")
-    await writes.apply(writes.draft(batch()), batch(), changes=0, began_ms=0)
-    writes.report_failure("timed out")
-    assert told.facts(CommitFailed) == [(1, "timed out", 0), (2, "timed out", 0)]
-
-
-# ------------------------------------------------------------ a commit under way
-
-
-async def test_a_commit_goes_on_beside_its_caller_until_somebody_waits(due, told):
-    store, done = Store(), []
-    writes = writing(store, due, told)
-    one = batch(duplicates=2)
-    commit = writes.draft(one)
-    await asyncio.sleep(0.1)
-    await writes.submit(
-        commit,
-        one,
-        changes=9,
-        began_ms=SystemClock().monotonic_ms() - 50,
-        on_applied=lambda: done.append(len(store.commits)),
-    )
-    assert commit.number == 1, "it has been sent"
-    assert store.commits == []
-    await writes.drain()
-    assert store.commits == [commit]
-    assert done == [1], "after it was applied"
-    (summary,) = told.of(CommitApplied)
-    assert (summary.changes, summary.duplicates) == (9, 2)
-    assert summary.duration_ms == pytest.approx(250, abs=2)
-    await writes.drain()
-    assert done == [1], "nothing is under way any more"
-
-
-async def test_one_is_under_way_at_a_time(due, told):
-    writes = writing(Store(), due, told)
-    async with writes.draining():
-        await writes.submit(writes.draft(batch()), batch(), changes=0, began_ms=0, on_applied=lambda: None)
-        with pytest.raises(AssertionError, match=r"^commits land one after the other"):
-            await writes.submit(
-                writes.draft(batch()), batch(), changes=0, began_ms=0, on_applied=lambda: None
-            )
-
-
-async def test_whoever_leaves_waits_for_it_and_hears_of_a_refusal(due, told):
-    store, done = Store(), []
-    writes = writing(store, due, told)
-    async with writes.draining():
-        await writes.submit(
-            writes.draft(batch()), batch(), changes=0, began_ms=0, on_applied=lambda: done.append(1)
-        )
-    assert (len(store.commits), done) == (1, [1])
-    store.refusal = CommitRefused(2, "another")
-    with pytest.raises(CommitRefused):
-        async with writes.draining():
-            await writes.submit(
-                writes.draft(batch()), batch(), changes=0, began_ms=0, on_applied=lambda: done.append(2)
-            )
-    assert done == [1]
-
-
-async def test_an_error_abandons_it(due, told):
-    store = Store()
-    writes = writing(store, due, told)
-    with pytest.raises(ValueError, match="the error"):  # noqa: PT012 - raised inside, as it would be
-        async with writes.draining():
-            await writes.submit(
-                writes.draft(batch()), batch(), changes=0, began_ms=0, on_applied=lambda: None
-            )
-            raise ValueError("the error")
-    assert {task.get_name() for task in asyncio.all_tasks()} == {asyncio.current_task().get_name()}
-    assert store.commits == told.of(CommitApplied) == []
-    await writes.drain()
-
-
-async def test_an_error_hides_no_other_and_is_hidden_by_none(due, told):
-    store = Store(CommitRefused(1, "another"))
-    writes = writing(store, due, told)
-    with pytest.raises(ValueError, match="the error"):  # noqa: PT012 - raised inside, as it would be
-        async with writes.draining():
-            await writes.submit(
-                writes.draft(batch()), batch(), changes=0, began_ms=0, on_applied=lambda: None
-            )
-            await asyncio.sleep(1)
-            raise ValueError("the error")
-
-
-# ------------------------------------------------------------ what waits
 
 
 def part(entry: PositionEntry) -> Part:
@@ -225,10 +43,10 @@ def part(entry: PositionEntry) -> Part:
     [
         PendingCommit(parts=[part(PositionEntry("7", 1))]),
         PendingCommit(dead_letters=[(LETTER, None)]),
-        PendingCommit(journal=[JOURNALED]),
+        PendingCommit(journal=[FIRST]),
         PendingCommit(channels=True),
         PendingCommit(epochs=True),
-        PendingCommit(reconcile_tasks={"sweep": ReconcileTask("sweep", "sweep", RUN)}),
+        PendingCommit(reconcile_tasks={"sweep": SWEEP}),
     ],
 )
 def test_anything_that_waits_makes_a_commit(ready):
@@ -249,28 +67,125 @@ def test_the_wait_is_counted_from_the_oldest():
     assert ready.since_ms == 5
 
 
-def test_every_part_and_every_letter_of_a_commit_is_settled_once():
-    merged, bad = PositionEntry("7", 3), PositionEntry("8", 1)
-    PendingCommit(
-        parts=[part(merged), part(merged)], dead_letters=[(LETTER, bad), (LETTER, None)]
-    ).mark_committed()
-    assert (merged.uncommitted_parts, bad.uncommitted_parts) == (1, 0)
-
-
 def test_what_a_commit_does_not_take_waits_from_now_on():
     entries = [PositionEntry(str(number), 1) for number in range(3)]
-    ready = PendingCommit(
-        parts=[part(one) for one in entries], dead_letters=[(LETTER, None)], since_ms=5, channels=True
-    )
-    left = ready.split(2, 9)
-    assert [one.entry for one in ready.parts] == entries[:2]
-    assert [one.entry for one in left.parts] == entries[2:]
-    assert (ready.since_ms, left.since_ms) == (5, 9)
-    assert (bool(ready.dead_letters), ready.channels) == (True, True)
-    assert (left.dead_letters, left.channels) == ([], False)
+    ready = PendingCommit(parts=[part(one) for one in entries], since_ms=5)
+    assert [one.entry for one in ready.take_parts(2, 9)] == entries[:2]
+    assert [one.entry for one in ready.parts] == entries[2:]
+    assert ready.since_ms == 9
 
 
 def test_a_commit_that_takes_everything_leaves_nothing_that_waits():
-    ready = PendingCommit(parts=[part(PositionEntry("7", 1))])
-    left = ready.split(1, 9)
-    assert (len(ready.parts), left.parts, left.since_ms) == (1, [], None)
+    ready = PendingCommit(parts=[part(PositionEntry("7", 1))], since_ms=5)
+    assert len(ready.take_parts(1, 9)) == 1
+    assert (ready.parts, ready.since_ms) == ([], None)
+
+
+# ------------------------------------------------------------ the seal
+
+
+class Tenure:
+    """Channels and epochs that a commit is sealed with."""
+
+    def __init__(self):
+        self.channels = Channels((RUN_CHANNEL, STEP_CHANNEL), "latest", KNOWN)
+        self.epochs = Epochs([Epoch(0, 0, "NA1")])
+
+    def arrive(self, position, parts=1, *, channel=RUN_CHANNEL):
+        return self.channels.positions(channel).arrive(position, parts)
+
+    def seal(self, ready, decision=None, **options):
+        options = {"reconciles": True, "now_ms": 100_000, "wall_ms": 5} | options
+        return ready.seal(
+            Commit("token", 0, ORG),
+            batch() if decision is None else decision,
+            self.channels,
+            self.epochs,
+            **options,
+        )
+
+
+@pytest.fixture
+def tenure():
+    return Tenure()
+
+
+def positions(commit):
+    return {name: state.position for name, state in commit.channels.items()}
+
+
+def test_the_checkpoint_of_a_commit_covers_what_this_commit_holds_and_nothing_that_waits(tenure):
+    first, second, third = (tenure.arrive(position) for position in ("7", "8", "9"))
+    ready = PendingCommit(parts=[part(third)], dead_letters=[(LETTER, second)])
+    assert positions(tenure.seal(ready, batch(parts=[part(first)]))) == {RUN_CHANNEL: "8"}
+    tenure.channels.answer_ended(None)
+    tenure.channels.answer_ended(None)
+    assert positions(tenure.seal(ready, batch(parts=ready.take_parts(1, 0)))) == {RUN_CHANNEL: "9"}
+
+
+def test_every_part_and_every_dead_letter_of_a_commit_is_marked_once(tenure):
+    merged, bad = tenure.arrive("7", 3), tenure.arrive("8", 2)
+    ready = PendingCommit(dead_letters=[(LETTER, bad), (LETTER, None)])
+    tenure.seal(ready, batch(parts=[part(merged), part(merged)]))
+    assert (merged.uncommitted_parts, bad.uncommitted_parts) == (1, 1)
+    tenure.seal(ready)
+    assert (merged.uncommitted_parts, bad.uncommitted_parts) == (1, 1)
+
+
+def test_everything_that_waits_leaves_in_one_commit_the_oldest_events_first(tenure):
+    ready = PendingCommit(
+        dead_letters=[(LETTER, None)],
+        journal=[FIRST],
+        since_ms=5,
+        epochs=True,
+        reconcile_tasks={"sweep": SWEEP},
+    )
+    decision = batch(journal=[SECOND], reconcile_tasks={"gap": GAP})
+    commit = tenure.seal(ready, decision)
+    assert commit.journal == [FIRST, SECOND]
+    assert commit.dead_letters == [LETTER]
+    assert commit.epochs == [Epoch(0, 0, "NA1")]
+    assert commit.reconcile_tasks == {"sweep": SWEEP.encode(), "gap": GAP.encode()}
+    assert decision.reconcile_tasks == {"sweep": SWEEP, "gap": GAP}, "what the worker is given"
+    assert not ready
+    assert ready.since_ms is None
+    again = tenure.seal(ready)
+    assert not any((again.journal, again.dead_letters, again.epochs, again.reconcile_tasks, again.channels))
+
+
+def test_where_nothing_can_be_fetched_no_task_begins(tenure):
+    ready, decision = PendingCommit(reconcile_tasks={"sweep": SWEEP}), batch(reconcile_tasks={"gap": GAP})
+    assert tenure.seal(ready, decision, reconciles=False).reconcile_tasks == {}
+    assert decision.reconcile_tasks == {}
+    assert not ready
+
+
+def test_changes_that_were_not_taken_go_on_waiting(tenure):
+    ready = PendingCommit(parts=[part(PositionEntry("7", 1))] * 2, since_ms=5, channels=True)
+    ready.take_parts(1, 9)
+    tenure.seal(ready)
+    assert (len(ready.parts), ready.since_ms, ready.channels) == (1, 9, False)
+
+
+def test_channels_that_have_not_moved_are_written_where_that_is_wanted(tenure):
+    assert positions(tenure.seal(PendingCommit(journal=[FIRST]))) == {}
+    assert positions(tenure.seal(PendingCommit(channels=True))) == {RUN_CHANNEL: "6", STEP_CHANNEL: "7"}
+
+
+def test_positions_go_into_the_history_once_a_minute(tenure):
+    ready, written = PendingCommit(), []
+    for now_ms in (0, 59_999, 60_000, 60_001, 119_999, 120_000):
+        ready.channels = True
+        commit = tenure.seal(ready, now_ms=now_ms, wall_ms=now_ms + 7)
+        written.append(commit.history_at_ms)
+    assert written == [7, None, 60_007, None, None, 120_007]
+    assert tenure.seal(ready, now_ms=999_999).history_at_ms is None, "where no position is written"
+
+
+def test_the_greatest_commit_number_is_kept_with_the_position(tenure):
+    tenure.epochs.observe(77, 0, "NA1")
+    first = tenure.arrive("7")
+    tenure.arrive("8")
+    commit = tenure.seal(PendingCommit(), batch(parts=[part(first)]), wall_ms=9)
+    state = commit.channels[RUN_CHANNEL]
+    assert (state.position, state.position_ms, state.commit_number) == ("7", 9, 77)

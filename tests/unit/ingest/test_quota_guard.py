@@ -74,10 +74,10 @@ async def test_a_refusal_is_a_reason_not_to_open_and_an_answer_that_cannot_be_ha
     org = Org(left=10, changed=1_000)
     async with tenure(tmp_path / "a.db", record_source=org, start="earliest") as rig:
         with pytest.raises(SessionFault):
-            await rig.ingest.resume()
+            await rig.ingest.plan.resume()
         org.down = True
-        assert await rig.ingest.resume() == {RUN_CHANNEL: "-2", STEP_CHANNEL: "-2"}
+        assert await rig.ingest.plan.resume() == {RUN_CHANNEL: "-2", STEP_CHANNEL: "-2"}
         assert rig.witness.unknown == ["REST does not answer"]
     org.down = False
     async with tenure(tmp_path / "b.db", record_source=org, start="earliest", spend_allocation=True) as rig:
-        assert await rig.ingest.resume() == {RUN_CHANNEL: "-2", STEP_CHANNEL: "-2"}
+        assert await rig.ingest.plan.resume() == {RUN_CHANNEL: "-2", STEP_CHANNEL: "-2"}

@@ -12,7 +12,12 @@ from consumer.clock import SystemClock
 from consumer.errors import AuthenticationFailed, EndReason, Remedy, SessionFault, StopService
 from consumer.ingest.buffer import IntakeBuffer
 from consumer.ingest.supervisor import Supervisor, SupervisorOptions
-from consumer.ports.observers.session_events import PollAnswered, SessionClosed, TokenRequestFailed
+from consumer.ports.observers.session_events import (
+    PollAnswered,
+    SessionClosed,
+    SessionOpening,
+    TokenRequestFailed,
+)
 from consumer.ports.source import Answer, SessionEnded, SessionOpened
 from tests.support.rigs.observing import Recorder
 
@@ -328,7 +333,7 @@ async def test_the_plan_is_asked_only_when_everything_is_processed():
     run = asyncio.create_task(running.supervisor.run())
     await asyncio.sleep(100)
     assert running.plan.asked == 1
-    assert running.observed.opening == [1]
+    assert running.observed.facts(SessionOpening) == [(1,)]
     for _ in range(3):
         assert await running.buffer.get(0) is not None
     await asyncio.sleep(100)
