@@ -28,8 +28,8 @@ def server():
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    for module, name in WAITS:
-        monkeypatch.setattr(module, name, 0)
+    for module, name, nothing in WAITS:
+        monkeypatch.setattr(module, name, nothing)
 
 
 async def play(store, stores, first):

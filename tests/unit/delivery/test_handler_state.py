@@ -8,13 +8,7 @@ import pytest
 
 from consumer.delivery.handler_state import STOP_CAUSES, HandlerState, HandlerStateMachine, Trigger
 from consumer.ports.journal import JournalEntry
-from consumer.ports.observers.handler_events import (
-    HandlerDisabled,
-    HandlerHalted,
-    HandlerPaused,
-    HandlerResumed,
-)
-from tests.support.rigs.observing import Recorder
+from tests.support.rigs.delivery import Observer
 
 RUNNING, PAUSED, HALTED, DISABLED = HandlerState
 LIMIT = 3
@@ -23,7 +17,7 @@ ENTRY = JournalEntry(7, "e7", "run.updated", "run", b"{}")
 
 @pytest.fixture
 def observer():
-    return Recorder()
+    return Observer()
 
 
 @pytest.fixture
@@ -122,13 +116,13 @@ def test_dead_letters_that_are_not_stored_yet_count(machine):
 @pytest.mark.parametrize(
     ("causes", "notified"),
     [
-        ((PAUSED,), [HandlerResumed("h"), HandlerPaused("h")]),
-        ((HALTED,), [HandlerHalted("h", LIMIT, LIMIT)]),
+        ((PAUSED,), [("resumed", "h"), ("paused", "h")]),
+        ((HALTED,), [("halted", "h", LIMIT, LIMIT)]),
         (
             (HALTED, PAUSED),
-            [HandlerResumed("h"), HandlerPaused("h"), HandlerPaused("h"), HandlerHalted("h", LIMIT, LIMIT)],
+            [("resumed", "h"), ("paused", "h"), ("paused", "h"), ("halted", "h", LIMIT, LIMIT)],
         ),
-        ((DISABLED,), [HandlerDisabled("h", ENTRY, "no licence")]),
+        ((DISABLED,), [("disabled", "h", "e7", "no licence")]),
     ],
 )
 def test_the_observer_is_notified_of_all_that_stops_a_handler(machine, observer, causes, notified):
@@ -139,10 +133,10 @@ def test_the_observer_is_notified_of_all_that_stops_a_handler(machine, observer,
 @pytest.mark.parametrize(
     ("causes", "notified"),
     [
-        ((HALTED,), [HandlerResumed("h")]),
-        ((HALTED, PAUSED), [HandlerResumed("h"), HandlerPaused("h")]),
+        ((HALTED,), [("resumed", "h")]),
+        ((HALTED, PAUSED), [("resumed", "h"), ("paused", "h")]),
         ((DISABLED, HALTED), []),
-        ((DISABLED, HALTED, PAUSED), [HandlerPaused("h")]),
+        ((DISABLED, HALTED, PAUSED), [("paused", "h")]),
     ],
 )
 def test_the_end_of_a_halt_is_announced_unless_the_handler_is_disabled(machine, observer, causes, notified):
@@ -155,9 +149,9 @@ def test_the_end_of_a_halt_is_announced_unless_the_handler_is_disabled(machine, 
 @pytest.mark.parametrize(
     ("causes", "notified"),
     [
-        ((PAUSED,), [HandlerResumed("h")]),
-        ((DISABLED, PAUSED), [HandlerResumed("h")]),
-        ((HALTED, PAUSED), [HandlerHalted("h", LIMIT, LIMIT)]),
+        ((PAUSED,), [("resumed", "h")]),
+        ((DISABLED, PAUSED), [("resumed", "h")]),
+        ((HALTED, PAUSED), [("halted", "h", LIMIT, LIMIT)]),
     ],
 )
 def test_the_end_of_a_pause_is_announced_unless_the_handler_is_halted(machine, observer, causes, notified):
