@@ -30,5 +30,5 @@ async def test_the_readme_shows_the_walk(tmp_path):
     assert shown is not None
     assert shown[0] == walk.text(), "write it anew: python -m tests.support.rigs.walk"
     modules = [module for module, _ in walk.entries()]
-    assert modules.index("stores/sqlite/sqlite_store.py") < modules.index("delivery/invocation.py")
+    assert modules.index("stores/sqlite/sqlite_ingest.py") < modules.index("delivery/invocation.py")
     assert ("plugin.py", ["FunctionHandler.handle"]) in walk.entries(), "as far as the handler"
