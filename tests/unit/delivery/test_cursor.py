@@ -128,7 +128,7 @@ def test_a_stored_cursor_is_restored_with_its_window_and_its_rows():
 
 def test_a_stored_cursor_of_a_newer_release_is_refused_with_the_handler_and_the_reason():
     saved = SavedCursor(1, b'{"v":9,"offset":0,"settled":[]}')
-    with pytest.raises(StoreForeign, match=r"cursor of handler 'crm' cannot be read \(it is of format 9"):
+    with pytest.raises(StoreForeign, match=r"cursor of handler 'crm' cannot be read \(it has format 9"):
         Cursor.restore("crm", saved)
 
 
