@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consumer.delivery.cursor import MAX_BLOCKED_RUNS, WINDOW, Cursor
-from consumer.ports.delivery import SavedBlockedRun
+from consumer.errors import StoreForeign
+from consumer.ports.delivery import SavedBlockedRun, SavedCursor
 
 IN_TROUBLE = SavedBlockedRun("bad", 2, attempts=3, due_ms=90, error="down")
 
@@ -117,6 +118,18 @@ def test_a_snapshot_says_all_of_it_and_is_read_again():
 def test_what_is_no_place_is_refused_with_the_reason(data, why):
     with pytest.raises(ValueError, match=why):
         Cursor.load(data)
+
+
+def test_a_stored_cursor_is_restored_with_its_window_and_its_rows():
+    row = SavedBlockedRun("run-1", 3)
+    cursor = Cursor.restore("crm", SavedCursor(1, Cursor(7).snapshot()), 2, [row])
+    assert (cursor.offset, cursor.capacity, cursor.rows()) == (7, 2, [row])
+
+
+def test_a_stored_cursor_of_a_newer_release_is_refused_with_the_handler_and_the_reason():
+    saved = SavedCursor(1, b'{"v":9,"offset":0,"settled":[]}')
+    with pytest.raises(StoreForeign, match=r"cursor of handler 'crm' cannot be read \(it has format 9"):
+        Cursor.restore("crm", saved)
 
 
 # ------------------------------------------------------------ parking
