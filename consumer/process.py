@@ -7,11 +7,14 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any, TypeVar
 
-__all__ = ["ExitCode", "on_signals", "stop_on_signals", "tune_interpreter"]
+__all__ = ["ExitCode", "ServiceLoop", "on_signals", "run_service", "stop_on_signals", "tune_interpreter"]
+
+T = TypeVar("T")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -25,6 +28,43 @@ class ExitCode(IntEnum):
     USAGE = 2
     UNAVAILABLE = 69
     NOT_PERMITTED = 77
+
+
+class ServiceLoop(asyncio.SelectorEventLoop):
+    """Event loop that a handler cannot end.
+
+    ``sys.exit()`` in a task that a handler has started, or in a callback, would end the loop, and with it every handler and ingest. While
+    the service runs (:func:`stop_on_signals`) the loop continues instead and reports it; the task has failed with what it raised. No signal
+    is turned into a KeyboardInterrupt in that time.
+
+    Attributes:
+        ignores_exits: whether it does so now.
+    """
+
+    ignores_exits = False
+
+    def run_forever(self) -> None:
+        """Run until stopped."""
+        while True:
+            try:
+                super().run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                if not self.ignores_exits:
+                    raise
+                self.call_exception_handler(
+                    {
+                        "message": f"{type(error).__name__} was raised in a task or a callback, and ignored: only signals end the service",
+                        "exception": error,
+                    }
+                )
+            else:
+                return
+
+
+def run_service(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` in a :class:`ServiceLoop`; return its result."""
+    with asyncio.Runner(loop_factory=ServiceLoop) as runner:
+        return runner.run(work)
 
 
 @contextmanager
@@ -53,8 +93,16 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         else:
             os._exit(ExitCode.FAILED)
 
+    loop = asyncio.get_running_loop()
     with on_signals(on_signal):
-        yield
+        if not isinstance(loop, ServiceLoop):
+            yield
+            return
+        loop.ignores_exits = True
+        try:
+            yield
+        finally:
+            loop.ignores_exits = False
 
 
 def tune_interpreter() -> None:

@@ -20,6 +20,7 @@ PIPELINE = "tests/integration/ingest/test_pipeline.py"
 POSITIONS = "tests/unit/ingest/test_positions.py"
 SEQUENCER = "tests/unit/ingest/test_sequencer.py"
 REQUESTS = "tests/integration/delivery/test_handler_commands.py"
+ISOLATION = "tests/integration/delivery/test_isolation.py"
 PLUGIN = "tests/integration/delivery/test_plugin_api.py"
 RETENTION = "tests/unit/delivery/test_journal_retention.py"
 STATE = "tests/properties/test_state.py"
@@ -252,6 +253,27 @@ MUTANTS = (
     Mutant("parked runs are bounded", "consumer/delivery/cursor.py", "if len(self._blocked_runs) >= self._max_blocked_runs:", "if False:",
            "tests/integration/delivery/test_failures.py"),
     Mutant("parked runs are written with the place (Redis)", PLACE_LUA, "redis.call('HSET', KEYS[6], ARGV[at + 1], ARGV[at + 2])", "", STORES),
+    # ---- what handlers raise, and do to their task
+    Mutant("what a handler raises becomes an outcome, whatever it is", "consumer/delivery/isolation.py",
+           "        except BaseException as raised:", "        except (Exception, asyncio.CancelledError) as raised:", ISOLATION),
+    Mutant("only the service ends a worker", "consumer/delivery/isolation.py", "                if not self.task.cancelling():\n                    raise\n",
+           "                raise\n", ISOLATION),
+    Mutant("a call that cancels its own task has failed", "consumer/delivery/isolation.py", "        if self.task.cancelling():\n            await",
+           "        if False:\n            await", ISOLATION),
+    Mutant("a cancellation that was requested last does not reach the next call", "consumer/delivery/isolation.py",
+           "                await asyncio.sleep(0)  # one that", "                pass  # one that", ISOLATION),
+    Mutant("a stop does not wait for a call that ignores it", "consumer/delivery/worker_pool.py",
+           "await asyncio.wait(set(self._workers), timeout=CANCEL_MS / 1000)", "await asyncio.wait(set(self._workers))", ISOLATION),
+    Mutant("opening that ends its task is tried again", "consumer/delivery/isolation.py",
+           "        await asyncio.shield(ended)\n", "        await task\n", ISOLATION),
+    Mutant("the exit of a handler's own task does not end the loop", "consumer/process.py", "                if not self.ignores_exits:", "                if True:",
+           "tests/unit/test_process.py"),
+    Mutant("an error that raises when it is looked at has a line", "consumer/safe_text.py", "    except BaseException as error:", "    except AttributeError as error:",
+           "tests/unit/delivery/test_retry.py"),
+    Mutant("an error that nobody can encode has a line", "consumer/safe_text.py", '    return text.encode("utf-8", "backslashreplace").decode()', "    return text",
+           "tests/unit/delivery/test_retry.py"),
+    Mutant("whoever logs gets no exception", "consumer/telemetry/logging.py", "        except BaseException as error:  # noqa: BLE001 - a foreign object",
+           "        except AttributeError as error:  # noqa: BLE001 - a foreign object", "tests/unit/telemetry/test_logging.py"),
     # ---- what is asked of handlers
     Mutant("the dead-letter limit stops a handler before one too many", "consumer/delivery/attempts.py",
            "case DeadLetter() if self._state.is_at_dead_letter_limit and", "case DeadLetter() if False and", REQUESTS),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from consumer.cli.command_frame import run_async
 from consumer.cli.options import Config, read_settings
 
 __all__ = ["run"]
@@ -15,5 +14,6 @@ def run(config: Config = None) -> None:
     """
     settings = read_settings(config, connects=True)
     from consumer.app import serve
+    from consumer.process import run_service
 
-    raise SystemExit(run_async(serve(settings)))
+    raise SystemExit(run_service(serve(settings)))

@@ -13,6 +13,7 @@ from consumer.delivery.filters import EventFilter
 from consumer.delivery.handler_queue import HandlerQueue
 from consumer.delivery.handler_state import HandlerStateMachine
 from consumer.delivery.invocation import HandlerInvoker
+from consumer.delivery.isolation import CallTask
 from consumer.delivery.lanes import BlockedRun, Delivery, DeliverySource
 from consumer.delivery.loading import LoadedHandler
 from consumer.delivery.retry import (
@@ -93,12 +94,13 @@ class AttemptRunner:
         self._event_filter = EventFilter(loaded, clock.wall_ms)
         self._policy = RetryPolicy(loaded.spec.max_attempts, loaded.spec.on_failure)
 
-    async def run(self, deliveries: list[Delivery], started_ms: int) -> None:
+    async def run(self, deliveries: list[Delivery], started_ms: int, call_task: CallTask) -> None:
         """Make one attempt with ``deliveries``; each is given back to its lane.
 
         Args:
             deliveries: taken from the lanes together.
             started_ms: monotonic milliseconds at which they were taken.
+            call_task: current task.
 
         Raises:
             asyncio.CancelledError: the stop cancelled the call, which is no failure; the events stay unacknowledged.
@@ -112,7 +114,7 @@ class AttemptRunner:
         if not called:
             return
         try:
-            results = await self._invoker.attempt(called, events)
+            results = await self._invoker.attempt(called, events, call_task)
         except asyncio.CancelledError:
             for delivery in called:
                 self._observer.observe(CallInterrupted(self._handler, delivery.entry))
@@ -150,7 +152,7 @@ class AttemptRunner:
             return None
         try:
             rejected_by = self._event_filter.rejected_by(event, replayed=delivery.source.replayed)
-        except Exception as error:  # noqa: BLE001 - a predicate may raise anything; it counts as an attempt
+        except BaseException as error:  # noqa: BLE001 - a predicate may raise anything; it counts as an attempt
             delivery.attempts += 1
             self._decide(delivery, Failure(one_line(error), None, error), self._clock.monotonic_ms())
             return None

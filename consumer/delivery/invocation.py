@@ -5,15 +5,15 @@ The worker pool, ``handlers test`` and the test plugin for handler authors all c
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
+from consumer.delivery.isolation import CallTask, call_in_own_task
 from consumer.delivery.lanes import Delivery
 from consumer.delivery.loading import LoadedHandler
-from consumer.delivery.retry import Outcome, outcomes
+from consumer.delivery.retry import Outcome, Success, one_line, outcomes
 from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.plugin import BatchHandler, Context, Memory
 
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
     from consumer.actions.client import ActionSender
 
-__all__ = ["CLOSE_MS", "HandlerInvoker", "TimedOut"]
+__all__ = ["CLOSE_MS", "HandlerInvoker"]
 
 CLOSE_MS = 5_000
 """Time limit of a handler's ``close``."""
 
 
-class TimedOut(Exception):
-    """Handler call that exceeded its time limit and was cancelled."""
+class HandlerRaised(Exception):
+    """Handler that raised what ends a process or a task, such as SystemExit, when it was opened or closed."""
 
-    def __init__(self, limit_ms: int) -> None:
-        super().__init__(f"not done after {limit_ms / 1000:g} s, and cancelled")
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(one_line(error))
+        self.__cause__ = error
 
 
 class HandlerInvoker:
@@ -73,6 +74,7 @@ class HandlerInvoker:
 
         Raises:
             TimedOut: it exceeded the time limit of a call.
+            HandlerRaised: the handler raised what is not an ``Exception``.
             Exception: raised by the handler.
         """
         context = Context(
@@ -83,7 +85,11 @@ class HandlerInvoker:
             dry_run=self._dry_run,
             memory=self._memory,
         )
-        await _with_timeout(self._timeout_ms, self._handler.open(self._loaded.settings, context))
+        error = await call_in_own_task(
+            self._timeout_ms, lambda: self._handler.open(self._loaded.settings, context)
+        )
+        if error is not None:
+            raise error if isinstance(error, Exception) else HandlerRaised(error)
         self.is_open = True
 
     async def close(self) -> None:
@@ -91,19 +97,26 @@ class HandlerInvoker:
 
         Raises:
             TimedOut: it took longer than 5 s.
+            HandlerRaised: the handler raised what is not an ``Exception``.
             Exception: raised by the handler.
         """
         self.is_open = False
-        await _with_timeout(CLOSE_MS, self._handler.close())
+        error = await call_in_own_task(CLOSE_MS, self._handler.close)
+        if error is not None:
+            raise error if isinstance(error, Exception) else HandlerRaised(error)
 
     def attempt(
-        self, deliveries: Sequence[Delivery], events: Sequence[LifecycleEvent]
+        self,
+        deliveries: Sequence[Delivery],
+        events: Sequence[LifecycleEvent],
+        call_task: CallTask | None = None,
     ) -> Awaitable[list[Outcome]]:
         """Make one attempt with one delivery, or with a batch; one outcome per delivery.
 
         Args:
             deliveries: the deliveries, whose ``attempts`` is counted up at once.
             events: their events, in the same order.
+            call_task: as :meth:`call`.
 
         Raises:
             asyncio.CancelledError: as :meth:`call`.
@@ -111,10 +124,15 @@ class HandlerInvoker:
         for delivery in deliveries:
             delivery.attempts += 1
         first = deliveries[0]
-        return self.call(events, attempt=first.attempts, replayed=first.source.replayed)
+        return self.call(events, attempt=first.attempts, replayed=first.source.replayed, call_task=call_task)
 
     async def call(
-        self, events: Sequence[LifecycleEvent], *, attempt: int = 1, replayed: bool = False
+        self,
+        events: Sequence[LifecycleEvent],
+        *,
+        attempt: int = 1,
+        replayed: bool = False,
+        call_task: CallTask | None = None,
     ) -> list[Outcome]:
         """Call the handler with one event, or with a batch; one outcome per event.
 
@@ -122,6 +140,7 @@ class HandlerInvoker:
             events: more than one only for a :class:`~consumer.plugin.BatchHandler`.
             attempt: number of the attempt, from 1.
             replayed: whether a replay delivers the events again.
+            call_task: current task, in which the handler is called; None to call it in a task of its own.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled, which is no failure of the handler.
@@ -140,38 +159,16 @@ class HandlerInvoker:
             memory=self._memory,
             allow_actions_on_replay=self._loaded.spec.allow_actions_on_replay,
         )
-        error: BaseException | None = None
-        try:
-            async with asyncio.timeout(self._timeout_ms / 1000) as limit:
-                if isinstance(self._handler, BatchHandler):
-                    await self._handler.handle_batch(events, context)
-                else:
-                    await self._handler.handle(events[0], context)
-        except asyncio.CancelledError as cancelled:
-            if _is_being_cancelled():
-                raise
-            error = cancelled  # the handler awaited something that was cancelled; the caller was not
-        except TimeoutError as timeout:
-            error = TimedOut(self._timeout_ms) if limit.expired() else timeout
-        except Exception as raised:  # noqa: BLE001 - a handler may raise anything; it becomes an outcome
-            error = raised
+        handler = self._handler
+        handler_call = (
+            (lambda: handler.handle_batch(events, context))
+            if isinstance(handler, BatchHandler)
+            else (lambda: handler.handle(events[0], context))
+        )
+        if call_task is None:
+            error = await call_in_own_task(self._timeout_ms, handler_call)
+        else:
+            error = await call_task.call(self._timeout_ms, handler_call)
+        if error is None:
+            return [Success()] * len(events)
         return outcomes([event.id for event in events], error)
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-async def _with_timeout(limit_ms: int, call: Awaitable[None]) -> None:
-    try:
-        async with asyncio.timeout(limit_ms / 1000) as limit:
-            await call
-    except asyncio.CancelledError as error:
-        if _is_being_cancelled():
-            raise
-        raise RuntimeError("something that it awaited was cancelled") from error
-    except TimeoutError as error:
-        if limit.expired():
-            raise TimedOut(limit_ms) from error
-        raise

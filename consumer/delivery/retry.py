@@ -12,6 +12,7 @@ from typing import Literal
 
 from consumer.backoff import Backoff
 from consumer.plugin import Disable, Failed, Reject, Retry
+from consumer.safe_text import text_of
 
 __all__ = [
     "Acknowledge",
@@ -36,6 +37,8 @@ __all__ = [
 OnFailure = Literal["dead_letter", "block", "skip"]
 
 MAX_LINE_LENGTH = 500
+MAX_RETRY_AFTER_MS = 366 * 86_400_000
+"""Longest wait that a handler may ask for: a year."""
 ATTEMPT_BACKOFF = Backoff(500, 300_000, shortest=0.5)
 """Wait between two attempts with an event, unless its handler asks for another."""
 
@@ -118,6 +121,13 @@ def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outc
     """
     if error is None:
         return [Success()] * len(event_ids)
+    try:
+        return _outcomes_of(event_ids, error)
+    except BaseException as broken:  # noqa: BLE001 - attributes of a foreign exception can be anything, or missing
+        return _outcomes_of(event_ids, RuntimeError(f"{one_line(error)} (unusable: {one_line(broken)})"))
+
+
+def _outcomes_of(event_ids: Sequence[str], error: BaseException) -> list[Outcome]:
     if isinstance(error, Failed):
         unknown = error.why.keys() - set(event_ids)
         if not unknown:
@@ -129,8 +139,7 @@ def outcomes(event_ids: Sequence[str], error: BaseException | None) -> list[Outc
         error = ValueError(f"Failed names an event that is not in the batch: {min(unknown)}")
     if len(event_ids) == 1 or isinstance(error, Disable):
         return [_outcome_of(error)] * len(event_ids)
-    requested_ms = error.after_ms if isinstance(error, Retry) else None
-    return [BatchFailed(one_line(error), requested_ms, error)] * len(event_ids)
+    return [BatchFailed(one_line(error), _requested_ms(error), error)] * len(event_ids)
 
 
 def _outcome_of(why: str | BaseException) -> Outcome:
@@ -138,16 +147,22 @@ def _outcome_of(why: str | BaseException) -> Outcome:
         return Rejection(one_line(why), why)
     if isinstance(why, Disable):
         return Disabled(one_line(why), why)
-    requested_ms = why.after_ms if isinstance(why, Retry) else None
-    return Failure(one_line(why), requested_ms, None if isinstance(why, str) else why)
+    return Failure(one_line(why), _requested_ms(why), why if isinstance(why, BaseException) else None)
+
+
+def _requested_ms(why: str | BaseException) -> int | None:
+    if not isinstance(why, Retry) or why.after_ms is None:
+        return None
+    return min(max(0, int(why.after_ms)), MAX_RETRY_AFTER_MS)
 
 
 def one_line(why: str | BaseException) -> str:
     """Return the first line of a sentence or an exception.
 
-    The type of an exception is put before it, unless it is one of the plugin API.
+    The type of an exception is put before it, unless it is one of the plugin API. The line can be stored and logged whatever the handler
+    has raised: what UTF-8 cannot encode is escaped, and an exception whose text cannot be had is named.
     """
-    text = str(why).strip().partition("\n")[0][:MAX_LINE_LENGTH]
+    text = text_of(why).strip().partition("\n")[0][:MAX_LINE_LENGTH]
     if isinstance(why, str | Retry | Reject | Disable):
         return text or "no reason given"
     return f"{type(why).__name__}: {text}" if text else type(why).__name__

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 from consumer.clock import Clock
 from consumer.delivery.attempts import AttemptRunner
 from consumer.delivery.handler_queue import HandlerQueue
 from consumer.delivery.handler_state import HandlerState, HandlerStateMachine
 from consumer.delivery.invocation import HandlerInvoker
+from consumer.delivery.isolation import CANCEL_MS, CallTask
 from consumer.delivery.loading import LoadedHandler
 from consumer.delivery.store_retry import wait_until_set
 from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.ports.journal import JournalEntry
 from consumer.ports.observers.delivery_events import DeliveryEvent
+from consumer.ports.observers.handler_events import CancellationIgnored
 from consumer.ports.observers.observer import Observer
 from consumer.rate_limit import RateLimiter
 
@@ -70,23 +71,30 @@ class WorkerPool:
         self._state = state
         self._stopping = stopping
         self._clock = clock
+        self._observer = observer
         self._rate_limiter = RateLimiter(loaded.spec.rate) if loaded.spec.rate is not None else None
         self._batch_wait_ms = loaded.batch_wait_ms
         self._concurrency = loaded.concurrency
-        self._workers: set[asyncio.Task[Any]] = set()
-        self._tasks: asyncio.TaskGroup | None = None
+        self._workers: dict[asyncio.Task[None], CallTask] = {}
+        self._supervisor: asyncio.Task[None] | None = None
+        self._broken: asyncio.Future[None] | None = None
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Allow workers to be started, as members of ``tasks``."""
-        self._tasks = tasks
+        """Allow workers to be started; they are cancelled when ``tasks`` are.
+
+        Workers are no members of ``tasks``: a group cancels its members in a way that a handler, which runs in them, could do as well.
+        """
+        self._broken = asyncio.get_running_loop().create_future()
+        self._supervisor = tasks.create_task(self._supervise(self._broken))
 
     def start_workers(self) -> None:
         """Start a worker for each ready lane, up to the concurrency of the handler."""
-        if self._tasks is None or self._stopping.is_set() or self._state.state is not HandlerState.RUNNING:
+        if self._broken is None or self._stopping.is_set() or self._state.state is not HandlerState.RUNNING:
             return
         for _ in range(min(self._lanes.ready, self._concurrency - len(self._workers))):
-            worker = self._tasks.create_task(self._work())
-            self._workers.add(worker)
+            worker = asyncio.create_task(self._work())
+            self._workers[worker] = CallTask(worker, self._on_ignored)
+            worker.add_done_callback(self._on_worker_done)
 
     async def wake_retries(self) -> None:
         """Wake each blocked run when its wait ends; never returns."""
@@ -109,25 +117,53 @@ class WorkerPool:
         """Wait for running calls until ``grace_ends_ms`` (monotonic); cancel the rest."""
         if self._workers:
             remaining_ms = max(0, grace_ends_ms - self._clock.monotonic_ms())
-            _, running = await asyncio.wait(set(self._workers), timeout=remaining_ms / 1000)
-            for worker in running:
-                worker.cancel()
-            if running:
-                await asyncio.wait(running)
+            await asyncio.wait(set(self._workers), timeout=remaining_ms / 1000)
+        await self._cancel_workers()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+
+    async def _supervise(self, broken: asyncio.Future[None]) -> None:
+        """Cancel the workers when delivery ends; raise what a worker has raised, which is an error of the service."""
+        try:
+            await broken
+        finally:
+            await self._cancel_workers()
+
+    async def _cancel_workers(self) -> None:
+        for call_task in self._workers.values():
+            call_task.cancel()
+        if self._workers:
+            await asyncio.wait(set(self._workers), timeout=CANCEL_MS / 1000)
+        if self._workers:
+            self._on_ignored()
+
+    def _on_ignored(self) -> None:
+        self._observer.observe(CancellationIgnored(self.queue.name))
+
+    def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
+        self._workers.pop(worker, None)
+        error = None if worker.cancelled() else worker.exception()
+        if error is not None and self._broken is not None and not self._broken.done():
+            self._broken.set_exception(error)
 
     async def _work(self) -> None:
         task = asyncio.current_task()
         assert task is not None
+        call_task = self._workers[task]
         try:
-            await self._work_until_idle(task)
+            await call_task.unaffected(lambda: self._work_until_idle(call_task))
         finally:
             # Here and not in a done callback, which runs one loop iteration later: start_workers() would count this worker until then.
-            self._workers.discard(task)
+            self._workers.pop(task, None)
 
-    async def _work_until_idle(self, task: asyncio.Task[Any]) -> None:
+    async def _work_until_idle(self, call_task: CallTask) -> None:
         for calls in count(1):
             # A handler that swallows the cancellation of its call must not keep its worker going.
-            if self._stopping.is_set() or task.cancelling() or self._state.state is not HandlerState.RUNNING:
+            if (
+                self._stopping.is_set()
+                or call_task.is_cancelled
+                or self._state.state is not HandlerState.RUNNING
+            ):
                 return
             if self._rate_limiter is not None and (
                 delay_ms := self._rate_limiter.delay_ms(self._clock.monotonic_ms())
@@ -142,7 +178,7 @@ class WorkerPool:
                 return
             if self._rate_limiter is not None:
                 self._rate_limiter.consume(now_ms, len(deliveries))
-            await self._attempts.run(deliveries, now_ms)
+            await self._attempts.run(deliveries, now_ms, call_task)
             self.queue.wake_readers_on_demand()
             if calls % YIELD_EVERY == 0:
                 await asyncio.sleep(0)

@@ -28,6 +28,7 @@ from consumer.ports.observers.delivery_events import (
     RunBlocked,
 )
 from consumer.ports.observers.handler_events import (
+    CancellationIgnored,
     CursorSaved,
     CursorUnsaved,
     HandlerCloseFailed,
@@ -91,6 +92,7 @@ class DeliveryTelemetry:
             on(HandlerOpened, self._handler_opened),
             on(HandlerOpenFailed, self._handler_open_failed),
             on(HandlerCloseFailed, self._handler_close_failed),
+            on(CancellationIgnored, self._cancellation_ignored),
             on(HandlerPaused, self._handler_paused),
             on(HandlerHalted, self._handler_halted),
             on(HandlerResumed, self._handler_resumed),
@@ -155,6 +157,9 @@ class DeliveryTelemetry:
 
     def _handler_close_failed(self, event: HandlerCloseFailed) -> None:
         self._log.warning("handler_close_failed", handler=event.handler, exc_info=event.exception)
+
+    def _cancellation_ignored(self, event: CancellationIgnored) -> None:
+        self._log.error("handler_ignores_cancellation", handler=event.handler)
 
     def _handler_paused(self, event: HandlerPaused) -> None:
         self._set_stopped(event.handler, stopped=True)

@@ -12,12 +12,15 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, TextIO
 from urllib.parse import quote, quote_plus
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from consumer.safe_text import text_of
 
 __all__ = ["Redactor", "configure_logging"]
 
@@ -26,6 +29,9 @@ HIDDEN = "[secret]"
 
 MIN_SECRET_LENGTH = 4
 """Characters; shorter secrets are not searched for, because they would garble every line."""
+
+MAX_EXCEPTION_LENGTH = 32_768
+"""Characters of a traceback, and of a value that had to be made printable; the middle of a longer traceback is left out."""
 
 MAX_LEARNED = 64
 """Number of access tokens remembered, so that a service that signs in every minute for months does not grow."""
@@ -95,16 +101,31 @@ class Redactor:
             return {self._clean(key): self._clean(item) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self._clean(item) for item in value]
-        return self.text(str(value))
+        return self.text(text_of(value))
 
 
 class _Stderr:
     """Standard error at the time of writing.
 
-    A test runner or live view that replaces it later gets the lines.
+    A test runner or live view that replaces it later gets the lines. A line that cannot be written - a handler has closed the stream, the
+    reader of the pipe has gone, the disk is full - is lost, and nothing else.
     """
 
     def write(self, line: bytes) -> int:
+        try:
+            return self._write(line)
+        except Exception:  # noqa: BLE001 - there is nothing left that an error could be written to
+            return len(line)
+
+    def flush(self) -> None:
+        with suppress(Exception):
+            sys.stderr.flush()
+            buffer = getattr(sys.stderr, "buffer", None)
+            if buffer is not None:
+                buffer.flush()
+
+    @staticmethod
+    def _write(line: bytes) -> int:
         stream: TextIO = sys.stderr
         buffer = getattr(stream, "buffer", None)
         if buffer is None:
@@ -112,17 +133,11 @@ class _Stderr:
         stream.flush()
         return int(buffer.write(line))
 
-    def flush(self) -> None:
-        sys.stderr.flush()
-        buffer = getattr(sys.stderr, "buffer", None)
-        if buffer is not None:
-            buffer.flush()
-
 
 def _as_json(event: EventDict, **_: Any) -> bytes:
     # The keys that a reader looks for come first.
     head = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
-    return orjson.dumps({**head, **event}, default=str, option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps({**head, **event}, default=text_of, option=orjson.OPT_NON_STR_KEYS)
 
 
 class _Rendered:
@@ -139,6 +154,57 @@ class _Rendered:
         return self._renderer(logger, method, event).encode("utf-8", "backslashreplace")
 
 
+class _UnfailingRenderer:
+    """Last processor: formats exceptions, redacts and renders, and never raises.
+
+    What was logged may come from anybody: text that no encoding has, objects that raise when they are looked at, structures that contain
+    themselves. Where the line cannot be made as it is, its values are made printable one by one; where that fails too, a plain line says
+    so. Nobody who logs gets an exception.
+    """
+
+    def __init__(self, redactor: Redactor, renderer: Processor) -> None:
+        self._redactor = redactor
+        self._renderer = renderer
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+        try:
+            event = structlog.processors.format_exc_info(logger, method, dict(event))
+            return self._render(logger, method, dict(event))
+        except BaseException as error:  # noqa: BLE001 - a foreign object raises anything; whoever logs must not fail with the line
+            failure = type(error).__name__
+        try:
+            printable = {text_of(key): _printable(value) for key, value in event.items()}
+            return self._render(logger, method, {**printable, "log_error": failure})
+        except Exception:  # noqa: BLE001 - as above
+            return b'{"level":"error","event":"log_line_failed","log_error":"%s"}' % failure.encode(
+                "utf-8", "backslashreplace"
+            )
+
+    def _render(self, logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+        event = self._redactor(logger, method, event)
+        exception = event.get("exception")
+        if isinstance(exception, str) and len(exception) > MAX_EXCEPTION_LENGTH:
+            event = {
+                **event,
+                "exception": _shortened(exception),
+            }  # redacted before, lest half a secret be left
+        line = self._renderer(logger, method, event)
+        assert isinstance(line, bytes)
+        return line
+
+
+def _shortened(text: str) -> str:
+    half = MAX_EXCEPTION_LENGTH // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+
+
+def _printable(value: object) -> object:
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    text = text_of(value)
+    return text if len(text) <= MAX_EXCEPTION_LENGTH else _shortened(text)
+
+
 class _FromStandardLibrary(logging.Handler):
     """Handler that passes the lines of libraries through the service's processors."""
 
@@ -148,20 +214,24 @@ class _FromStandardLibrary(logging.Handler):
         self._sink = _Stderr()
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            value: Any = {
-                "event": record.getMessage(),
-                "logger": record.name,
-                "level": record.levelname.lower(),
-            }
-            if record.exc_info:
-                value["exc_info"] = record.exc_info
-            for processor in self._processors:
-                value = processor(None, record.levelname.lower(), value)
-            self._sink.write(value + b"\n")
-            self._sink.flush()
-        except Exception:  # noqa: BLE001 - logging's own contract: a handler reports through handleError, it never raises
-            self.handleError(record)
+        value: Any = {
+            "event": _message_of(record),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+        }
+        if record.exc_info:
+            value["exc_info"] = record.exc_info
+        for processor in self._processors:
+            value = processor(None, record.levelname.lower(), value)
+        self._sink.write(value + b"\n")
+        self._sink.flush()
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except BaseException as error:  # noqa: BLE001 - wrong arguments, or one that raises when it is looked at
+        return f"{text_of(record.msg)} (its arguments do not fit: {type(error).__name__})"
 
 
 def configure_logging(
@@ -186,9 +256,7 @@ def configure_logging(
     )
     shared: list[Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        structlog.processors.format_exc_info,
-        redactor or Redactor(),
-        renderer,
+        _UnfailingRenderer(redactor or Redactor(), renderer),
     ]
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *shared],

@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from consumer.process import ExitCode, on_signals, stop_on_signals, tune_interpreter
 
+ROOT = Path(__file__).parents[2]
 TWICE = """
 import asyncio, os, signal
 from consumer.process import stop_on_signals
@@ -69,3 +71,51 @@ def test_tuning_shortens_the_switch_interval_and_has_what_is_loaded_not_looked_a
         gc.unfreeze()
         gc.set_threshold(*before[0])
         sys.setswitchinterval(before[1])
+
+
+EXITING = """
+import asyncio, sys
+from consumer.process import run_service, stop_on_signals
+from tests.support.rigs.delivery import World, loaded, record
+from tests.support.rigs.memory_store import MemoryStore
+
+
+async def leave():
+    sys.exit(2)
+
+
+async def handle(event, ctx):
+    match event.id:
+        case "e0":
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(leave())
+        case "e1":
+            await asyncio.gather(leave(), leave())
+        case "e2":
+            asyncio.get_running_loop().call_soon(sys.exit, 3)
+            await asyncio.sleep(0.01)
+        case "e3":
+            asyncio.create_task(leave())
+            await asyncio.sleep(0.01)
+
+
+async def main():
+    store = MemoryStore()
+    world = World(store, await store.acquire("test", 10_000))
+    await world.publish(*(record(n, f"run-{n}") for n in range(5)))
+    with stop_on_signals(lambda: None):
+        async with world.delivering(loaded(handle, max_attempts=1)):
+            await world.settled_through(5, limit_s=20)
+    print(*sorted(letter.event_id for letter in store.dead_letters))
+
+
+run_service(main())
+print("alive")
+"""
+
+
+def test_the_exit_of_a_task_that_a_handler_has_started_ends_nothing_but_the_task():
+    done = subprocess.run(
+        [sys.executable, "-c", EXITING], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split("\n")[:2] == ["e0 e1", "alive"], done.stderr[-3_000:]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from consumer.ports.journal import JournalEntry
 
 __all__ = [
+    "CancellationIgnored",
     "CursorSaved",
     "CursorUnsaved",
     "HandlerCloseFailed",
@@ -50,6 +51,13 @@ class HandlerCloseFailed:
 
     handler: str
     exception: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationIgnored:
+    """A call of a handler continues although it was cancelled."""
+
+    handler: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +203,7 @@ HandlerEvent = (
     HandlerOpened
     | HandlerOpenFailed
     | HandlerCloseFailed
+    | CancellationIgnored
     | HandlerPaused
     | HandlerHalted
     | HandlerResumed

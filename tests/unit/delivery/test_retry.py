@@ -83,3 +83,66 @@ def test_what_the_handler_asked_for_is_waited_whatever_is_decided():
 
 def test_a_handler_that_is_through_is_stopped_with_its_reason():
     assert RetryPolicy(3, "block").decide(1, Disabled("gone"), 0.0) == Stop("gone")
+
+
+class Silent(Exception):
+    """Exception that raises when its text is asked for."""
+
+    def __str__(self):
+        raise SystemExit(2)
+
+    __repr__ = __str__
+
+
+class Halfway(Retry):
+    """Retry whose attributes were never set."""
+
+    def __init__(self):
+        Exception.__init__(self, "halfway")
+
+
+def retry_with(after_ms):
+    error = Retry(1, "busy")
+    error.after_ms = after_ms
+    return error
+
+
+def failed_with(why):
+    error = Failed({"a": "x"})
+    error.why = why
+    return error
+
+
+@pytest.mark.parametrize("events", [["a"], ["a", "b"]])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("bad \ud83d text"),
+        Silent(),
+        ExceptionGroup("bad \ud83d group", [Silent(), ValueError("x" * 10_000_000)]),
+        SystemExit(2),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        Halfway(),
+        retry_with("soon"),
+        retry_with(float("nan")),
+        retry_with(-5),
+        retry_with(10**30),
+        Retry(1e300),
+        failed_with(None),
+        failed_with({1: "x", "z": "y"}),
+        failed_with({"a": 5}),
+        failed_with({"a": None}),
+        failed_with({"a": Silent()}),
+        failed_with({"a": "bad \ud83d"}),
+    ],
+)
+def test_whatever_a_handler_raises_is_an_outcome_that_can_be_stored_and_waited_for(error, events):
+    policy = RetryPolicy(5, "dead_letter")
+    for outcome in outcomes(events, error):
+        if not isinstance(outcome, Success):
+            assert outcome.error
+            assert len(outcome.error.encode()) < 3_000
+            decision = policy.decide(1, outcome, 0.0)
+            assert isinstance(decision, RetryLater)
+            assert 0 <= decision.after_ms <= 366 * 86_400_000

@@ -117,3 +117,99 @@ def test_tokens_that_were_got_while_running_are_forgotten_when_many_newer_ones_h
         redactor.learn(f"token-{number:04d}")
     assert redactor.text("token-0000 token-0001 given-secret") == "token-0000 [secret] [secret]"
     assert redactor.text(f"token-{MAX_LEARNED:04d}") == "[secret]"
+
+
+HOSTILE = """
+class Silent(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+    __repr__ = __str__
+
+
+class Awkward:
+    def __str__(self):
+        raise KeyboardInterrupt
+    __repr__ = __str__
+
+
+def raised(error):
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+loop = []
+loop.append(loop)
+deep = []
+for _ in range(100_000):
+    deep = [deep]
+"""
+
+
+LOGGED = (
+    "error='bad \\ud83d tok-1234'",
+    "exc_info=raised(ValueError('bad \\ud83d tok-1234'))",
+    "exc_info=raised(Silent())",
+    "exc_info=raised(BaseExceptionGroup('bad \\ud83d', [Silent(), SystemExit(2)]))",
+    "exc_info=raised(ValueError('tok-1234' * 1_000_000))",
+    "exc_info='no exception'",
+    "value=Awkward()",
+    "value=[Awkward()]",
+    "value=loop",
+    "value=deep",
+    "value={Awkward(): 1}",
+    "value=2**70",
+    "value=float('nan')",
+    "value=b'\\xff'",
+    "**{'bad \\ud83d': 1}",
+)
+
+
+@pytest.mark.parametrize("redactor", ["None", "Redactor(['tok-1234'])"])
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_line_is_made_of_everything_and_whoever_logs_gets_no_exception(style, redactor):
+    text = "\n".join(
+        lines_of(
+            HEAD
+            + HOSTILE
+            + f"configure_logging('info', {style!r}, {redactor})\nlog = structlog.get_logger()\n"
+            + "".join(f"log.info('happened', number={n}, {logged})\n" for n, logged in enumerate(LOGGED))
+            + "log.info('next')\n"
+        )
+    )
+    assert text.count("happened") == len(LOGGED), text
+    assert "next" in text.splitlines()[-1]
+    assert len(text) < 200_000
+    if redactor != "None":
+        assert "tok-1234" not in text
+    if style == "json":
+        *values, _ = map(json.loads, text.splitlines())
+        assert [(value["event"], value["level"], value["number"]) for value in values] == [
+            ("happened", "info", number) for number in range(len(LOGGED))
+        ]
+        for value, logged in zip(values, LOGGED, strict=True):
+            if "ud83d" in logged:
+                assert "\\ud83d" in str(list(value.items()))
+
+
+def test_a_library_that_logs_what_cannot_be_formatted_gets_a_line():
+    lines = lines_of(
+        HEAD + HOSTILE + "configure_logging('info', 'json')\n"
+        "log = logging.getLogger('library')\n"
+        "log.error('%d', 'no number')\nlog.error('%s', Awkward())\nlog.error('bad \\ud83d')\nlog.error(Awkward())\n"
+    )
+    assert [json.loads(line)["level"] for line in lines] == ["error"] * 4
+    assert json.loads(lines[0])["event"].startswith("%d")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["sys.stderr.close()", "sys.stderr = None", "import os; os.close(2)"],
+)
+def test_standard_error_that_cannot_be_written_to_costs_the_line_and_nothing_else(damage):
+    assert not lines_of(
+        "import sys\n" + HEAD + f"configure_logging('info', 'json')\nlog = structlog.get_logger()\n{damage}\n"
+        "log.info('lost')\nlogging.getLogger('library').error('lost')\nprint('alive')\n",
+        stdout="alive\n",
+    )
