@@ -258,6 +258,7 @@ def _options(settings: Settings, supervisor: SupervisorOptions | None) -> Servic
             lateness_ms=ordering.lateness,
             window=ordering.window,
             max_hold_ms=ordering.max_hold,
+            max_catch_up_ms=ordering.max_catch_up,
             strict=ordering.strict,
             max_events=settings.commit.max_events,
             max_delay_ms=settings.commit.max_delay,

@@ -23,7 +23,8 @@ class IngestOptions:
         strict: ``ordering.strict``.
         max_events: ``commit.max_events``, in changes.
         max_delay_ms: ``commit.max_delay``.
-        max_held: number of held changes at which intake pauses.
+        max_catch_up_ms: session time that channels get to catch up after an opening, before nothing is waited for any more.
+        max_held: number of held changes at which the lowest are released.
         sweep_ms: ``repair.sweep``: interval at which REST is asked what changed; None never asks.
         snapshot: ``snapshot.mode``: ``never``, ``initial`` or ``when_needed``.
         snapshot_emit: ``snapshot.emit``: whether events of records that only a snapshot found are journaled.
@@ -42,6 +43,7 @@ class IngestOptions:
     max_events: int = 500
     max_delay_ms: int = 20
     max_held: int = 20_000
+    max_catch_up_ms: int = 120_000
     sweep_ms: int | None = None
     snapshot: str = "never"
     snapshot_emit: bool = False

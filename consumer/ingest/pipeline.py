@@ -137,7 +137,7 @@ class Ingest:
         elif isinstance(item, SessionOpened):
             await self._intake.opened(item)
         else:
-            self._intake.ended()
+            self._intake.ended(item.received_ms)
 
     def _release(self) -> None:
         self._intake.release(buffer_has_more=len(self._buffer) > 0)

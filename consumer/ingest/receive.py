@@ -29,6 +29,7 @@ from consumer.ports.observers.ingest_events import (
     BadEventReceived,
     ChangeEventsReceived,
     ChangesHeld,
+    ChangesReleasedEarly,
     GapReceived,
     IngestEvent,
     InputRecovered,
@@ -101,7 +102,10 @@ class Intake:
             window=options.window,
             max_hold_ms=options.max_hold_ms,
             strict=options.strict,
+            max_catch_up_ms=options.max_catch_up_ms,
+            max_held=options.max_held,
         )
+        self._forced = 0
 
     # ------------------------------------------------------------ held changes
 
@@ -127,20 +131,26 @@ class Intake:
         """Make ready what may be released; ``buffer_has_more`` while the buffer holds something."""
         now_ms = self._clock.monotonic_ms()
         answered_at_ms = self._stream_clock.answered_at_ms
-        if buffer_has_more and answered_at_ms is not None and not self.is_full():
+        if buffer_has_more and answered_at_ms is not None:
             # After a slow commit, what waits in the buffer arrived before the held changes were due: it must not come late.
             now_ms = answered_at_ms
-        released = self._sequencer.pop(now_ms=now_ms, answered_ms=self._stream_clock.answered_ms)
+        released = self._sequencer.pop(
+            session_ms=self._stream_clock.session_ms(now_ms), answered_ms=self._stream_clock.answered_ms
+        )
+        if self._sequencer.forced != self._forced:
+            self._observer.observe(ChangesReleasedEarly(self._sequencer.forced - self._forced))
+            self._forced = self._sequencer.forced
         if released:
             self.pending_commit.parts += released
             self._touch_pending()
-        self._observer.observe(ChangesHeld(len(self._sequencer)))
+        self._observer.observe(ChangesHeld(len(self._sequencer), not self._sequencer.catch_up.is_done))
 
     def wait_ms(self) -> int:
-        """Time until a held change is due by wall time, or until what is ready has waited long enough."""
+        """Time until a held change is due, or until what is ready has waited long enough."""
         now_ms = self._clock.monotonic_ms()
         due_ms = self._sequencer.due_ms()
-        wait_ms = 60_000 if due_ms is None else due_ms - now_ms
+        until_ms = None if due_ms is None else self._stream_clock.until_ms(due_ms, now_ms)
+        wait_ms = 60_000 if until_ms is None else until_ms
         if self.pending_commit and self.pending_commit.since_ms is not None:
             wait_ms = min(wait_ms, self.pending_commit.since_ms + self._options.max_delay_ms - now_ms)
         return max(wait_ms, 1)
@@ -155,7 +165,12 @@ class Intake:
         # Before any of its answers is taken: the epoch of their changes depends on whether the org has moved.
         await self._instance.refresh()
         server_ms = opened.server_ms or self._clock.wall_ms()
-        self._stream_clock.opened(opened.received_ms, server_ms)
+        self._stream_clock.opened(opened.received_ms, server_ms, opened.poll_limit_ms)
+        self._sequencer.catch_up.opened(
+            opened.server_ms,
+            session_ms=self._stream_clock.session_ms(opened.received_ms),
+            answered_ms=self._stream_clock.answered_ms,
+        )
         # Objects that another channel carried before are known already and need no snapshot.
         known = triggers.entities_of(self.channels.states)
         new_channels = [
@@ -170,15 +185,20 @@ class Intake:
                 self.pending_commit.reconcile_tasks[task.id] = task
                 self._touch_pending()
 
-    def ended(self) -> None:
-        """End the session; time without one is not time with answered polls."""
-        self._stream_clock.ended()
+    def ended(self, now_ms: int) -> None:
+        """End the session at monotonic ``now_ms``; time without one does not count."""
+        self._stream_clock.ended(now_ms)
 
     # ------------------------------------------------------------ answers
 
     def answer(self, answer: Answer) -> None:
         """Take an answer to a poll."""
         self._stream_clock.answered(answer.received_ms, answer.server_ms)
+        session_ms = self._stream_clock.session_ms(answer.received_ms)
+        if not answer.messages:
+            self._sequencer.catch_up.answered_empty(
+                session_ms=session_ms, answered_ms=self._stream_clock.answered_ms
+            )
         if self.epochs.learn_instance(self._instance.name):
             self.pending_commit.epochs = True
             self._touch_pending()
@@ -235,6 +255,7 @@ class Intake:
             header.commit_number,
             header.sequence_number,
         )
+        session_ms = self._stream_clock.session_ms(answer.received_ms)
         for change in changes:
             if change.is_gap:
                 self._observer.observe(GapReceived(change))
@@ -242,7 +263,8 @@ class Intake:
                 key,
                 channel,
                 Part(change, key, entry),
-                now_ms=answer.received_ms,
+                commit_ms=header.commit_ms,
+                session_ms=session_ms,
                 answered_ms=self._stream_clock.answered_ms,
             )
         return len(changes), header.commit_ms

@@ -41,6 +41,7 @@ class ResumePlan:
         stream_clock: Salesforce's time.
         unreadable_answers: counts identical unreadable answers.
         timer_watermark: asked when the next timer is due.
+        held: number of changes that are held back.
         quota_guard: asked before each session; None admits every session.
         org: asked for the org's id.
         options: settings of ingest.
@@ -55,6 +56,7 @@ class ResumePlan:
         stream_clock: StreamClock,
         unreadable_answers: UnreadableAnswers,
         timer_watermark: TimerWatermark,
+        held: Callable[[], int],
         quota_guard: QuotaGuard | None,
         org: Callable[[], OrgInfo],
         options: IngestOptions,
@@ -69,6 +71,7 @@ class ResumePlan:
         self._quota_guard = quota_guard
         self._org = org
         self._options = options
+        self._held = held
         self._clock = clock
         self._observer = observer
 
@@ -90,8 +93,16 @@ class ResumePlan:
         return resume
 
     def poll_within_ms(self) -> int | None:
-        """Time within which the next poll should be answered even without events; None where no timer is set."""
-        return self._timer_watermark.poll_within_ms(self._clock.monotonic_ms())
+        """Time within which the next poll should be answered even without events; None where nothing waits for an answer.
+
+        A timer waits for Salesforce's time; a held change waits for the proof that nothing earlier is under way, and that every channel has
+        caught up.
+        """
+        within_ms = self._timer_watermark.poll_within_ms(self._clock.monotonic_ms())
+        if not self._held():
+            return within_ms
+        held_ms = max(self._options.lateness_ms, 1)
+        return held_ms if within_ms is None else min(within_ms, held_ms)
 
     async def unreadable(self, body: bytes, detail: str) -> None:
         """Count an answer that could not be read; the third identical one in a row is kept, and the service is not ready."""

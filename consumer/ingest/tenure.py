@@ -148,6 +148,7 @@ async def begin_ingest(
         stream_clock,
         unreadable,
         timer_watermark,
+        lambda: intake.held,
         None if record_source is None or options.spend_allocation else QuotaGuard(record_source),
         org,
         options,

@@ -185,12 +185,12 @@ class CometdSession:
 
     async def _poll(self) -> Exchange:
         requested_ms = self._poll_timeout()
+        if requested_ms is not None and requested_ms >= self._hold_ms:
+            # The server answers sooner by itself. A later time-out would make it hold the poll past the end of our own wait, and beyond
+            # 24.8 days overflows the 32-bit timer of a server on Node, which then answers at once, again and again.
+            requested_ms = None
         support = self._source.short_poll_support
-        hold_ms = (
-            self._hold_ms
-            if requested_ms is None or not support.honoured
-            else min(requested_ms, self._hold_ms)
-        )
+        hold_ms = self._hold_ms if requested_ms is None or not support.honoured else requested_ms
         started_ms = self._source.clock.monotonic_ms()
         try:
             exchange = await self._connect(requested_ms, hold_ms + self._limits.poll_margin_ms)
@@ -198,7 +198,7 @@ class CometdSession:
             if requested_ms is not None and fault.reason.code == "poll_timeout":
                 support.honoured = False
             raise
-        if requested_ms is not None and requested_ms < self._hold_ms and not exchange.events:
+        if requested_ms is not None and not exchange.events:
             support.honoured = exchange.received_ms - started_ms <= requested_ms + self._limits.poll_margin_ms
         return exchange
 
@@ -207,7 +207,9 @@ class CometdSession:
         exchange = await self._client.connect(requested_ms, limit_ms)
         advice = exchange.replies[0].get("advice")
         if isinstance(advice, Mapping):
-            self._hold_ms = _milliseconds(advice.get("timeout")) or self._hold_ms
+            if not requested_ms:
+                # What a short poll answers may repeat what was asked of it: the server's own time-out stays as it was.
+                self._hold_ms = _milliseconds(advice.get("timeout")) or self._hold_ms
             self._interval_ms = _milliseconds(advice.get("interval"))
         return exchange
 

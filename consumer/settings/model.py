@@ -92,7 +92,14 @@ class OrderingSettings(Section):
         default=5_000,
         ge=0,
         le=600_000,
-        description="Longest time for which a change is held, even when polls are not answered; default 5s. At least ordering.lateness.",
+        description="Longest time for which a change is held while a session is open; default 5s. At least ordering.lateness.",
+    )
+    max_catch_up: Milliseconds = Field(
+        default=120_000,
+        ge=0,
+        le=3_600_000,
+        description="Longest time, while a session is open, that changes wait after its opening until every channel has caught up; "
+        "default 2m. Changes that are released earlier than that are counted, and may make others late.",
     )
     strict: bool = Field(
         default=True,

@@ -155,10 +155,22 @@ class Health:
         if self._facts.commits.waiting_since_ms is None:
             self._facts.commits.waiting_since_ms = now_ms
 
-    def held(self, changes: int) -> None:
-        """Ingest has processed every answer and holds this number of changes back."""
-        self._facts.commits.handed_over_ms = None
-        self._facts.commits.held = changes
+    def held(self, now_ms: int, changes: int, *, catching_up: bool = False) -> None:
+        """Ingest has processed every answer and holds this number of changes back.
+
+        While a channel is ``catching_up`` they may wait longer than otherwise: ingest itself bounds that time.
+        """
+        commits = self._facts.commits
+        commits.handed_over_ms = None
+        commits.held = changes
+        commits.catching_up = catching_up and changes > 0
+        if commits.catching_up and commits.waiting_since_ms is not None:
+            commits.waiting_since_ms = now_ms
+
+    def released_early(self, now_ms: int, changes: int) -> None:
+        """Ingest has released changes although something earlier may still arrive."""
+        self._facts.commits.released_early += changes
+        self._facts.commits.released_early_ms = now_ms
 
     def committed(self, now_ms: int) -> None:
         """A commit was applied, so the store works."""

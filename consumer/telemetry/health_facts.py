@@ -53,6 +53,10 @@ class CommitFacts:
     waiting_since_ms: int | None = None
     """When the oldest change arrived that waits for a commit; None if there is none."""
     held: int = 0
+    catching_up: bool = False
+    """Whether what is held waits for a channel to catch up."""
+    released_early: int = 0
+    released_early_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -99,6 +103,12 @@ class HealthFacts:
                 "count": commits.count,
                 "last_ms": now_ms - commits.last_ms if commits.last_ms is not None else None,
                 "failing": _shown(commits.failure, now_ms),
+                "held": commits.held,
+                "catching_up": commits.catching_up,
+                "released_early": commits.released_early,
+                "released_early_ms": (
+                    now_ms - commits.released_early_ms if commits.released_early_ms is not None else None
+                ),
             },
             "stopping": self.stopping,
             "stopped": self.stopped,

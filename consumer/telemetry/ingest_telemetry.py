@@ -17,6 +17,7 @@ from consumer.ports.observers.ingest_events import (
     BadEventReceived,
     ChangeEventsReceived,
     ChangesHeld,
+    ChangesReleasedEarly,
     CommitApplied,
     CommitFailed,
     GapReceived,
@@ -102,6 +103,7 @@ class IngestTelemetry:
             on(QuotaUnknown, self._quota_unknown),
             on(LookupFailed, self._lookup_failed),
             on(ChangesHeld, self._changes_held),
+            on(ChangesReleasedEarly, self._changes_released_early),
             on(CommitApplied, self._commit_applied),
             on(CommitFailed, self._commit_failed),
         ))  # fmt: skip
@@ -222,7 +224,17 @@ class IngestTelemetry:
 
     def _changes_held(self, event: ChangesHeld) -> None:
         self._held.set(event.changes)
-        self._health.held(event.changes)
+        self._health.held(self._clock.monotonic_ms(), event.changes, catching_up=event.catching_up)
+
+    def _changes_released_early(self, event: ChangesReleasedEarly) -> None:
+        self._metrics.counter(MetricName.RELEASED_EARLY).inc(event.changes)
+        self._health.released_early(self._clock.monotonic_ms(), event.changes)
+        if self._throttle.allow("changes_released_early"):
+            self._log.warning(
+                "changes_released_early",
+                changes=event.changes,
+                action="something earlier may still arrive and is then marked late; ordering.max_catch_up bounds the wait",
+            )
 
     # -------------------------------------------------------- commits
 

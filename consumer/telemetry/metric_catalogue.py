@@ -45,6 +45,7 @@ class MetricName(StrEnum):
     STATE_EXPIRED = "cadence_state_expired_total"
     LAG_SECONDS = "cadence_lag_seconds"
     HELD_CHANGES = "cadence_held_changes"
+    RELEASED_EARLY = "cadence_released_early_total"
     SINCE_LAST_POLL_SECONDS = "cadence_since_last_poll_seconds"
     SINCE_LAST_EVENT_SECONDS = "cadence_since_last_event_seconds"
     CHANNEL_ACKNOWLEDGED = "cadence_channel_acknowledged"
@@ -204,6 +205,10 @@ CATALOGUE: dict[MetricName, MetricDefinition] = {
     ),
     MetricName.HELD_CHANGES: MetricDefinition(
         "gauge", "Changes held back until nothing earlier is expected.", tenure=True
+    ),
+    MetricName.RELEASED_EARLY: MetricDefinition(
+        "counter",
+        "Changes released before every channel had caught up, because too many were held or one for too long.",
     ),
     MetricName.SINCE_LAST_POLL_SECONDS: MetricDefinition(
         "gauge", "Seconds since Salesforce last answered a poll; NaN before the first answer."

@@ -371,6 +371,34 @@ async def test_a_short_poll_is_asked_for_and_answered(org, sessions):
     assert org.of("poll")[0].messages[0]["advice"] == {"timeout": 40}
 
 
+@pytest.mark.parametrize("asked_ms", [600, 601, 3_600_000, 30 * 86_400_000])
+async def test_a_poll_never_asks_for_a_later_answer_than_the_server_gives_by_itself(org, sessions, asked_ms):
+    org.advice["timeout"] = 600
+    sessions.poll_timeout = asked_ms
+    session = sessions()
+    await session.open(BOTH)
+    await session.next_answer()
+    assert "timeout" not in org.of("poll")[0].messages[0].get("advice", {})
+
+
+async def test_the_answer_to_a_short_poll_does_not_change_the_servers_own_timeout(org, sessions):
+    org.advice["timeout"] = 900
+    sessions.poll_timeout = 40
+    session = sessions()
+    await session.open(BOTH)
+
+    async def repeats_what_was_asked(_org, _request, messages):
+        return as_json([{**ok(messages[0]), "advice": {"timeout": 40, "interval": 0}}])
+
+    org.script["poll"].append(repeats_what_was_asked)
+    await session.next_answer()
+    sessions.poll_timeout = 500
+    await session.next_answer()
+    assert org.of("poll")[1].messages[0]["advice"] == {"timeout": 500}, (
+        "900 ms is still what the server does by itself"
+    )
+
+
 async def test_a_server_that_ignores_short_polls_costs_one_session_and_not_every_one(org, sessions):
     sessions.limits = RequestLimits(poll_ms=600, poll_margin_ms=100, disconnect_ms=100)
     org.advice["timeout"] = 600

@@ -13,6 +13,7 @@ __all__ = [
     "BadEventReceived",
     "ChangeEventsReceived",
     "ChangesHeld",
+    "ChangesReleasedEarly",
     "CommitApplied",
     "CommitFailed",
     "GapReceived",
@@ -151,6 +152,19 @@ class ChangesHeld:
 
     Attributes:
         changes: number of changes that are held back now; may be 0.
+        catching_up: whether a channel has still to catch up after a session was opened, so that none of them may be released by time.
+    """
+
+    changes: int
+    catching_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesReleasedEarly:
+    """A bound on holding was reached: changes were released although something earlier may still arrive.
+
+    Attributes:
+        changes: number of them.
     """
 
     changes: int
@@ -207,6 +221,7 @@ IngestEvent = (
     | QuotaUnknown
     | LookupFailed
     | ChangesHeld
+    | ChangesReleasedEarly
     | CommitApplied
     | CommitFailed
     | ReconcileEvent

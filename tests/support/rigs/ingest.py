@@ -13,6 +13,7 @@ from consumer.ingest.options import IngestOptions
 from consumer.ingest.tenure import begin_ingest
 from consumer.ports.observers.ingest_events import (
     BadEventReceived,
+    ChangesReleasedEarly,
     CommitApplied,
     InputRecovered,
     InputStuck,
@@ -79,6 +80,10 @@ class Witness(Recorder):
     @property
     def census(self):
         return next((dict(event.records) for event in reversed(self.of(StatesCounted))), {})
+
+    @property
+    def forced(self):
+        return sum(event.changes for event in self.of(ChangesReleasedEarly))
 
     @property
     def expired(self):

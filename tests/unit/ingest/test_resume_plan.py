@@ -44,6 +44,7 @@ class Rig:
             PendingCommit(),
             Witness(),
         )
+        self.held = 0
         self.stream_clock, self.timers = StreamClock(), TimerWatermark(1_000)
         self.plan = ResumePlan(
             self.channels,
@@ -51,6 +52,7 @@ class Rig:
             self.stream_clock,
             UnreadableAnswers(),
             self.timers,
+            lambda: self.held,
             guard,
             lambda: THE_ORG,
             IngestOptions(CHANNELS, **options),
@@ -140,3 +142,15 @@ async def test_a_poll_is_to_be_answered_before_the_next_timer():
     rig.timers.answered(100_000, None, empty=True, now_ms=SystemClock().monotonic_ms())
     rig.timers.set_next(160_000)
     assert 61_000 <= rig.plan.poll_within_ms() <= 62_000
+
+
+async def test_a_held_change_asks_for_an_answer_within_the_lateness_and_a_timer_for_an_earlier_one():
+    rig = Rig(lateness_ms=1_500)
+    assert rig.plan.poll_within_ms() is None
+    rig.held = 1
+    assert rig.plan.poll_within_ms() == 1_500
+    rig.timers.set_next(COMMIT_MS)
+    rig.timers.answered(COMMIT_MS + 3_600_000, None, empty=True, now_ms=SystemClock().monotonic_ms())
+    assert rig.plan.poll_within_ms() == 1_000, "the timer is overdue"
+    rig.held = 0
+    assert rig.plan.poll_within_ms() == 1_000

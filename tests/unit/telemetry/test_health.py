@@ -136,16 +136,37 @@ def test_failing_commits_count_from_the_first_failure_and_end_with_a_success():
 def test_changes_that_wait_while_nothing_is_committed_are_a_reason_until_a_commit():
     health = healthy()
     health.received(10_000)
-    health.held(3)
+    health.held(0, 3)
     health.received(20_000)
     assert reasons(health, 30_000) == []
     assert reasons(health, 30_001) == ["Changes have been waiting for 20 s without a commit."]
     health.committed(31_000)
     assert reasons(health, 51_000) == [], "three are still held, and have as long again"
     assert reasons(health, 51_001) == ["Changes have been waiting for 20 s without a commit."]
-    health.held(0)
+    health.held(0, 0)
     health.committed(52_000)
     assert reasons(health, 120_000) == []
+
+
+def test_waiting_for_a_channel_to_catch_up_is_no_stall_while_ingest_says_so():
+    health = healthy()
+    health.received(10_000)
+    for now_ms in range(10_000, 90_000, 5_000):
+        health.held(now_ms, 3, catching_up=True)
+        assert reasons(health, now_ms + 5_000) == []
+    health.held(90_000, 3)
+    assert len(reasons(health, 105_001)) == 1, "counted from the last time that it was said"
+
+
+def test_what_was_released_early_stands_in_the_details():
+    health = healthy()
+    assert health.report(5_000).details["commits"]["released_early"] == 0
+    health.held(6_000, 2, catching_up=True)
+    health.released_early(7_000, 40)
+    health.released_early(8_000, 2)
+    commits = health.report(9_000).details["commits"]
+    assert (commits["held"], commits["catching_up"]) == (2, True)
+    assert (commits["released_early"], commits["released_early_ms"]) == (42, 1_000)
 
 
 def test_a_long_hold_that_was_configured_is_no_stall():
@@ -163,7 +184,7 @@ def test_an_answer_that_nobody_takes_up_is_a_reason_even_before_its_changes_are_
     health.polled(20_000, 5)
     assert reasons(health, 25_000) == []
     assert reasons(health, 25_001) == ["Ingest has not processed what Salesforce sent 15 s ago."]
-    health.held(0)
+    health.held(0, 0)
     assert reasons(health, 26_000) == []
 
 
@@ -250,4 +271,12 @@ def test_details_tell_how_long_each_state_has_lasted():
         "ended": "poll_timeout: silent",
         "next_attempt_ms": 2_000,
     }
-    assert details["commits"] == {"count": 1, "last_ms": 12_000, "failing": None}
+    assert details["commits"] == {
+        "count": 1,
+        "last_ms": 12_000,
+        "failing": None,
+        "held": 0,
+        "catching_up": False,
+        "released_early": 0,
+        "released_early_ms": None,
+    }
