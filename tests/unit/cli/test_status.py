@@ -26,6 +26,7 @@ from consumer.ports.delivery import (
 )
 from consumer.stores.redis.redis_store import RedisStore
 from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.processes.interruptible import interruptible
 from tests.support.servers.redis_server import RedisServer
 from tests.unit.cli.conftest import CHANNEL, ORG, OTHER_RUN, RUN_ID, STORY
 
@@ -227,9 +228,10 @@ def test_top_on_a_terminal_goes_on_looking_until_ctrl_c_which_is_no_failure(fill
     main, side = pty.openpty()
     environ = {key: value for key, value in os.environ.items() if not key.startswith("CADENCE_")}
     environ |= {**filled, "COLUMNS": "160", "LINES": "40", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "consumer", "top", "--every", "0.2"], stdin=side, stdout=side, stderr=side, env=environ, start_new_session=True
-    )  # fmt: skip
+    with interruptible():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumer", "top", "--every", "0.2"], stdin=side, stdout=side, stderr=side, env=environ, start_new_session=True
+        )  # fmt: skip
     os.close(side)
     seen = b""
 
