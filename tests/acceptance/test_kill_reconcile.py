@@ -1,6 +1,6 @@
 """A reconcile task of any kind that is killed in the middle, again and again, goes on at its page and ends as if it had not been.
 
-RECONCILE_KILLS=10 pytest -s tests/acceptance/test_kill_reconcile.py      (make mend-kills)
+RECONCILE_KILLS=10 pytest -s tests/acceptance/test_kill_reconcile.py      (make reconcile-kills)
 """
 
 import asyncio
