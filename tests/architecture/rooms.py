@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.architecture.sources import ROOT, python_files, tree
+
 README = ROOT / "consumer" / "README.md"
 SECTION = re.compile(r"<!-- rooms: begin -->\n.*?<!-- rooms: end -->\n", re.DOTALL)
 API = "consumer"
@@ -46,7 +47,7 @@ class Import:
 def files(root: Path = ROOT) -> dict[str, Path]:
     """Dotted name of every file in consumer/ and handlers/."""
     found = {}
-    for path in sorted([*root.glob("consumer/**/*.py"), *root.glob("handlers/**/*.py")]):
+    for path in python_files("consumer", "handlers", root=root):
         parts = path.relative_to(root).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -60,16 +61,16 @@ def imports(root: Path = ROOT) -> tuple[Import, ...]:
 
 def _imports(modules: Mapping[str, Path]) -> Iterator[Import]:
     for name, path in modules.items():
-        tree = ast.parse(path.read_text())
+        parsed = tree(path)
         for_types = {
             id(inner)
-            for node in ast.walk(tree)
+            for node in ast.walk(parsed)
             if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
             for statement in node.body
             for inner in ast.walk(statement)
         }
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for node in ast.walk(tree):
+        for node in ast.walk(parsed):
             for target in _targets(node, package, modules):
                 if target != name:
                     yield Import(name, target, id(node) in for_types)
