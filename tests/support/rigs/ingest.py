@@ -180,12 +180,14 @@ async def tenure(path, rows=None, record_source=None, **options):
         rig.instance, rig.tenure = instance, won
         yield rig
     finally:
-        for beside in (expiring, reconciling):
-            if beside is not None:
-                beside.cancel()
-                await asyncio.wait({beside})
-        ingest.loop.stop()
-        await loop
-        await ingest.loop.commit_remaining()
-        await store.release(won)
-        await store.aclose()
+        try:
+            for beside in (expiring, reconciling):
+                if beside is not None:
+                    beside.cancel()
+                    await asyncio.wait({beside})
+            ingest.loop.stop()
+            await loop
+            await ingest.loop.commit_remaining()
+            await store.release(won)
+        finally:
+            await store.aclose()  # also when the tenure ends with an error, as a test may want
