@@ -273,5 +273,5 @@ async def test_the_service_goes_on_where_0_1_stopped(kept):
     lake = now["handlers"][2]
     assert (lake["handler"], lake["offset"]) == ("lake", said["handlers"]["lake"]["offset"])
     assert lake[now_called("orders")] == ["paused"]
-    letters = await kept.command("dead-letters", "list", "--json")
-    assert len(letters) == len(said["dead_letters"]) - len(said["crm_retried"])
+    dead_letters = await kept.command("dead-letters", "list", "--json")
+    assert len(dead_letters) == len(said["dead_letters"]) - len(said["crm_retried"])

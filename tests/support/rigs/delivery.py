@@ -96,7 +96,7 @@ class World:
         assert saved is not None
         return Cursor.load(saved.data, blocked_runs=await self.store.blocked_runs(name))
 
-    async def settled_through(self, offset: int, name: str = "h", limit_s: float = 3_600) -> None:
+    async def acknowledged_through(self, offset: int, name: str = "h", limit_s: float = 3_600) -> None:
         """Until the *saved* place has passed ``offset`` and no run is parked before it; the limit is virtual time where time is."""
 
         async def passed() -> bool:

@@ -51,7 +51,7 @@ class Witness(Recorder):
         super().observe(event)
 
     @property
-    def letters(self):
+    def dead_letters(self):
         return [event.dead_letter for event in self.of(BadEventReceived)]
 
     @property
@@ -89,7 +89,7 @@ class Witness(Recorder):
         return next((dict(event.pending) for event in reversed(self.of(ReconcileTasksCounted))), {})
 
     @property
-    def mending_failed(self):
+    def reconcile_failed(self):
         return [(event.task, event.retry_after_ms) for event in self.of(ReconcileFetchFailed)]
 
     @property

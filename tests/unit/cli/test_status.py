@@ -49,12 +49,12 @@ async def fill(store):
     tasks = [gap_task(CHANNEL, "9", STEP, ("a", "b", "c")), window, sweep_task(RUN, NOW, HOUR)]
     commit.reconcile_tasks = {task.id: task.encode() for task in tasks}
     assert await store.commit(commit)
-    letter = HandlerDeadLetter(
+    dead_letter = HandlerDeadLetter(
         "notify", "event-1", 1, RUN_ID, "run.enrolled", 10, "ValueError: no", NOW, STORY[0].to_json()
     )
     row = SavedBlockedRun(OTHER_RUN, 3, 4, NOW + HOUR, "TimeoutError: too slow")
     await store.save_cursor(
-        tenure, "notify", SavedCursor(1, Cursor(3).snapshot()), [letter], {OTHER_RUN: row}
+        tenure, "notify", SavedCursor(1, Cursor(3).snapshot()), [dead_letter], {OTHER_RUN: row}
     )
     await store.save_cursor(tenure, "former", SavedCursor(1, Cursor(5).snapshot()))
     await store.put_command(HandlerCommand("pause-notify", "notify", "pause", NOW))

@@ -15,7 +15,7 @@ def tracked(cursor: Cursor, *offsets: int, run: str | None = "good") -> None:
         assert cursor.tracked(offset, run)
 
 
-def test_a_new_place_is_at_the_beginning_with_all_its_room():
+def test_a_new_cursor_is_at_the_beginning_with_all_its_room():
     cursor = Cursor()
     assert (cursor.offset, cursor.through, cursor.lowest_needed_offset, cursor.capacity) == (0, 0, 1, WINDOW)
     assert (cursor.outstanding, cursor.blocked_runs, cursor.rows(), cursor.has_unseen_runs) == (
@@ -27,7 +27,7 @@ def test_a_new_place_is_at_the_beginning_with_all_its_room():
     assert cursor.tracked(1)
 
 
-def test_through_is_the_highest_settled_entry():
+def test_through_is_the_highest_acknowledged_entry():
     cursor = Cursor(5)
     assert cursor.through == 5
     tracked(cursor, 6, 7, 8, 9)
@@ -57,14 +57,14 @@ def test_everything_that_is_remembered_takes_room():
 # ------------------------------------------------------------ what was settled before a restart
 
 
-def test_what_was_settled_before_a_restart_is_not_delivered_again():
+def test_what_was_acknowledged_before_a_restart_is_not_delivered_again():
     cursor = Cursor(0, acknowledged=[(2, 3), (5, 5), (7, 9)])
     delivered = [offset for offset in range(1, 12) if cursor.tracked(offset)]
     assert delivered == [1, 4, 6, 10, 11]
     assert cursor.ranges() == [(2, 3), (5, 5), (7, 9)]
 
 
-def test_the_offset_moves_over_what_was_settled_before_a_restart():
+def test_the_offset_moves_over_what_was_acknowledged_before_a_restart():
     cursor = Cursor(0, acknowledged=[(1, 2), (4, 6)])
     assert not cursor.tracked(1)
     assert not cursor.tracked(2)
@@ -77,7 +77,7 @@ def test_the_offset_moves_over_what_was_settled_before_a_restart():
     assert (cursor.offset, cursor.ranges(), cursor.capacity) == (6, [], WINDOW)
 
 
-def test_settled_ranges_end_where_something_is_outstanding():
+def test_acknowledged_ranges_end_where_something_is_outstanding():
     cursor = Cursor(0)
     tracked(cursor, 1, 2, 3, 4, 5, 6)
     for offset in (2, 4, 5):
@@ -94,7 +94,7 @@ def test_old_and_new_ranges_are_told_in_their_order():
     assert cursor.ranges() == [(2, 2), (5, 6)]
 
 
-def test_what_was_settled_up_to_the_offset_is_no_range():
+def test_what_was_acknowledged_up_to_the_offset_is_no_range():
     assert Cursor(5, acknowledged=[(3, 5)]).ranges() == []
 
 
@@ -114,7 +114,7 @@ def test_a_snapshot_says_all_of_it_and_is_read_again():
         (b'{"v":2,"offset":0,"settled":[[2,1]]}', "do not ascend"),
     ],
 )
-def test_what_is_no_place_is_refused_with_the_reason(data, why):
+def test_what_is_no_cursor_is_refused_with_the_reason(data, why):
     with pytest.raises(ValueError, match=why):
         Cursor.load(data)
 
@@ -122,7 +122,7 @@ def test_what_is_no_place_is_refused_with_the_reason(data, why):
 # ------------------------------------------------------------ parking
 
 
-def test_a_run_is_parked_with_what_is_unsettled_of_it():
+def test_a_run_is_blocked_with_what_is_unacknowledged_of_it():
     cursor = Cursor(0)
     for offset, run in ((1, "good"), (2, "bad"), (3, "good"), (4, "bad")):
         tracked(cursor, offset, run=run)
@@ -134,7 +134,7 @@ def test_a_run_is_parked_with_what_is_unsettled_of_it():
     assert cursor.changed_rows() == {}
 
 
-def test_runs_are_parked_up_to_the_limit_and_one_more_holds_the_offset_back():
+def test_runs_are_blocked_up_to_the_limit_and_one_more_holds_the_offset_back():
     cursor = Cursor(0, max_blocked_runs=2)
     for offset, run in enumerate(("a", "b", "c"), start=1):
         tracked(cursor, offset, run=run)
@@ -155,7 +155,7 @@ def test_the_limit_is_a_thousand_unless_it_is_said():
     assert not cursor.block(SavedBlockedRun("x", MAX_BLOCKED_RUNS + 1), [MAX_BLOCKED_RUNS + 1])
 
 
-def test_parking_again_says_the_new_reason_and_keeps_what_is_done():
+def test_blocking_again_says_the_new_reason_and_keeps_what_is_done():
     cursor = Cursor(0)
     tracked(cursor, 2, 3, 4, 5, 6, run="bad")
     cursor.block(IN_TROUBLE, [2, 3, 4, 5, 6])
@@ -168,7 +168,7 @@ def test_parking_again_says_the_new_reason_and_keeps_what_is_done():
     assert cursor.changed_rows() == {"bad": cursor.row("bad")}
 
 
-def test_an_unsettled_event_of_a_parked_run_parts_what_is_settled_around_it():
+def test_an_unacknowledged_event_of_a_blocked_run_parts_what_is_acknowledged_around_it():
     cursor = Cursor(0)
     tracked(cursor, 1)
     tracked(cursor, 2, run="bad")
@@ -181,7 +181,7 @@ def test_an_unsettled_event_of_a_parked_run_parts_what_is_settled_around_it():
     assert cursor.ranges() == [(3, 3), (5, 5)]
 
 
-def test_a_run_whose_first_event_is_settled_begins_anew_with_the_next():
+def test_a_run_whose_first_event_is_acknowledged_begins_anew_with_the_next():
     cursor = Cursor(0)
     tracked(cursor, 2, 3, 4, 5, run="bad")
     cursor.block(IN_TROUBLE, [2, 3, 4, 5])
@@ -219,7 +219,7 @@ def test_each_changed_run_is_told_with_its_own_row():
 # ------------------------------------------------------------ parked runs after a restart
 
 
-def test_a_parked_run_is_resumed_where_it_was():
+def test_a_blocked_run_is_resumed_where_it_was():
     cursor = Cursor(9, blocked_runs=[IN_TROUBLE])
     assert cursor.has_unseen_runs
     cursor.restore_run("bad", [4, 2])
@@ -229,7 +229,7 @@ def test_a_parked_run_is_resumed_where_it_was():
     assert cursor.row("bad") == SavedBlockedRun("bad", 4)
 
 
-def test_a_parked_run_whose_first_event_is_gone_begins_anew_with_the_next():
+def test_a_blocked_run_whose_first_event_is_gone_begins_anew_with_the_next():
     cursor = Cursor(9, blocked_runs=[IN_TROUBLE])
     cursor.restore_run("bad", [3])
     assert cursor.row("bad") == SavedBlockedRun("bad", 3)
@@ -237,14 +237,14 @@ def test_a_parked_run_whose_first_event_is_gone_begins_anew_with_the_next():
 
 
 @pytest.mark.parametrize("offset", [2, 9])
-def test_a_parked_run_of_which_nothing_is_left_up_to_the_offset_is_parked_no_longer(offset):
+def test_a_blocked_run_of_which_nothing_is_left_up_to_the_offset_is_blocked_no_longer(offset):
     cursor = Cursor(offset, blocked_runs=[IN_TROUBLE, SavedBlockedRun("other", offset + 1)])
     cursor.restore_run("bad", [])
     assert cursor.changed_rows() == {"bad": None}
     assert [row.tracker_id for row in cursor.rows()] == ["other"]
 
 
-def test_a_parked_run_that_begins_above_the_offset_is_waited_for():
+def test_a_blocked_run_that_begins_above_the_offset_is_waited_for():
     cursor = Cursor(1, blocked_runs=[IN_TROUBLE])
     cursor.restore_run("bad", [])
     assert cursor.row("bad") == IN_TROUBLE

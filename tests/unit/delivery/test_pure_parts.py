@@ -104,7 +104,7 @@ def test_lanes_come_and_go():
     assert (len(lanes), lanes.ready, lanes.fresh_events) == (0, 0, 0)
 
 
-def test_a_flying_lane_gives_nothing_and_a_parked_one_nothing_before_its_time():
+def test_a_flying_lane_gives_nothing_and_a_blocked_one_nothing_before_its_time():
     lanes = Lanes()
     lanes.add(delivery(1))
     lanes.add(delivery(2))
@@ -174,7 +174,7 @@ def test_pace_keeps_the_rate_on_average_at_any_rate():
         assert sent == pytest.approx(rate * 10, rel=0.01, abs=1)
 
 
-def test_a_place_counts_only_what_was_taken():
+def test_a_cursor_counts_only_what_was_taken():
     cursor = Cursor(5)
     with pytest.raises(ValueError, match="does not come after 5"):
         cursor.tracked(5)
@@ -189,7 +189,7 @@ def test_a_place_counts_only_what_was_taken():
         cursor.acknowledged(7)
 
 
-def test_a_place_is_encoded_with_its_version_and_compact_ranges():
+def test_a_cursor_is_encoded_with_its_version_and_compact_ranges():
     cursor = Cursor(0)
     for offset in range(1, 1_001):
         assert cursor.tracked(offset)
@@ -200,7 +200,7 @@ def test_a_place_is_encoded_with_its_version_and_compact_ranges():
     assert cursor.outstanding == 3
 
 
-def test_what_was_settled_before_a_restart_is_part_of_what_is_settled_around_it():
+def test_what_was_acknowledged_before_a_restart_is_part_of_what_is_acknowledged_around_it():
     cursor = Cursor.load(b'{"v":2,"offset":0,"settled":[[3,3],[5,6],[9,9]]}')
     assert [offset for offset in range(1, 9) if cursor.tracked(offset)] == [1, 2, 4, 7, 8]
     for offset in (2, 4, 7):
@@ -231,7 +231,7 @@ def test_what_was_settled_before_a_restart_is_part_of_what_is_settled_around_it(
         ),
     ],
 )
-def test_what_is_not_a_place_of_this_format_is_refused(data):
+def test_what_is_not_a_cursor_of_this_format_is_refused(data):
     with pytest.raises(ValueError):  # noqa: PT011 - several messages, one promise
         Cursor.load(data)
 
@@ -264,7 +264,7 @@ def test_a_call_takes_either_replayed_events_or_others():
     assert tracked == [[1, 2, 3], [4, 5]]
 
 
-def test_a_parked_run_lets_the_offset_go_on_and_its_row_stands_for_everything_unsettled():
+def test_a_blocked_run_lets_the_offset_go_on_and_its_row_stands_for_everything_unacknowledged():
     cursor = Cursor(0)
     for offset, run in ((1, "good"), (2, "bad"), (3, "slow"), (4, "bad")):
         assert cursor.tracked(offset, run)
@@ -287,7 +287,7 @@ def test_a_parked_run_lets_the_offset_go_on_and_its_row_stands_for_everything_un
     assert retry_later.changed_rows() == {"bad": None}
 
 
-def test_a_parked_run_whose_event_is_not_wanted_any_more_is_let_go():
+def test_a_blocked_run_whose_event_is_not_wanted_any_more_is_let_go():
     cursor = Cursor(0, blocked_runs=[SavedBlockedRun("gone", 1), SavedBlockedRun("later", 3, attempts=2)])
     cursor.restore_run("gone", [])
     cursor.skipped(1)
