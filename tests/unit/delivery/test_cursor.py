@@ -263,3 +263,111 @@ def test_only_the_run_that_was_met_is_expected_no_longer():
     assert cursor.has_unseen_runs
     cursor.drop_missing_runs()
     assert (cursor.changed_rows(), cursor.has_unseen_runs) == ({"other": None}, False)
+
+
+def test_a_cursor_counts_only_what_was_taken():
+    cursor = Cursor(5)
+    with pytest.raises(ValueError, match="does not come after 5"):
+        cursor.tracked(5)
+    with pytest.raises(ValueError, match="not outstanding"):
+        cursor.acknowledged(6)
+    assert cursor.tracked(7)
+    cursor.skipped(8)
+    assert cursor.offset == 6
+    cursor.acknowledged(7)
+    assert cursor.offset == 8
+    with pytest.raises(ValueError, match="not outstanding"):
+        cursor.acknowledged(7)
+
+
+def test_a_cursor_is_encoded_with_its_version_and_compact_ranges():
+    cursor = Cursor(0)
+    for offset in range(1, 1_001):
+        assert cursor.tracked(offset)
+    for offset in range(2, 1_000):
+        if offset != 500:
+            cursor.acknowledged(offset)
+    assert cursor.snapshot() == b'{"v":2,"offset":0,"settled":[[2,499],[501,999]]}'
+    assert cursor.outstanding == 3
+
+
+def test_what_was_acknowledged_before_a_restart_is_part_of_what_is_acknowledged_around_it():
+    cursor = Cursor.load(b'{"v":2,"offset":0,"settled":[[3,3],[5,6],[9,9]]}')
+    assert [offset for offset in range(1, 9) if cursor.tracked(offset)] == [1, 2, 4, 7, 8]
+    for offset in (2, 4, 7):
+        cursor.acknowledged(offset)
+    assert cursor.snapshot() == b'{"v":2,"offset":0,"settled":[[2,7],[9,9]]}'
+    retry_later = Cursor.load(cursor.snapshot())
+    assert [offset for offset in range(1, 11) if retry_later.tracked(offset)] == [1, 8, 10]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(
+            b"[]",
+            b"{}",
+            b'{"v":3,"offset":1,"settled":[]}',
+            b'{"v":1}',
+            b"x",
+            b'{"v":1,"offset":1,"settled":[3]}',
+        ),
+        *(
+            b'{"v":2,"offset":%s,"settled":[]}' % offset
+            for offset in (b"1e300", b"-1", b'"1"', b"1.5", b"true", b"null")
+        ),
+        *(
+            b'{"v":2,"offset":1,"settled":%s}' % spans
+            for spans in (b"[[4,3]]", b"[[3,5],[5,6]]", b"[[7,8],[3,4]]", b'[["3","4"]]')
+        ),
+    ],
+)
+def test_what_is_not_a_cursor_of_this_format_is_refused(data):
+    with pytest.raises(ValueError):  # noqa: PT011 - several messages, one promise
+        Cursor.load(data)
+
+
+def test_the_window_leaves_no_room_when_it_is_full():
+    cursor = Cursor(0, window=3)
+    for offset in (1, 2, 3):
+        cursor.tracked(offset)
+    cursor.acknowledged(2)
+    cursor.acknowledged(3)
+    assert cursor.capacity == 0
+    cursor.acknowledged(1)
+    assert cursor.capacity == 3
+
+
+def test_a_blocked_run_lets_the_offset_go_on_and_its_row_stands_for_everything_unacknowledged():
+    cursor = Cursor(0)
+    for offset, run in ((1, "good"), (2, "bad"), (3, "slow"), (4, "bad")):
+        assert cursor.tracked(offset, run)
+    assert cursor.block(SavedBlockedRun("bad", 2, attempts=1), [2, 4])
+    cursor.acknowledged(1)
+    assert (cursor.offset, cursor.lowest_needed_offset, cursor.ranges()) == (2, 2, [])
+    assert cursor.tracked(5, "bad"), "joins its parked run"
+    assert cursor.tracked(6, "good")
+    cursor.acknowledged(6)
+    assert cursor.ranges() == [(6, 6)], "neither 4 nor 5 is settled"
+    cursor.acknowledged(3)
+    assert (cursor.offset, cursor.lowest_needed_offset) == (6, 2)
+    cursor.acknowledged(2)
+    assert (cursor.row("bad"), cursor.lowest_needed_offset) == (SavedBlockedRun("bad", 4), 4)
+    retry_later = Cursor.load(cursor.snapshot(), blocked_runs=cursor.rows())
+    retry_later.restore_run("bad", [4, 5])
+    for offset in (4, 5):
+        retry_later.acknowledged(offset)
+    assert (retry_later.offset, retry_later.lowest_needed_offset, retry_later.rows()) == (6, 7, [])
+    assert retry_later.changed_rows() == {"bad": None}
+
+
+def test_a_blocked_run_whose_event_is_not_wanted_any_more_is_let_go():
+    cursor = Cursor(0, blocked_runs=[SavedBlockedRun("gone", 1), SavedBlockedRun("later", 3, attempts=2)])
+    cursor.restore_run("gone", [])
+    cursor.skipped(1)
+    assert cursor.has_unseen_runs
+    cursor.drop_missing_runs()
+    assert cursor.row("later") is not None
+    cursor.skipped(3)
+    cursor.drop_missing_runs()
+    assert (cursor.rows(), cursor.lowest_needed_offset) == ([], 4)
