@@ -76,26 +76,31 @@ class Environment:
     def python(self) -> Path:
         return self.folder / "bin" / "python"
 
-    @property
-    def _stamp(self) -> Path:
-        return self.folder / ".dev"
+    def make(self) -> None:
+        """Install what is not installed yet: anew after a change of the lock files, the package alone after one of pyproject."""
+        dependencies = self._digest(*LOCKS)
+        if not self._is_stamped("dependencies", dependencies):
+            # Without pip of its own: Debian packages ensurepip apart, and the pip of the running Python installs into any other.
+            subprocess.run([self.base, "-m", "venv", "--clear", "--without-pip", self.folder], check=True)
+            self._pip("--require-hashes", *(word for lock in LOCKS for word in ("-r", lock)))
+            self._stamp("dependencies", dependencies)
+        package = self._digest("pyproject.toml")
+        if not self._is_stamped("package", package):
+            self._pip("--no-deps", "--editable", ".")
+            self._stamp("package", package)
 
-    def _contents(self) -> str:
+    def _digest(self, *files: str) -> str:
         digest = hashlib.sha256(str(self.base).encode())
-        for name in (*LOCKS, "pyproject.toml"):
+        for name in files:
             digest.update((ROOT / name).read_bytes())
         return digest.hexdigest()
 
-    def make(self) -> None:
-        wanted = self._contents()
-        if self.python.exists() and self._stamp.exists() and self._stamp.read_text() == wanted:
-            return
-        # Without pip of its own: Debian packages ensurepip apart, and the pip of the running Python installs into any other.
-        subprocess.run([self.base, "-m", "venv", "--clear", "--without-pip", self.folder], check=True)
-        locked = [word for lock in LOCKS for word in ("-r", lock)]
-        self._pip("--require-hashes", *locked)
-        self._pip("--no-deps", "--editable", ".")
-        self._stamp.write_text(wanted)
+    def _is_stamped(self, name: str, digest: str) -> bool:
+        stamp = self.folder / f".{name}"
+        return self.python.exists() and stamp.exists() and stamp.read_text() == digest
+
+    def _stamp(self, name: str, digest: str) -> None:
+        (self.folder / f".{name}").write_text(digest)
 
     def _pip(self, *arguments: str) -> None:
         pip = [sys.executable, "-m", "pip", "--python", self.python, "--disable-pip-version-check"]
