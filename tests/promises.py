@@ -56,7 +56,7 @@ UNACKNOWLEDGED = _without(
     "self._offset = self._highest_announced",
 )
 BLOCKED_RUNS = _without(
-    "parked runs are saved with the place",
+    "blocked runs are saved with the place",
     "consumer/delivery/cursor_saver.py",
     "rows = {**self._unsaved_runs, **self.cursor.changed_rows()}",
     "rows = {}",
@@ -125,13 +125,13 @@ CACHE_BOUND = _without(
     "while False:",
 )
 BUFFER_BOUND = _without(
-    "the inbox has a limit",
+    "the buffer has a limit",
     "consumer/ingest/buffer.py",
     "while not self._closed and self._answers and not self._fits(item):",
     "while False:",
 )
 SESSION_ENDED = _without(
-    "a full inbox ends the session",
+    "a full buffer ends the session",
     "consumer/ingest/supervisor.py",
     "async with asyncio.timeout(self._options.buffer_full_ms / 1000):",
     "async with asyncio.timeout(None):",

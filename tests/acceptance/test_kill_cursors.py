@@ -1,4 +1,4 @@
-"""kill -9 of the real command while runs are parked, dead letters lie there and a replay is under way: every place survives."""
+"""kill -9 of the real command while runs are blocked, dead letters lie there and a replay is under way: every place survives."""
 
 import asyncio
 import json
@@ -154,7 +154,7 @@ async def test_blocked_runs_dead_letters_and_a_replay_survive_kills_where_they_w
                 await service.ended()
             now = await look(path)
             for run, row in before.blocked_runs.items():
-                assert now.blocked_runs[run].first == row.first, f"{run} was parked elsewhere"
+                assert now.blocked_runs[run].first == row.first, f"{run} was blocked elsewhere"
                 assert now.blocked_runs[run].attempts > row.attempts, "a restart goes on counting"
             for run, row in before.replay_blocked_runs.items():
                 assert now.replay_blocked_runs[run].first == row.first
@@ -206,6 +206,6 @@ async def test_blocked_runs_dead_letters_and_a_replay_survive_kills_where_they_w
     assert len(stretch) > 100
     assert stretch <= set(again) | dead, "the replay passed something over"
     print(
-        f"{KILLS} kills: {len(blocked_runs)} runs parked, {len(dead)} dead letters, replay at {progress}, "
+        f"{KILLS} kills: {len(blocked_runs)} runs blocked, {len(dead)} dead letters, replay at {progress}, "
         f"{len(again) - len(set(again))} of {len(again)} replayed twice"
     )

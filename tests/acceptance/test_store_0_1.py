@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())
 NOW_CALLED: dict[str, str] = {}
-"""Key of a JSON answer in 0.1 to the same in this version, such as ``"parked": "blocked"``."""
+"""Key of a JSON answer in 0.1 to the same in this version, such as ``"standing": "status"``."""
 MOVING = {"at_ms", "age_ms", "behind_ms", "headroom_ms", "bytes", "limit"}
 """Keys whose values depend on when and where one looks."""
 

@@ -40,6 +40,7 @@ KEPT = {
     "advised": Kept("Bayeux: advice of a server", ("tests/faults/",)),
     "allocation": Kept("Salesforce's word for the events that an org may be delivered in a day", ("consumer/sandbox/",)),
     "asked": Kept("requests that a scripted server or a test double received, and when", ("tests/", "consumer/sandbox/")),
+    "causes": Kept("causes that stop a handler; the module of that name is triggers", ("consumer/delivery/", "tests/unit/delivery/")),
     "deliveries": Kept("deliveries of events to a handler or to a receiver; the module of that name is delivery_quota"),
     "due": Kept("due times of timers and steps, after Salesforce's DueDateTime; the module of that name is timer_watermark"),
     "explanation": Kept("an EventExplanation", ("consumer/cli/why.py",)),

@@ -314,7 +314,7 @@ def channels(data: bytes) -> None:
 
 
 def blocked_run(data: bytes) -> None:
-    """A parked run, as stored."""
+    """A blocked run, as stored."""
     with suppress(StoreForeign):
         found = decode_blocked_run(data)
         assert decode_blocked_run(encode_blocked_run(found)) == found

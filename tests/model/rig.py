@@ -1,4 +1,4 @@
-"""A replica: the real ingest with its own loop, fed through the real inbox, told the time by the schedule."""
+"""A replica: the real ingest with its own loop, fed through the real buffer, told the time by the schedule."""
 
 import asyncio
 import json
@@ -167,7 +167,7 @@ class Replica:
         await self._give(SessionOpened(self.session, resume, COMMIT_MS, self.clock.now))
 
     async def answer(self, *sizes: int) -> None:
-        """Poll answers of so many messages at most, in one go: the loop finds them all in its inbox."""
+        """Poll answers of so many messages at most, in one go: the loop finds them all in its buffer."""
         answers = [self._answer(most) for most in sizes]
         await self._give(*answers)
         old = (
@@ -231,7 +231,7 @@ class Replica:
         await self._give(SessionEnded(self.session, "unknown_client", self.clock.now))
 
     async def _give(self, *items: Inbound) -> None:
-        """Put items into the inbox and wait until the loop is through with them.
+        """Put items into the buffer and wait until the loop is through with them.
 
         Raises:
             Crash: a fault killed it.

@@ -335,7 +335,7 @@ def _shown(deed: Deed) -> str:
             rows = [
                 f"{run}: {row and (row.first, row.attempts, row.done)}" for run, row in blocked_runs.items()
             ]
-            return f"place of {handler} {place_.data.decode()}, parked {sorted(rows)}"
+            return f"place of {handler} {place_.data.decode()}, blocked {sorted(rows)}"
         case "settle_dead_letters":
             return f"letters of {deed.facts[0]}: {len(deed.facts[1])} gone, {len(deed.facts[2])} back"
     return deed.name

@@ -2,7 +2,7 @@
 
 The model of ``tests.model`` says what the store must answer to whom and what a commit must leave true: nothing forgotten, nothing journaled
 twice, no checkpoint past anything whose effects are not stored. Here the same is asked of leases and of places: who may win, who may write,
-and that no place passes an event that its handler is not done with, which is neither a dead letter nor of a parked run.
+and that no place passes an event that its handler is not done with, which is neither a dead letter nor of a blocked run.
 """
 
 import sqlite3
@@ -217,6 +217,6 @@ class Witness:
             at = 0 if cursor is None else orjson.loads(cursor.data)["offset"]
             if at < last or self._blocked.get(kind):
                 left.append(
-                    f"{kind} is at {at} of {last}, {len(self._blocked.get(kind, {}))} runs are parked"
+                    f"{kind} is at {at} of {last}, {len(self._blocked.get(kind, {}))} runs are blocked"
                 )
         return left

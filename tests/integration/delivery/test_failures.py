@@ -173,7 +173,7 @@ async def test_the_wait_of_a_run_beyond_the_offset_ends_after_a_restart_though_n
 
     monkeypatch.setattr(world.store, "read", as_stores_answer)
     assert row.first > (await world.cursor()).offset + 1, (
-        "the first event holds the offset before the parked one"
+        "the first event holds the offset before the blocked one"
     )
     crashed.set()
     async with world.delivering(loaded(handle)):

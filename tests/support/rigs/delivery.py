@@ -97,7 +97,7 @@ class World:
         return Cursor.load(saved.data, blocked_runs=await self.store.blocked_runs(name))
 
     async def acknowledged_through(self, offset: int, name: str = "h", limit_s: float = 3_600) -> None:
-        """Until the *saved* place has passed ``offset`` and no run is parked before it; the limit is virtual time where time is."""
+        """Until the *saved* place has passed ``offset`` and no run is blocked before it; the limit is virtual time where time is."""
 
         async def passed() -> bool:
             saved = await self.store.cursor(name)

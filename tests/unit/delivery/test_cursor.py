@@ -1,4 +1,4 @@
-"""A handler's place, question by question: what is settled, what is parked, and what a restart makes of it."""
+"""A handler's place, question by question: what is settled, what is blocked, and what a restart makes of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_everything_that_is_remembered_takes_room():
     cursor = Cursor(0, acknowledged=[(3, 4), (8, 9)], window=10, blocked_runs=[SavedBlockedRun("bad", 1)])
     assert cursor.capacity == 8
     assert cursor.tracked(1, "bad")
-    assert cursor.capacity == 7, "a parked entry is remembered as itself"
+    assert cursor.capacity == 7, "a blocked entry is remembered as itself"
     tracked(cursor, 2)
     assert cursor.capacity == 6
     assert cursor.outstanding == 2
@@ -142,7 +142,7 @@ def test_runs_are_blocked_up_to_the_limit_and_one_more_holds_the_offset_back():
     assert cursor.block(SavedBlockedRun("b", 2), [2])
     assert cursor.block(SavedBlockedRun("c", 3), [3]) is False
     assert (cursor.blocked_runs, cursor.row("c"), cursor.offset) == (2, None, 2)
-    assert cursor.block(SavedBlockedRun("a", 1, attempts=2), [1]), "it is parked already"
+    assert cursor.block(SavedBlockedRun("a", 1, attempts=2), [1]), "it is blocked already"
     assert set(cursor.changed_rows()) == {"a", "b"}
 
 
@@ -216,7 +216,7 @@ def test_each_changed_run_is_told_with_its_own_row():
     assert cursor.lowest_needed_offset == 1
 
 
-# ------------------------------------------------------------ parked runs after a restart
+# ------------------------------------------------------------ blocked runs after a restart
 
 
 def test_a_blocked_run_is_resumed_where_it_was():
@@ -345,7 +345,7 @@ def test_a_blocked_run_lets_the_offset_go_on_and_its_row_stands_for_everything_u
     assert cursor.block(SavedBlockedRun("bad", 2, attempts=1), [2, 4])
     cursor.acknowledged(1)
     assert (cursor.offset, cursor.lowest_needed_offset, cursor.ranges()) == (2, 2, [])
-    assert cursor.tracked(5, "bad"), "joins its parked run"
+    assert cursor.tracked(5, "bad"), "joins its blocked run"
     assert cursor.tracked(6, "good")
     cursor.acknowledged(6)
     assert cursor.ranges() == [(6, 6)], "neither 4 nor 5 is settled"

@@ -313,7 +313,7 @@ async def test_what_only_a_person_can_change_ends_the_service_with_what_to_chang
     assert running.source.closed == 1
 
 
-# ---------------------------------------------------------------- inbox
+# ---------------------------------------------------------------- buffer
 
 
 async def test_everything_goes_into_the_buffer_in_order():
