@@ -10,6 +10,7 @@ WHOLE_PACKAGE = {
     "cli/test_commands.py": "what all commands have in common: help, exit codes, problems, signals",
     "cli/test_handling.py": "commands that ask something of handlers",
     "cli/test_reading.py": "commands that look into the store",
+    "salesforce/test_auth.py": "sign-in: grants, token endpoint, token cache and stored refresh tokens together",
     "sandbox/test_faults_on_the_wire.py": "what a client sees of the simulated org's faults",
 }
 """Unit tests about several modules of a package, each with its subject."""

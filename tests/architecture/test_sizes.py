@@ -13,7 +13,6 @@ README_BYTES = 12 * 1024
 
 LONG_FILES = {
     "consumer/plugin.py": "public handler API with its documentation, to be read in one piece",
-    "consumer/settings/model.py": "one line for each setting: what, unit, default and why",
 }
 """Files above the bound, each with its reason."""
 
