@@ -37,7 +37,7 @@ UNCOMMITTED = _without(
     "while entries and entries[0].complete and entries[0].uncommitted_parts == 0:",
     "while entries and entries[0].complete:",
 )
-MENDED = _without(
+RECONCILED = _without(
     "a gap begins a task",
     INTERPRETER,
     "    _add_reconcile_task(change, batch)\n",
@@ -49,14 +49,14 @@ TASKS = _without(
     "commit.reconcile_tasks = {task_id: task.encode() for task_id, task in batch.reconcile_tasks.items()}",
     "commit.reconcile_tasks = {}",
 )
-UNSETTLED = _without(
+UNACKNOWLEDGED = _without(
     "a place never passes what is unsettled",
     "consumer/delivery/cursor.py",
     "self._offset = tracked[0] - 1 if tracked else self._highest_announced",
     "self._offset = self._highest_announced",
 )
-PARKED = _without(
-    "parked runs are saved with the place",
+BLOCKED_RUNS = _without(
+    "blocked runs are saved with the place",
     "consumer/delivery/cursor_saver.py",
     "rows = {**self._unsaved_runs, **self.cursor.changed_rows()}",
     "rows = {}",
@@ -124,14 +124,14 @@ CACHE_BOUND = _without(
     "while self.weight > self._max_weight:",
     "while False:",
 )
-INBOX_BOUND = _without(
-    "the inbox has a limit",
+BUFFER_BOUND = _without(
+    "the buffer has a limit",
     "consumer/ingest/buffer.py",
     "while not self._closed and self._answers and not self._fits(item):",
     "while False:",
 )
 SESSION_ENDED = _without(
-    "a full inbox ends the session",
+    "a full buffer ends the session",
     "consumer/ingest/supervisor.py",
     "async with asyncio.timeout(self._options.buffer_full_ms / 1000):",
     "async with asyncio.timeout(None):",
@@ -160,7 +160,7 @@ class Proof:
 PROOFS = (
     Proof(1, "tests/acceptance/test_kill.py", UNCOMMITTED),
     Proof(1, "tests/acceptance/test_chaos_redis.py", UNCOMMITTED, "killing_the_service"),
-    Proof(1, "tests/acceptance/test_reconcile.py", MENDED, "gaps_anywhere"),
+    Proof(1, "tests/acceptance/test_reconcile.py", RECONCILED, "gaps_anywhere"),
     Proof(1, "tests/acceptance/test_kill_reconcile.py", TASKS),
     Proof(1, "tests/integration/ingest/test_reconcile.py", "what a snapshot finds too fresh is read again"),
     Proof(1, "tests/unit/ingest/test_positions.py", UNCOMMITTED),
@@ -171,8 +171,8 @@ PROOFS = (
     Proof(2, "tests/model/test_model.py", DUPLICATES),
     Proof(2, "tests/integration/ingest/test_overlap.py", "commits land one after the other"),
     Proof(2, "tests/acceptance/test_service_interop.py", UNCOMMITTED),
-    Proof(2, "tests/properties/test_delivery.py", UNSETTLED),
-    Proof(2, "tests/acceptance/test_kill_places.py", PARKED),
+    Proof(2, "tests/properties/test_delivery.py", UNACKNOWLEDGED),
+    Proof(2, "tests/acceptance/test_kill_cursors.py", BLOCKED_RUNS),
     Proof(2, "tests/simulation/test_simulation.py", DUPLICATES, "guarantees"),
     Proof(3, "tests/unit/ingest/test_sequencer.py", IN_ORDER),
     Proof(3, "tests/integration/delivery/test_order.py", HELD_BACK),
@@ -189,7 +189,7 @@ PROOFS = (
     Proof(5, "tests/unit/telemetry/test_watchdogs.py", STALL_SEEN),
     Proof(5, "tests/acceptance/test_run.py", READY_TOLD, "unreachable"),
     Proof(6, "tests/unit/ingest/states/test_cache.py", CACHE_BOUND),
-    Proof(6, "tests/unit/ingest/test_buffer.py", INBOX_BOUND),
+    Proof(6, "tests/unit/ingest/test_buffer.py", BUFFER_BOUND),
     Proof(6, "tests/unit/ingest/test_supervisor.py", SESSION_ENDED, "full_inbox"),
     Proof(6, "tests/integration/ingest/test_pipeline.py", HOLD_BOUND),
 )

@@ -45,14 +45,14 @@ async def test_dead_letters_and_the_handler_they_stop_are_told_until_somebody_re
         (tmp_path / "broken").touch()
         seen = await prom.until(firing={"CadenceDeadLetters", "CadenceHandlerStopped", "CadenceNotReady"})
         assert seen["CadenceDeadLetters"] == ["3 events that handler crm gave up on wait for somebody"]
-        letters = link.logged("dead_lettered")
-        assert letters
-        for line in letters:
+        dead_letters = link.logged("dead_lettered")
+        assert dead_letters
+        for line in dead_letters:
             assert all(
                 line[key]
                 for key in ("tenure", "handler", "run", "event_id", "channel", "position", "transaction")
             ), line
-        assert link.logged("session_opened")[0]["tenure"] == letters[0]["tenure"]
+        assert link.logged("session_opened")[0]["tenure"] == dead_letters[0]["tenure"]
         # What the runbook says.
         (tmp_path / "broken").unlink()
         done = await asyncio.to_thread(

@@ -91,11 +91,11 @@ async def test_bad_events_are_kept_with_their_bytes_and_listed_while_the_stream_
         )
 
     await until(everything_arrived)
-    letters = {letter.reason: letter for letter in await store.ingest_dead_letters(100)}
-    assert set(letters) == set(BAD)
+    dead_letters = {dead_letter.reason: dead_letter for dead_letter in await store.ingest_dead_letters(100)}
+    assert set(dead_letters) == set(BAD)
     for reason, data in BAD.items():
-        kept = orjson.loads(letters[reason].raw)["data"]
-        assert kept.pop("event") == {"replayId": int(letters[reason].position)}
+        kept = orjson.loads(dead_letters[reason].raw)["data"]
+        assert kept.pop("event") == {"replayId": int(dead_letters[reason].position)}
         assert kept == data
     assert (await service.get("/readyz"))[0] == 200
 

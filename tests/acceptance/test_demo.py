@@ -25,9 +25,9 @@ async def test_200_events_of_bad_weather_come_out_once_and_in_commit_order(tmp_p
     assert len({event["id"] for event in events}) == 200
     last: dict[str, tuple[int, int]] = {}
     for event in events:
-        place = (event["transaction"]["commit_number"], event["transaction"]["sequence_number"])
-        assert place >= last.get(event["tracker_id"], place), f"{event['id']} is out of order"
-        last[event["tracker_id"]] = place
+        key = (event["transaction"]["commit_number"], event["transaction"]["sequence_number"])
+        assert key >= last.get(event["tracker_id"], key), f"{event['id']} is out of order"
+        last[event["tracker_id"]] = key
     summary = re.search(
         r"(\d+) reordered, (\d+) duplicated, (\d+) redelivered, (\d+) dropped session", demo.errors()
     )

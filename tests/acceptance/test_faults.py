@@ -318,11 +318,11 @@ async def test_a_certificate_that_is_not_trusted_keeps_it_away_until_it_is_repla
             tls.load_cert_chain(*bad)
             link.sandbox.faults.inject("close_socket")
 
-        async def mend():
+        async def restore():
             tls.load_cert_chain(*good)
 
         codes = {"connection_lost", "tls_failed"}
-        await link.endure("TLS: certificate not trusted", spoil, codes, clear=mend, lasts_s=2)
+        await link.endure("TLS: certificate not trusted", spoil, codes, clear=restore, lasts_s=2)
         assert "tls_failed" in link.ends()
         events = await link.settle()
         print(f"\n{table(link)}\n{events} events")

@@ -47,9 +47,9 @@ def assert_in_order(told, journal):
     for event in journal:
         wanted[event.get("tracker_id")].append(event["id"])
     for run, event_id in told:
-        place = wanted[run].index(event_id)
-        assert place <= at[run], f"{event_id} stands before what comes before it"
-        at[run] = max(at[run], place + 1)
+        index = wanted[run].index(event_id)
+        assert index <= at[run], f"{event_id} stands before what comes before it"
+        at[run] = max(at[run], index + 1)
     assert all(at[run] == len(ids) for run, ids in wanted.items()), "something is missing"
 
 

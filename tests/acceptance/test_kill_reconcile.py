@@ -1,6 +1,6 @@
 """A reconcile task of any kind that is killed in the middle, again and again, goes on at its page and ends as if it had not been.
 
-RECONCILE_KILLS=10 pytest -s tests/acceptance/test_kill_reconcile.py      (make mend-kills)
+RECONCILE_KILLS=10 pytest -s tests/acceptance/test_kill_reconcile.py      (make reconcile-kills)
 """
 
 import asyncio
@@ -27,7 +27,7 @@ DAY_MS = 86_400_000
 SETTINGS = {"CADENCE_STATE__HYDRATE": "false", "CADENCE_SNAPSHOT__MODE": "when_needed"}
 
 
-class Trouble:
+class Cause:
     """What happens while nobody is there.
 
     Args:
@@ -75,22 +75,22 @@ class Trouble:
 
 @pytest.mark.parametrize("kind", ["gap", "overflow", "expired", "sweep", "repair", "snapshot"])
 async def test_a_task_that_is_killed_in_the_middle_goes_on_at_its_page(tmp_path: Path, kind: str) -> None:
-    trouble, clock = Trouble(kind), OrgClock(speed=SPEED)
+    cause, clock = Cause(kind), OrgClock(speed=SPEED)
     options = SandboxOptions(
-        clock=lambda: clock() + trouble.leap, rest_ms=60, cometd=CometdOptions(poll_timeout_ms=500)
+        clock=lambda: clock() + cause.leap, rest_ms=60, cometd=CometdOptions(poll_timeout_ms=500)
     )
-    async with connected(tmp_path, options=options, **trouble.settings) as link:
+    async with connected(tmp_path, options=options, **cause.settings) as link:
         runs = link.sandbox.world.enrol_many(RUNS * (4 if kind == "snapshot" else 1))
         await link.caught_up()
         link.service.signal(signal.SIGKILL)
         await link.service.ended()
-        await trouble.happens(link, runs)
+        await cause.happens(link, runs)
         await link.service.start()
         killed, seen = 0, 0
         deadline = time.monotonic() + 30 + 10 * ROUNDS
         while killed < ROUNDS:
             assert time.monotonic() < deadline, link.service.errors()[-3000:]
-            fetched, under_way = await trouble.progress(link)
+            fetched, under_way = await cause.progress(link)
             if fetched > seen and under_way:
                 link.service.signal(signal.SIGKILL)
                 await link.service.ended()
@@ -104,7 +104,7 @@ async def test_a_task_that_is_killed_in_the_middle_goes_on_at_its_page(tmp_path:
         await link.service.ready()
         await agree(link, 60)
         async with asyncio.timeout(30):
-            while (await trouble.progress(link))[1]:
+            while (await cause.progress(link))[1]:
                 await asyncio.sleep(0.05)
         journal = await ends_well(link)
     paused = sorted(event["record_id"] for event in journal if event["type"] == "run.paused")

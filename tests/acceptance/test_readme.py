@@ -177,7 +177,7 @@ def test_every_python_block_is_run_by_a_test():
     run = {
         "# notify.py": "here",
         "# cadence-chat/cadence_chat.py": "tests/acceptance/test_tutorial.py",
-        "# test_notify.py": "tests/unit/testing/test_feed.py",
+        "# test_notify.py": "tests/unit/testing/test_feeding.py",
         "from consumer import Context, LifecycleEvent, RemoveTarget, Retry, handler": "tests/unit/handlers/test_remove_bounced.py",
     }
     assert {block.partition("\n")[0] for _, block in shown} == set(run)

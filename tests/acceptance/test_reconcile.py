@@ -101,7 +101,7 @@ async def agree(link: Link, within_s: float = 40) -> None:
         await asyncio.sleep(0.25)
 
 
-async def all_mended(link: Link, within_s: float = 40) -> None:
+async def all_reconciled(link: Link, within_s: float = 40) -> None:
     """Wait until no task is under way: what is known may be right before the last of them has looked."""
     store = link.store()
     await store.open()
@@ -157,7 +157,7 @@ async def test_a_change_that_salesforce_never_published_is_found_by_the_next_swe
         assert sum(report["changed"] for report in reports) == len({event["record_id"] for event in found})
 
 
-async def test_gaps_anywhere_among_the_changes_of_a_record_are_mended(tmp_path: Path) -> None:
+async def test_gaps_anywhere_among_the_changes_of_a_record_are_reconciled(tmp_path: Path) -> None:
     async with connected(
         tmp_path, options=options(gap=0.15), **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}
     ) as link:
@@ -166,7 +166,7 @@ async def test_gaps_anywhere_among_the_changes_of_a_record_are_mended(tmp_path: 
             await asyncio.sleep(0.1)
         assert link.sandbox.faults.counters["gap"] > 40
         await agree(link)
-        await all_mended(link)
+        await all_reconciled(link)
         journal = await ends_well(link)
     origins = {event.get("origin", "stream") for event in journal}
     assert {"stream", "gap"} <= origins
@@ -175,7 +175,7 @@ async def test_gaps_anywhere_among_the_changes_of_a_record_are_mended(tmp_path: 
     assert len(gaps) == len(repaired)
 
 
-async def test_an_overflow_is_mended_by_what_was_stamped_about_then(tmp_path: Path) -> None:
+async def test_an_overflow_is_reconciled_by_what_was_stamped_about_then(tmp_path: Path) -> None:
     async with connected(tmp_path, options=options(), **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:
         world = link.sandbox.world
         runs = world.enrol_many(2_500)  # and as many steps
@@ -183,7 +183,7 @@ async def test_an_overflow_is_mended_by_what_was_stamped_about_then(tmp_path: Pa
         link.sandbox.faults.inject("overflow")
         world.pause(*runs)
         await agree(link)
-        await all_mended(link)
+        await all_reconciled(link)
         journal = await ends_well(link)
     paused = [event for event in journal if event["type"] == "run.paused"]
     assert {event["record_id"] for event in paused} == set(runs)
@@ -191,7 +191,7 @@ async def test_an_overflow_is_mended_by_what_was_stamped_about_then(tmp_path: Pa
 
 
 @pytest.mark.parametrize("hours", [1, 12], ids=["on the first morning", "all the time"])
-async def test_what_happened_while_the_service_was_down_for_four_days_is_mended(
+async def test_what_happened_while_the_service_was_down_for_four_days_is_reconciled(
     tmp_path: Path, hours: int
 ) -> None:
     """What happened on the first morning has left the bus, so repair alone tells it; of the rest the stream tells the last three days."""
@@ -223,7 +223,7 @@ async def test_what_happened_while_the_service_was_down_for_four_days_is_mended(
         await link.service.start()
         await link.service.ready()
         await agree(link, 60)
-        await all_mended(link)
+        await all_reconciled(link)
         journal = (await ends_well(link))[seen:]
     gaps = [event["after"] for event in journal if event["type"] == "system.gap"]
     assert {gap["kind"] for gap in gaps} == {"EXPIRED_POSITION"}
@@ -240,12 +240,12 @@ async def test_what_happened_while_the_service_was_down_for_four_days_is_mended(
     assert len(gone) > 30
     told = [event for event in journal if "record_id" in event]
     assert {event["record_id"] for event in told} >= changed, "each missing transition is told"
-    mended = {event["record_id"] for event in told if event.get("origin") == "repair"}
+    reconciled = {event["record_id"] for event in told if event.get("origin") == "repair"}
     deleted = {event["record_id"] for event in told if event["type"].endswith(".deleted")}
     assert deleted >= gone
-    assert sum(report["changed"] for report in reports) == len(mended)
+    assert sum(report["changed"] for report in reports) == len(reconciled)
     if hours == 1:
-        assert mended == changed, "the report counts what the ledger says, and nothing else"
+        assert reconciled == changed, "the report counts what the ledger says, and nothing else"
         assert sum(report["deleted"] for report in reports) == len(gone)
 
 
@@ -283,7 +283,7 @@ async def test_what_the_allocation_does_not_bear_waits_until_the_rolling_day_has
         assert sum(reason == "allocation_guard" for reason in link.ends()) < 40, "it did not hammer"
 
 
-async def test_somebody_can_have_everything_since_a_time_mended(tmp_path: Path) -> None:
+async def test_somebody_can_have_everything_since_a_time_reconciled(tmp_path: Path) -> None:
     clock = OrgClock(speed=SPEED)
     made = SandboxOptions(clock=clock, cometd=CometdOptions(poll_timeout_ms=500))
     async with connected(tmp_path, options=made, **SETTINGS | {"CADENCE_REPAIR__SWEEP": "0"}) as link:

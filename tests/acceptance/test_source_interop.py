@@ -238,7 +238,7 @@ async def test_an_expired_position_reaches_the_plan_and_the_other_channel_is_unt
         assert len(tenure.received[STEP]) == 20
 
 
-async def test_a_backlog_larger_than_the_inbox_flows_through_it():
+async def test_a_backlog_larger_than_the_buffer_flows_through_it():
     async with cometd_server() as bus:
         consumer = Consumer(bus, IntakeBuffer(100, 100_000))
         for start in range(0, 4_000, 500):

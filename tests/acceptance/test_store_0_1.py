@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())
 NOW_CALLED: dict[str, str] = {}
-"""Key of a JSON answer in 0.1 to the same in this version, such as ``"parked": "blocked"``."""
+"""Key of a JSON answer in 0.1 to the same in this version, such as ``"standing": "status"``."""
 MOVING = {"at_ms", "age_ms", "behind_ms", "headroom_ms", "bytes", "limit"}
 """Keys whose values depend on when and where one looks."""
 
@@ -273,5 +273,5 @@ async def test_the_service_goes_on_where_0_1_stopped(kept):
     lake = now["handlers"][2]
     assert (lake["handler"], lake["offset"]) == ("lake", said["handlers"]["lake"]["offset"])
     assert lake[now_called("orders")] == ["paused"]
-    letters = await kept.command("dead-letters", "list", "--json")
-    assert len(letters) == len(said["dead_letters"]) - len(said["crm_retried"])
+    dead_letters = await kept.command("dead-letters", "list", "--json")
+    assert len(dead_letters) == len(said["dead_letters"]) - len(said["crm_retried"])

@@ -54,11 +54,13 @@ async def strain(
         body = (await link.service.get("/readyz"))[1]
     await asyncio.sleep(lasts_s)
     await asyncio.to_thread(clear)
-    mended = time.monotonic()
+    repaired = time.monotonic()
     again, _ = await link.until(
-        lambda: link.readiness.now and link.readiness.first(True, mended), f"{name}: ready again", RECOVERY_S
+        lambda: link.readiness.now and link.readiness.first(True, repaired),
+        f"{name}: ready again",
+        RECOVERY_S,
     )
-    print(f"{name:<44} noticed {at - began:5.2f} s, again {again - mended:5.2f} s")
+    print(f"{name:<44} noticed {at - began:5.2f} s, again {again - repaired:5.2f} s")
 
 
 async def test_faults_of_redis(tmp_path):

@@ -43,10 +43,10 @@ class Given(AuthenticatorBase):
 
     def __init__(self, url):
         super().__init__()
-        self._given = {"access_token": "benchmark", "token_type": "Bearer", "instance_url": url}
+        self._answer = {"access_token": "benchmark", "token_type": "Bearer", "instance_url": url}
 
     async def _authenticate(self):
-        return 200, self._given
+        return 200, self._answer
 
 
 async def receive(url, channels, total):

@@ -152,8 +152,8 @@ class Bus:
             return []
         if not client.polled:
             client.polled, self.polled_ns = True, time.monotonic_ns()
-        patience_s = (self.timeout_ms if wanted_ms is None else wanted_ms) / 1000
-        until = time.monotonic() + patience_s
+        hold_s = (self.timeout_ms if wanted_ms is None else wanted_ms) / 1000
+        until = time.monotonic() + hold_s
         while not (count := min(self.due() - client.at, self.batch)):
             left_s = until - time.monotonic()
             if left_s <= 0:

@@ -193,8 +193,8 @@ async def takeovers(lease_s: float, times: int, numbers: list[signal.Signals]) -
             pairs = [Pair(server, url, folder, f"pair{number}", lease_s) for number in range(times)]
             try:
                 await _some_at_a_time([pair.start() for pair in pairs])
-                for place, number in enumerate(numbers):
-                    if place:
+                for index, number in enumerate(numbers):
+                    if index:
                         await _some_at_a_time([pair.wait() for pair in pairs])
                     found.append(
                         await asyncio.gather(*(_later(at, pair, number) for at, pair in enumerate(pairs)))

@@ -24,7 +24,7 @@ from tests.support.processes.service_process import ServiceProcess
 from tests.support.servers.redis_server import RedisServer
 
 INTEROP = Path(__file__).parents[1] / "interop"
-PATIENCE_S = 300
+TIMEOUT_S = 300
 
 
 class BusProcess:
@@ -77,7 +77,7 @@ async def peer(name: str, server: BusProcess, total: int) -> dict[str, Any]:
         *command, argument, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment
     )
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             out, err = await process.communicate()
     except TimeoutError:
         process.kill()
@@ -104,7 +104,7 @@ def settings(server: BusProcess, store_url: str, out: Path, until: int, **more: 
     }
 
 
-async def written(path: Path, process: ServiceProcess, within_s: float = PATIENCE_S) -> dict[str, Any]:
+async def written(path: Path, process: ServiceProcess, within_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Wait for the tally's file."""
     async with asyncio.timeout(within_s):
         while not path.exists():
@@ -184,7 +184,7 @@ async def serve(
     until: int,
     *,
     store_meter: Meter | None = None,
-    within_s: float = PATIENCE_S,
+    within_s: float = TIMEOUT_S,
     **more: str,
 ) -> Served:
     """Let the service have everything up to event ``until`` (counting from 0), or as much as it can in that time."""

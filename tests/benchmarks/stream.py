@@ -186,8 +186,8 @@ def messages(
     endings = {one.entity: b'"%b"}' % channel_of(one.entity, channels).encode() for one in block.templates}
     index = first
     while True:
-        repetition, place = divmod(index, size)
-        template = block.templates[place]
+        repetition, slot = divmod(index, size)
+        template = block.templates[slot]
         values = {
             "id": numbered(repetition if order is None else order[repetition]),
             "commit": b"%d" % (template.commit + repetition * COMMIT_SPAN),

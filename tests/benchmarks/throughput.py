@@ -94,7 +94,7 @@ async def _service(subject: str, server: running.BusProcess, until: int) -> Run:
         folder = Path(name)
         async with running.store(kind, folder) as (url, meter):
             served = await running.serve(server, url, folder, until, store_meter=meter, **more)
-    assert served.figures is not None, f"{subject} was not through within {running.PATIENCE_S} s"
+    assert served.figures is not None, f"{subject} was not through within {running.TIMEOUT_S} s"
     store_us = served.store_cpu_s / served.counted * 1e6
     return Run(served.per_second, served.cpu_us, store_us, served.peak_mb)
 

@@ -37,14 +37,19 @@ def plain(server):
         yield client
 
 
-LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
+DEAD_LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
 
 
 async def test_a_commit_that_would_fail_half_way_writes_nothing(store, plain):
     tenure = await store.acquire("one", LEASE_MS)
     plain.set(store._keys.ingest_dead_letters_order, "not a sorted set")
     commit = commit_of(
-        tenure, 1, events=3, states={"r": b"x"}, channels={"/data/x": ChannelState(1, "7")}, letters=[LETTER]
+        tenure,
+        1,
+        events=3,
+        states={"r": b"x"},
+        channels={"/data/x": ChannelState(1, "7")},
+        dead_letters=[DEAD_LETTER],
     )
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         await store.commit(commit)
@@ -55,12 +60,12 @@ async def test_a_commit_that_would_fail_half_way_writes_nothing(store, plain):
     assert await store.commit(commit) is True
 
 
-async def test_a_place_that_would_be_written_half_way_is_not_written(store, plain):
+async def test_a_cursor_that_would_be_written_half_way_is_not_written(store, plain):
     tenure = await store.acquire("one", LEASE_MS)
     plain.set(store._keys.dead_letters_order_prefix + "h", "not a sorted set")
-    letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
+    dead_letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
-        await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), [letter])
+        await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), [dead_letter])
     assert await store.cursor("h") is None
     plain.delete(store._keys.dead_letters_order_prefix + "h")
     assert not plain.exists(store._keys.handler_dead_letters)
@@ -81,7 +86,7 @@ async def test_a_commit_over_the_memory_limit_fails_before_its_first_write(store
 
 async def test_everything_stands_under_one_hash_tag(store, plain, server):
     tenure = await store.acquire("one", LEASE_MS)
-    await store.commit(commit_of(tenure, 1, events=3, states={"r": b"x"}, letters=[LETTER]))
+    await store.commit(commit_of(tenure, 1, events=3, states={"r": b"x"}, dead_letters=[DEAD_LETTER]))
     await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
     tag = store._keys.lease.removesuffix("lease").encode()
     mine = [key for key in plain.scan_iter() if tag.strip(b"{}:") in key]

@@ -23,14 +23,14 @@ from tests.support.builders.commits import LEASE_MS, ORG, commit_of
 
 
 async def test_a_commit_writes_everything_it_holds(store, tenure):
-    letter = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"\x00{raw", 5)
+    dead_letter = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"\x00{raw", 5)
     channels = {"/data/x": ChannelState(1, "7", 2, 3)}
     assert await store.commit(
-        commit_of(tenure, 1, events=3, states={"r": b"state"}, channels=channels, letters=[letter])
+        commit_of(tenure, 1, events=3, states={"r": b"state"}, channels=channels, dead_letters=[dead_letter])
     )
     assert await store.states(["r", "other"]) == {"r": b"state"}
     assert await store.channels() == channels
-    assert await store.ingest_dead_letters(10) == [letter]
+    assert await store.ingest_dead_letters(10) == [dead_letter]
     assert await store.org_id() == ORG
     entries = await store.read(0, 10)
     assert [(entry.offset, entry.id, entry.tracker_id) for entry in entries] == [
@@ -198,19 +198,19 @@ async def test_a_waiting_reader_wakes_for_a_commit_of_this_and_of_another_proces
         await other.aclose()
 
 
-async def test_a_place_moves_by_compare_and_set_with_its_dead_letters(store, tenure):
-    letter = HandlerDeadLetter("h", "id1", 4, "run1", "run.updated", 10, "boom", 77, b"{}")
+async def test_a_cursor_moves_by_compare_and_set_with_its_dead_letters(store, tenure):
+    dead_letter = HandlerDeadLetter("h", "id1", 4, "run1", "run.updated", 10, "boom", 77, b"{}")
     await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
-    await store.save_cursor(tenure, "h", SavedCursor(2, b"b"), [letter])
-    await store.save_cursor(tenure, "h", SavedCursor(2, b"b"), [letter])
+    await store.save_cursor(tenure, "h", SavedCursor(2, b"b"), [dead_letter])
+    await store.save_cursor(tenure, "h", SavedCursor(2, b"b"), [dead_letter])
     assert await store.cursor("h") == SavedCursor(2, b"b")
     assert await store.cursors() == {"h": SavedCursor(2, b"b")}
-    assert await store.handler_dead_letters("h", 10) == [letter]
-    assert await store.handler_dead_letters(None, 10) == [letter]
+    assert await store.handler_dead_letters("h", 10) == [dead_letter]
+    assert await store.handler_dead_letters(None, 10) == [dead_letter]
     assert await store.handler_dead_letters("other", 10) == []
 
 
-async def test_parked_runs_change_with_the_place_that_passes_them(store, tenure):
+async def test_blocked_runs_change_with_the_cursor_that_passes_them(store, tenure):
     late, early = SavedBlockedRun("run1", 9, 3, 77, "boom", (11, 12)), SavedBlockedRun(None, 4)
     await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), (), {"run1": late, None: early})
     await store.save_cursor(tenure, "other", SavedCursor(1, b"a"), (), {"run1": SavedBlockedRun("run1", 2)})
@@ -232,17 +232,17 @@ async def test_the_entries_of_a_run_are_found_from_an_offset_on(store, tenure):
 
 
 @pytest.mark.parametrize("cursor", [SavedCursor(1, b"x"), SavedCursor(4, b"x"), SavedCursor(2, b"different")])
-async def test_a_place_is_not_overwritten_out_of_turn(store, tenure, cursor):
+async def test_a_cursor_is_not_overwritten_out_of_turn(store, tenure, cursor):
     await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
     await store.save_cursor(tenure, "h", SavedCursor(2, b"b"))
-    letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
+    dead_letter = HandlerDeadLetter("h", "id1", 4, None, "run.updated", 1, "boom", 77, b"{}")
     with pytest.raises(CommitRefused):
-        await store.save_cursor(tenure, "h", cursor, [letter])
+        await store.save_cursor(tenure, "h", cursor, [dead_letter])
     assert await store.cursor("h") == SavedCursor(2, b"b")
     assert await store.handler_dead_letters(None, 10) == []
 
 
-async def test_a_place_is_not_moved_under_an_old_token(store, tenure):
+async def test_a_cursor_is_not_moved_under_an_old_token(store, tenure):
     await store.release(tenure)
     await store.acquire("two", LEASE_MS)
     with pytest.raises(CommitRefused):
@@ -250,13 +250,13 @@ async def test_a_place_is_not_moved_under_an_old_token(store, tenure):
     assert await store.cursor("h") is None
 
 
-async def test_a_place_beyond_a_journal_that_was_always_empty_is_refused(store, tenure):
+async def test_a_cursor_beyond_a_journal_that_was_always_empty_is_refused(store, tenure):
     with pytest.raises(CommitRefused):
         await store.save_cursor(tenure, "h", SavedCursor(1, b"a", through=1))
     await store.save_cursor(tenure, "h", SavedCursor(1, b"a", through=0))
 
 
-async def test_a_place_says_how_often_it_was_saved_and_others_have_their_own(store, tenure):
+async def test_a_cursor_says_how_often_it_was_saved_and_others_have_their_own(store, tenure):
     await store.save_cursor(tenure, "h", SavedCursor(1, b"a"))
     await store.save_cursor(tenure, "other", SavedCursor(1, b"b"))
     await store.save_cursor(tenure, "h", SavedCursor(2, b"c"))
@@ -266,10 +266,10 @@ async def test_a_place_says_how_often_it_was_saved_and_others_have_their_own(sto
 
 
 async def test_an_ingest_dead_letter_that_comes_again_is_one(store, tenure):
-    letter = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
-    await store.commit(commit_of(tenure, 1, letters=[letter]))
-    await store.commit(commit_of(tenure, 2, letters=[replace(letter, at_ms=9)]))
-    assert await store.ingest_dead_letters(10) == [letter]
+    dead_letter = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
+    await store.commit(commit_of(tenure, 1, dead_letters=[dead_letter]))
+    await store.commit(commit_of(tenure, 2, dead_letters=[replace(dead_letter, at_ms=9)]))
+    assert await store.ingest_dead_letters(10) == [dead_letter]
 
 
 async def test_everything_is_there_after_closing_and_opening_again(new_store, store, tenure):
@@ -367,7 +367,7 @@ async def test_timers_are_set_moved_and_removed_with_a_commit_and_read_by_due_ti
     assert [key for key, _ in await store.timers(2**53, 10)] == ["a/step.overdue", "b/step.overdue"]
 
 
-async def test_a_place_past_the_journals_end_is_refused(store, tenure):
+async def test_a_cursor_past_the_journals_end_is_refused(store, tenure):
     await store.commit(commit_of(tenure, 1, events=2))
     with pytest.raises(CommitRefused):
         await store.save_cursor(tenure, "h", SavedCursor(1, b"a", through=3))
@@ -444,32 +444,32 @@ async def test_a_task_that_somebody_adds_replaces_none(store, tenure):
     assert await store.reconcile_tasks() == {}
 
 
-def letter_of(number, handler="h", **facts):
+def dead_letter_of(number, handler="h", **facts):
     return HandlerDeadLetter(
         handler, f"id{number}", number, "run1", "run.updated", 1, "boom", 1_000 - number, b"{}", **facts
     )
 
 
-async def test_dead_letters_are_asked_for_again_and_settled(store, tenure):
-    letters = [letter_of(number) for number in range(1, 5)]
-    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), letters)
-    await store.save_cursor(tenure, "other", SavedCursor(1, b"a"), [letter_of(9, "other")])
+async def test_dead_letters_are_asked_for_again_and_resolved(store, tenure):
+    dead_letters = [dead_letter_of(number) for number in range(1, 5)]
+    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), dead_letters)
+    await store.save_cursor(tenure, "other", SavedCursor(1, b"a"), [dead_letter_of(9, "other")])
     await store.redrive_dead_letters("h", ["id3", "id1", "id2", "nobody"])
     assert (await store.pending_commands(["h", "none"])) == {
         "h": PendingCommands((), 4, 3),
         "none": PendingCommands(),
     }
-    assert await store.redrives("h", 2) == letters[:2], "in journal order"
-    again = replace(letters[2], error="still", attempts=2)
+    assert await store.redrives("h", 2) == dead_letters[:2], "in journal order"
+    again = replace(dead_letters[2], error="still", attempts=2)
     await store.resolve_dead_letters("h", ["id1"], [again])
-    assert await store.redrives("h", 10) == [letters[1]]
-    assert await store.handler_dead_letters("h", 10) == [letters[3], again, letters[1]], (
+    assert await store.redrives("h", 10) == [dead_letters[1]]
+    assert await store.handler_dead_letters("h", 10) == [dead_letters[3], again, dead_letters[1]], (
         "oldest first by time"
     )
-    assert await store.handler_dead_letters(None, 2) == [again, letters[1]]
+    assert await store.handler_dead_letters(None, 2) == [again, dead_letters[1]]
     await store.resolve_dead_letters("h", ["id2", "id3", "id4"])
     assert (await store.pending_commands(["h"]))["h"] == PendingCommands()
-    assert await store.handler_dead_letters(None, 10) == [letter_of(9, "other")]
+    assert await store.handler_dead_letters(None, 10) == [dead_letter_of(9, "other")]
 
 
 async def test_orders_are_kept_until_they_are_removed_with_their_progress(store, tenure):
@@ -479,7 +479,7 @@ async def test_orders_are_kept_until_they_are_removed_with_their_progress(store,
         await store.put_command(command)
     assert (await store.pending_commands(["h"]))["h"].commands == (replay, pause)
     await store.save_cursor(
-        tenure, replay.cursor, SavedCursor(1, b"a"), [letter_of(1)], {"r": SavedBlockedRun("r", 4)}
+        tenure, replay.cursor, SavedCursor(1, b"a"), [dead_letter_of(1)], {"r": SavedBlockedRun("r", 4)}
     )
     assert [each.event_id for each in await store.handler_dead_letters("h", 10)] == ["id1"]
     await store.remove_command(replay, progress=False)
@@ -492,11 +492,13 @@ async def test_orders_are_kept_until_they_are_removed_with_their_progress(store,
 
 
 async def test_a_forgotten_handler_leaves_nothing_and_a_running_one_is_refused(store, tenure):
-    await store.save_cursor(tenure, "h", SavedCursor(1, b"a"), [letter_of(1)], {"r": SavedBlockedRun("r", 4)})
+    await store.save_cursor(
+        tenure, "h", SavedCursor(1, b"a"), [dead_letter_of(1)], {"r": SavedBlockedRun("r", 4)}
+    )
     replay = HandlerCommand("a", "h", "replay", 1, 3, 9)
     await store.put_command(replay)
     await store.save_cursor(tenure, replay.cursor, SavedCursor(1, b"a"))
-    await store.save_cursor(tenure, "other", SavedCursor(1, b"b"), [letter_of(2, "other")])
+    await store.save_cursor(tenure, "other", SavedCursor(1, b"b"), [dead_letter_of(2, "other")])
     await store.redrive_dead_letters("h", ["id1"])
     await store.forget_handler("h")
     assert set(await store.cursors()) == {"other"}

@@ -237,12 +237,12 @@ def test_the_recipe_of_the_page_installs_into_the_image_and_ends_as_its_user(ima
     assert [name for name, _ in lines] == ["FROM", "USER", "COPY", "RUN", "USER"]
     assert lines[-1] == ("USER", last("USER"))
     source, target = lines[2][1].split()
-    place = Path(in_folder(target, image))
-    place.parent.mkdir(exist_ok=True)
+    location = Path(in_folder(target, image))
+    location.parent.mkdir(exist_ok=True)
     assert source == "cadence-chat"
-    (image / "mine").rename(place)
+    (image / "mine").rename(location)
     done = run(in_folder(lines[3][1], image), image)
-    place.rename(image / "mine")
+    location.rename(image / "mine")
     assert done.returncode == 0, done.stderr
     shutil.rmtree(image / "plugins", ignore_errors=True)
     assert uses(image, "mine").returncode == 0

@@ -74,7 +74,7 @@ _LARGE: Mapping[str, Sequence[bytes]] = {
         orjson.dumps({**orjson.loads(SEEDS["token"][0]), "issued_at": "9" * 1_000_000})],
     "date": [b"9" * 100_000, b"Sat, " * 100_000, b"(" * 100_000, b"31 Jan 2026 " + b"1:" * 100_000],
     "reply": [bytes((229,)) + text for text in (b"9" * 100_000, b"(" * 100_000, b"1:" * 100_000)],
-    "place": [orjson.dumps({"v": 2, "offset": 0, "settled": [[2 * at, 2 * at] for at in range(1, MANY)]})],
+    "cursor": [orjson.dumps({"v": 2, "offset": 0, "settled": [[2 * at, 2 * at] for at in range(1, MANY)]})],
     "environment": [
         b"CADENCE_HANDLERS__A__SETTINGS" + b"__A" * MANY + b"=1",
         b"CADENCE_HANDLERS__A__ON=" + b"[" * DEEP,

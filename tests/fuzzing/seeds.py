@@ -236,13 +236,13 @@ SEEDS: Mapping[str, Sequence[bytes]] = {
             sweep_task(RUN, COMMIT_MS, 3_600_000),
         )
     ],
-    "place": [
+    "cursor": [
         b'{"v":1,"offset":3,"settled":[]}',
         b'{"v":2,"offset":41,"settled":[[43,60],[62,62]]}',
         Cursor(7, [(9, 12)]).snapshot(),
     ],
     "channels": [encode_channels(_CHANNELS)],
-    "parked": [encode_blocked_run(SavedBlockedRun(RUN_1, 4, 2, COMMIT_MS, "it failed", (5, 7))), encode_blocked_run(SavedBlockedRun(None, 1))],
+    "blocked_run": [encode_blocked_run(SavedBlockedRun(RUN_1, 4, 2, COMMIT_MS, "it failed", (5, 7))), encode_blocked_run(SavedBlockedRun(None, 1))],
     "export": _json({"format": 1, "org_id": ORG, "channels": {each: asdict(state) for each, state in _CHANNELS.items()}}),
     "settings": _settings(),
     "environment": [

@@ -109,10 +109,10 @@ def polled(answer: Answer) -> None:
         else:
             understood(changes)
             continue
-        letter = to_dead_letter(answer, index, one["channel"], position, bad, 1)
-        again = orjson.loads(letter.raw)
+        dead_letter = to_dead_letter(answer, index, one["channel"], position, bad, 1)
+        again = orjson.loads(dead_letter.raw)
         assert again == one if is_shallow(one) else list(again) == list(one)
-        assert letter == to_dead_letter(answer, index, one["channel"], position, bad, 1)
+        assert dead_letter == to_dead_letter(answer, index, one["channel"], position, bad, 1)
 
 
 def told(reason: EndReason) -> None:
@@ -290,7 +290,7 @@ def task(data: bytes) -> None:
         assert ReconcileTask.decode(one.encode()) == one
 
 
-def place(data: bytes) -> None:
+def cursor(data: bytes) -> None:
     """A handler's place: what is above the offset and settled is not delivered again, and everything else is."""
     try:
         one = Cursor.load(data, window=100)
@@ -313,8 +313,8 @@ def channels(data: bytes) -> None:
         assert decode_channels(encode_channels(found)) == found
 
 
-def parked(data: bytes) -> None:
-    """A parked run, as stored."""
+def blocked_run(data: bytes) -> None:
+    """A blocked run, as stored."""
     with suppress(StoreForeign):
         found = decode_blocked_run(data)
         assert decode_blocked_run(encode_blocked_run(found)) == found
@@ -423,7 +423,7 @@ KNOWN = {
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
-        answer, event, row, rest, token, date, journal, state, target, task, place, channels, parked, export, settings,
+        answer, event, row, rest, token, date, journal, state, target, task, cursor, channels, blocked_run, export, settings,
         environment, reply,
     )
 }  # fmt: skip

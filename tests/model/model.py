@@ -34,7 +34,7 @@ class Model:
         self.journal: set[str] = set()
         self.checkpoints: dict[str, str] = {}
         self.born: set[str] = set()
-        self.letters: set[str] = set()
+        self.dead_letters: set[str] = set()
         self.knows_numbers = False
         self.knows_name = False
 
@@ -43,7 +43,11 @@ class Model:
         other = copy.copy(self)
         other.seen = {record: set(identities) for record, identities in self.seen.items()}
         other.high, other.checkpoints = dict(self.high), dict(self.checkpoints)
-        other.journal, other.born, other.letters = set(self.journal), set(self.born), set(self.letters)
+        other.journal, other.born, other.dead_letters = (
+            set(self.journal),
+            set(self.born),
+            set(self.dead_letters),
+        )
         return other
 
     # ------------------------------------------------------------ who may write
@@ -84,7 +88,7 @@ class Model:
         for change in fresh:
             told = self.told[change]
             self.high[told.run] = max(self.high.get(told.run, told.key), told.key)
-        self.letters |= {canonical(json.loads(letter.raw)) for letter in commit.dead_letters}
+        self.dead_letters |= {canonical(json.loads(dead_letter.raw)) for dead_letter in commit.dead_letters}
         self.knows_name |= commit.epochs is not None
         for channel, state in commit.channels.items():
             self.born.add(channel)
@@ -108,10 +112,10 @@ class Model:
             event = json.loads(record.data)
             if event.get("origin", "stream") != "stream" or record.type.startswith("system."):
                 continue
-            place = event["transaction"]
+            order_key = event["transaction"]
             change = (
                 event["record_id"],
-                f"{place['key']}/{place['commit_number']}/{place['sequence_number']}",
+                f"{order_key['key']}/{order_key['commit_number']}/{order_key['sequence_number']}",
             )
             assert change in fresh, (
                 f"{record.id} is journaled and its identity is not stored in the same commit"
@@ -132,14 +136,14 @@ class Model:
             bus = self.world.bus[channel]
             last = max(index for index, (one, _) in enumerate(bus) if one == position)
             for index, (_, one) in enumerate(bus[: last + 1]):
-                assert self.is_settled(one), (
+                assert self.is_complete(one), (
                     f"{channel}: checkpoint {position} (place {last}) passes place {index}, which is not committed: {short(one)}"
                 )
 
-    def is_settled(self, message: dict[str, Any]) -> bool:
+    def is_complete(self, message: dict[str, Any]) -> bool:
         """Whether every effect of a message is in the store."""
         if is_bad(message):
-            return canonical(message) in self.letters
+            return canonical(message) in self.dead_letters
         return all(identity in self.seen.get(record, ()) for record, identity in changes_of(message))
 
 
@@ -161,5 +165,5 @@ def short(message: dict[str, Any]) -> str:
     if is_bad(message):
         return "a bad event"
     header = message["data"]["payload"]["ChangeEventHeader"]
-    place = f"{header['commitNumber']}.{header['sequenceNumber']}"
-    return f"{header['changeType']} {'+'.join(record[:3] + record[11:15] for record in header['recordIds'])} {place}"
+    order_key = f"{header['commitNumber']}.{header['sequenceNumber']}"
+    return f"{header['changeType']} {'+'.join(record[:3] + record[11:15] for record in header['recordIds'])} {order_key}"

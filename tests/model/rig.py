@@ -1,4 +1,4 @@
-"""A replica: the real ingest with its own loop, fed through the real inbox, told the time by the schedule."""
+"""A replica: the real ingest with its own loop, fed through the real buffer, told the time by the schedule."""
 
 import asyncio
 import json
@@ -72,7 +72,7 @@ class Instance:
     async def refresh(self) -> None: ...
 
 
-class PatientBuffer(IntakeBuffer):
+class ScheduledBuffer(IntakeBuffer):
     """Waits for the schedule alone: time passes when it says so, and every passing is an answer or a notice."""
 
     async def get(self, timeout_ms: int | None = None) -> Inbound | None:
@@ -91,9 +91,14 @@ class Replica:
     """
 
     def __init__(
-        self, store: FaultyStore, world: World, clock: Clock, dice: random.Random, tell: Callable[[str], None]
+        self,
+        store: FaultyStore,
+        world: World,
+        clock: Clock,
+        dice: random.Random,
+        trace: Callable[[str], None],
     ) -> None:
-        self.store, self.world, self.clock, self.dice, self._tell = store, world, clock, dice, tell
+        self.store, self.world, self.clock, self.dice, self._trace = store, world, clock, dice, trace
         self.session = 0
         self.cursor: dict[str, int] = {}
         self.opened_at: dict[str, int] = {}
@@ -117,9 +122,9 @@ class Replica:
         )
         self.arrivals = Arrivals(self.store.model, options)
         self.store.arrivals[tenure.token] = (self.arrivals, self.clock)
-        self.buffer = PatientBuffer(10_000, 1 << 24)
+        self.buffer = ScheduledBuffer(10_000, 1 << 24)
         cache_weight = dice.choice((1, 1_000_000))
-        self._tell(f"{name} wins: {options.max_events=} {options.window=} {options.strict=} {cache_weight=}")
+        self._trace(f"{name} wins: {options.max_events=} {options.window=} {options.strict=} {cache_weight=}")
         self.ingest = await begin_ingest(
             self.store,
             tenure,
@@ -157,12 +162,12 @@ class Replica:
             # A channel that begins now begins before its first event: what was there before it is not in the world.
             self.cursor[channel] = places[-1] + 1 if places else 0
         self.opened_at = dict(self.cursor)
-        self._tell(f"{self.name} opens session {self.session} at {resume}")
+        self._trace(f"{self.name} opens session {self.session} at {resume}")
         self.arrivals.session(self.clock.now)
         await self._give(SessionOpened(self.session, resume, COMMIT_MS, self.clock.now))
 
     async def answer(self, *sizes: int) -> None:
-        """Poll answers of so many messages at most, in one go: the loop finds them all in its inbox."""
+        """Poll answers of so many messages at most, in one go: the loop finds them all in its buffer."""
         answers = [self._answer(most) for most in sizes]
         await self._give(*answers)
         old = (
@@ -184,7 +189,7 @@ class Replica:
             self.instance.name = "NA2"
         body = orjson.dumps(messages)
         self.arrivals.answer(messages, self.clock.now)
-        self._tell(f"{self.name} is answered {[short(one) for one in messages]}")
+        self._trace(f"{self.name} is answered {[short(one) for one in messages]}")
         server_ms = COMMIT_MS + SERVER_AHEAD_MS + self.clock.now
         return Answer(self.session, json.loads(body), body, server_ms, self.clock.now)
 
@@ -194,8 +199,12 @@ class Replica:
         return any(self.cursor[one] < len(self.world.bus[one]) for one in self.world.channels)
 
     def _is_split(self, channel: str) -> bool:
-        bus, place = self.world.bus[channel], self.cursor[channel]
-        return 0 < place < len(bus) and bus[place][0] == bus[place - 1][0] and place > self.opened_at[channel]
+        bus, cursor = self.world.bus[channel], self.cursor[channel]
+        return (
+            0 < cursor < len(bus)
+            and bus[cursor][0] == bus[cursor - 1][0]
+            and cursor > self.opened_at[channel]
+        )
 
     def _has_next(self, channel: str) -> bool:
         """Whether the channel may deliver now.
@@ -203,10 +212,10 @@ class Replica:
         That an org has moved can only be noticed by somebody who has seen a number of before and knows the name of before: a store that
         never has, and is given the new numbers first, cannot know. Everything else is in the model.
         """
-        bus, place = self.world.bus[channel], self.cursor[channel]
-        if place >= len(bus):
+        bus, cursor = self.world.bus[channel], self.cursor[channel]
+        if cursor >= len(bus):
             return False
-        if not self.world.moves or not is_of_new_instance(bus[place][1]):
+        if not self.world.moves or not is_of_new_instance(bus[cursor][1]):
             return True
         model = self.store.model
         return self.took_old or (model.knows_numbers and model.knows_name)
@@ -217,12 +226,12 @@ class Replica:
 
     async def lose(self) -> None:
         """The session ends."""
-        self._tell(f"{self.name} loses its session")
+        self._trace(f"{self.name} loses its session")
         self.arrivals.session(None)
         await self._give(SessionEnded(self.session, "unknown_client", self.clock.now))
 
     async def _give(self, *items: Inbound) -> None:
-        """Put items into the inbox and wait until the loop is through with them.
+        """Put items into the buffer and wait until the loop is through with them.
 
         Raises:
             Crash: a fault killed it.
@@ -250,7 +259,7 @@ class Replica:
             CommitRefused: the tenure is over.
         """
         assert self._loop is not None
-        self._tell(f"{self.name} stops")
+        self._trace(f"{self.name} stops")
         self.ingest.loop.stop()
         await self._loop
         await self.ingest.loop.commit_remaining()

@@ -30,7 +30,7 @@ HAPPENINGS = {
 """What can happen, and how often."""
 
 
-async def run_schedule(seed: int, stores: Any, tell: Callable[[str], None] | None = None) -> Counter[str]:
+async def run_schedule(seed: int, stores: Any, trace: Callable[[str], None] | None = None) -> Counter[str]:
     """Play a seed on a fresh store of ``stores``; how often what happened.
 
     Args:
@@ -42,7 +42,7 @@ async def run_schedule(seed: int, stores: Any, tell: Callable[[str], None] | Non
         AssertionError: a guarantee was violated.
     """
     story: list[str] = []
-    play = Play(seed, stores, await stores.fresh(), tell or story.append)
+    play = Play(seed, stores, await stores.fresh(), trace or story.append)
     try:
         return await play.run()
     except Exception as error:
@@ -55,14 +55,14 @@ async def run_schedule(seed: int, stores: Any, tell: Callable[[str], None] | Non
 class Play:
     """A schedule while it is played."""
 
-    def __init__(self, seed: int, stores: Any, real: Any, tell: Callable[[str], None]) -> None:
+    def __init__(self, seed: int, stores: Any, real: Any, trace: Callable[[str], None]) -> None:
         self.dice = random.Random(seed)
         self.world = make_world(self.dice)
         self.stores, self.real = stores, real
         self.clock = Clock()
         self.store = FaultyStore(real, Model(self.world), self.dice)
         self.figures: Counter[str] = Counter()
-        self._tell = tell
+        self._trace = trace
         self._replica: Replica | None = None
         self._ghosts: list[Replica] = []
         self._snapshot: tuple[Any, Model] | None = None
@@ -70,8 +70,8 @@ class Play:
             name: getattr(self, f"_{name}") for name in HAPPENINGS
         }
 
-    def tell(self, what: str) -> None:
-        self._tell(f"{self.clock.now:>7} {what}")
+    def trace(self, what: str) -> None:
+        self._trace(f"{self.clock.now:>7} {what}")
 
     @property
     def replica(self) -> Replica:
@@ -80,7 +80,7 @@ class Play:
 
     async def run(self) -> Counter[str]:
         for channel, bus in self.world.bus.items():
-            self.tell(f"{channel}: {self.world.shown(bus)}")
+            self.trace(f"{channel}: {self.world.shown(bus)}")
         await self._begin("one")
         names, weights = list(HAPPENINGS), list(HAPPENINGS.values())
         for _ in range(self.dice.randrange(5, 30)):
@@ -90,7 +90,7 @@ class Play:
         self.store.next_fault = None
         await self._end_ghosts()
         while await self._survive(self._drain):
-            self.tell("again")
+            self.trace("again")
         await self._survive(self._begin_anew)  # whoever comes next finds everything done
         await self._drain()
         self.figures += await judge(self.real, self.world, self.store.model)
@@ -109,9 +109,9 @@ class Play:
         try:
             await what()
         except Crash:
-            self.tell("dies")
+            self.trace("dies")
         except CommitRefused:
-            self.tell("is refused")
+            self.trace("is refused")
         else:
             return False
         await self._begin_anew()
@@ -129,7 +129,7 @@ class Play:
         await self._begin("one")
 
     async def _begin(self, name: str) -> None:
-        replica = Replica(self.store, self.world, self.clock, self.dice, self.tell)
+        replica = Replica(self.store, self.world, self.clock, self.dice, self.trace)
         await replica.begin(name)
         self._replica = replica
         await self.store.execute_late()
@@ -174,7 +174,7 @@ class Play:
     async def _fault(self) -> None:
         fault = self.dice.choice(FAULTS)
         self.figures[fault] += 1
-        self.tell(f"next: {fault}")
+        self.trace(f"next: {fault}")
         self.store.next_fault = fault
 
     async def _session(self) -> None:
@@ -196,7 +196,7 @@ class Play:
         else:
             self.figures["starve"] += 1
             replica.starved.add(self.dice.choice(self.world.channels))
-        self.tell(f"starved: {sorted(replica.starved)}")
+        self.trace(f"starved: {sorted(replica.starved)}")
 
     async def _crash(self) -> None:
         self.figures["crash"] += 1
@@ -251,11 +251,11 @@ class Play:
     async def _rollback(self) -> None:
         """The store is copied; the next time, it goes back to that."""
         if self._snapshot is None:
-            self.tell("the store is copied")
+            self.trace("the store is copied")
             self._snapshot = await self.stores.save(self.real), self.store.model.snapshot()
             return
         self.figures["rollback"] += 1
-        self.tell("the store goes back in time")
+        self.trace("the store goes back in time")
         dump, model = self._snapshot
         self._snapshot = None
         await self.stores.restore(self.real, dump)

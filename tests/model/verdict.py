@@ -47,7 +47,9 @@ async def judge(real: Any, world: World, model: Model) -> Counter[str]:
         assert [one for one in (model.checkpoints.get(channel),) if one] == last, (
             f"{channel}: all is settled, and the checkpoint is {model.checkpoints.get(channel)}, not {last}"
         )
-    kept = sorted(canonical(json.loads(letter.raw)) for letter in await real.ingest_dead_letters(1_000))
+    kept = sorted(
+        canonical(json.loads(dead_letter.raw)) for dead_letter in await real.ingest_dead_letters(1_000)
+    )
     bad = sorted(canonical(one) for one in world.ledger() if is_bad(one))
     assert kept == bad, "bad events are kept, each once, with their bytes"
     return Counter(

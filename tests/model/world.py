@@ -83,8 +83,8 @@ class World:
         shown = []
         for position, one in bus:
             header = _header(one)
-            place = "bad" if header is None else f"{header['commitNumber']}.{header['sequenceNumber']}"
-            shown.append(f"{place}@{position or '-'}")
+            order_key = "bad" if header is None else f"{header['commitNumber']}.{header['sequenceNumber']}"
+            shown.append(f"{order_key}@{position or '-'}")
         return " ".join(shown)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 __all__ = ["SCOPES", "Scope"]
 
 POSITIONS = "tests/unit/ingest/test_positions.py"
-PURE_DELIVERY = "tests/unit/delivery/test_pure_parts.py"
 CONTRACTS = (
     "tests/contracts/test_store.py",
     "tests/contracts/test_lease.py",
@@ -49,12 +48,12 @@ SCOPES = (
     ),
     Scope("inbox", "consumer/ingest/buffer.py", ("tests/unit/ingest/test_buffer.py",)),
     Scope("backoff", "consumer/backoff.py", ("tests/unit/test_backoff.py",)),
-    Scope("retry", "consumer/delivery/retry.py", (PURE_DELIVERY, "tests/unit/delivery/test_retry.py")),
+    Scope("retry", "consumer/delivery/retry.py", ("tests/unit/delivery/test_retry.py",)),
     Scope("retrying", "consumer/delivery/redrive.py", ("tests/unit/delivery/test_redrive.py",)),
     Scope(
         "handler-state", "consumer/delivery/handler_state.py", ("tests/unit/delivery/test_handler_state.py",)
     ),
-    Scope("place", "consumer/delivery/cursor.py", (PURE_DELIVERY, "tests/unit/delivery/test_cursor.py")),
+    Scope("place", "consumer/delivery/cursor.py", ("tests/unit/delivery/test_cursor.py",)),
     Scope("transactions", "consumer/stores/sqlite/transactions.py", CONTRACTS, chosen="sqlite"),
     Scope(
         "lock",

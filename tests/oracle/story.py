@@ -23,7 +23,7 @@ class Story:
         self._commit += 1
         self._sequence = 0
 
-    def tell(
+    def add(
         self,
         kind: str,
         entity: str,

@@ -38,12 +38,12 @@ def faithful(expectation: Expectation) -> Journal:
 def story() -> Story:
     told = Story()
     for run, step in (("r1", "s1"), ("r2", "s2")):
-        told.tell("CREATE", RUN, run, State="Running", OwnerId="005A", ActionCadenceId="77C1")
-        told.tell("CREATE", STEP, step, same_transaction=True, State="Active", ActionCadenceTrackerId=run)
-    told.tell("UPDATE", RUN, "r1", "r2", State="Paused")
-    told.tell("UPDATE", RUN, "r1", "r2", State="Running")
-    told.tell("UPDATE", STEP, "s1", State="Completed", CompletionReason="ManuallySkipped")
-    told.tell("UPDATE", RUN, "r1", same_transaction=True, State="Complete", CompletionReason="NoMoreSteps")
+        told.add("CREATE", RUN, run, State="Running", OwnerId="005A", ActionCadenceId="77C1")
+        told.add("CREATE", STEP, step, same_transaction=True, State="Active", ActionCadenceTrackerId=run)
+    told.add("UPDATE", RUN, "r1", "r2", State="Paused")
+    told.add("UPDATE", RUN, "r1", "r2", State="Running")
+    told.add("UPDATE", STEP, "s1", State="Completed", CompletionReason="ManuallySkipped")
+    told.add("UPDATE", RUN, "r1", same_transaction=True, State="Complete", CompletionReason="NoMoreSteps")
     return told
 
 
@@ -252,8 +252,8 @@ def test_an_event_that_only_a_late_record_may_tell_must_be_in_order_too(
 
 def test_nothing_may_come_of_a_change_that_never_speaks_even_for_a_late_record() -> None:
     story = Story()
-    story.tell("CREATE", RUN, "r1", State="Running")
-    story.tell("UPDATE", RUN, "r1", State="Processing")
+    story.add("CREATE", RUN, "r1", State="Running")
+    story.add("UPDATE", RUN, "r1", State="Processing")
     expectation = expected(story.messages, "00D")
     journal = [{**event, "late": True} for event in faithful(expectation)]
     invented = "00D/ActionCadenceTracker/r1/000-2/200/1/run.updated"
@@ -262,8 +262,8 @@ def test_nothing_may_come_of_a_change_that_never_speaks_even_for_a_late_record()
 
 
 def test_after_a_gap_a_record_owes_only_what_came_before(story: Story) -> None:
-    story.tell("GAP_UPDATE", RUN, "r2")
-    story.tell("UPDATE", RUN, "r2", OwnerId="005B")
+    story.add("GAP_UPDATE", RUN, "r2")
+    story.add("UPDATE", RUN, "r2", OwnerId="005B")
     expectation = expected(story.messages, "00D")
     journal = faithful(expectation)
     last = journal.pop(find(journal, "run.reassigned", "r2"))
@@ -278,9 +278,9 @@ def test_after_a_gap_a_record_owes_only_what_came_before(story: Story) -> None:
 
 
 def test_a_gap_with_a_wildcard_concerns_every_record_of_its_object_with_that_prefix(story: Story) -> None:
-    story.tell("GAP_UPDATE", STEP, "s2*")
-    story.tell("UPDATE", STEP, "s1", DueDateTime=None)
-    story.tell("UPDATE", STEP, "s2", DueDateTime=None)
+    story.add("GAP_UPDATE", STEP, "s2*")
+    story.add("UPDATE", STEP, "s1", DueDateTime=None)
+    story.add("UPDATE", STEP, "s2", DueDateTime=None)
     expectation = expected(story.messages, "00D")
     journal = faithful(expectation)
     due_2, due_1 = journal.pop(), journal.pop()
@@ -329,7 +329,7 @@ def test_states_are_compared_by_value(expectation: Expectation) -> None:
 
 def test_dates_are_compared_as_instants() -> None:
     story = Story()
-    story.tell("CREATE", STEP, "s1", DueDateTime="2026-01-05T10:00:00.000Z")
+    story.add("CREATE", STEP, "s1", DueDateTime="2026-01-05T10:00:00.000Z")
     expectation = expected(story.messages, "00D")
 
     def differs(due: object) -> bool:

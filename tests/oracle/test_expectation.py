@@ -28,14 +28,14 @@ def after_states(entity: str, *states: tuple[str, dict[str, Any]] | str) -> Type
     story = Story()
     for index, each in enumerate(states):
         state, fields = (each, {}) if isinstance(each, str) else each
-        story.tell("UPDATE" if index else "CREATE", entity, "r1", State=state, **fields)
+        story.add("UPDATE" if index else "CREATE", entity, "r1", State=state, **fields)
     last = 100 * len(states)
     return [(e.type, e.missed) for e in means(story).runs.get("r1", ()) if e.commit_number == last]
 
 
 def test_an_enrolment_is_enrolled_and_started_and_its_first_step_created_and_activated(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running", OwnerId="005A", ActionCadenceId="77C1", TargetId="00Q1")
-    story.tell(
+    story.add("CREATE", RUN, "r1", State="Running", OwnerId="005A", ActionCadenceId="77C1", TargetId="00Q1")
+    story.add(
         "CREATE",
         STEP,
         "s1",
@@ -60,29 +60,29 @@ def test_an_enrolment_is_enrolled_and_started_and_its_first_step_created_and_act
 
 
 def test_a_run_that_starts_on_a_wait_step_waits(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running", ScheduledResumeDateTime="2026-01-05T10:00:00.000Z")
+    story.add("CREATE", RUN, "r1", State="Running", ScheduledResumeDateTime="2026-01-05T10:00:00.000Z")
     assert types(means(story)) == ["run.enrolled", "run.started", "run.waiting"]
 
 
 def test_a_run_created_as_initializing_starts_later(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Initializing")
-    story.tell("UPDATE", RUN, "r1", State="Running")
+    story.add("CREATE", RUN, "r1", State="Initializing")
+    story.add("UPDATE", RUN, "r1", State="Running")
     assert types(means(story)) == ["run.enrolled", "run.started"]
 
 
 def test_a_move_of_the_current_step_with_a_new_owner_is_two_events_in_the_documented_order(
     story: Story,
 ) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running", OwnerId="005A")
-    story.tell("UPDATE", RUN, "r1", OwnerId="005B", CurrentStepId="s2", LastCompletedStepId="s1")
+    story.add("CREATE", RUN, "r1", State="Running", OwnerId="005A")
+    story.add("UPDATE", RUN, "r1", OwnerId="005B", CurrentStepId="s2", LastCompletedStepId="s1")
     expectation = means(story)
     assert types(expectation) == ["run.enrolled", "run.started", "run.advanced", "run.reassigned"]
     assert [event.owner_id for event in expectation.runs["r1"]] == ["005A", "005A", "005B", "005B"]
 
 
 def test_every_part_of_a_rich_update_is_told_in_order(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Paused")
-    story.tell(
+    story.add("CREATE", RUN, "r1", State="Paused")
+    story.add(
         "UPDATE",
         RUN,
         "r1",
@@ -105,16 +105,16 @@ def test_every_part_of_a_rich_update_is_told_in_order(story: Story) -> None:
 
 
 def test_pause_and_resume_say_nothing_of_the_resume_time_they_carry(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running")
-    story.tell("UPDATE", RUN, "r1", State="Paused", ScheduledResumeDateTime="2026-01-05T10:00:00.000Z")
-    story.tell("UPDATE", RUN, "r1", ScheduledResumeDateTime="2026-01-06T10:00:00.000Z")
-    story.tell("UPDATE", RUN, "r1", State="Running", ScheduledResumeDateTime=None)
+    story.add("CREATE", RUN, "r1", State="Running")
+    story.add("UPDATE", RUN, "r1", State="Paused", ScheduledResumeDateTime="2026-01-05T10:00:00.000Z")
+    story.add("UPDATE", RUN, "r1", ScheduledResumeDateTime="2026-01-06T10:00:00.000Z")
+    story.add("UPDATE", RUN, "r1", State="Running", ScheduledResumeDateTime=None)
     assert types(means(story))[2:] == ["run.paused", "run.resume_changed", "run.resumed"]
 
 
 def test_an_ending_is_one_event_however_much_it_writes(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running")
-    story.tell(
+    story.add("CREATE", RUN, "r1", State="Running")
+    story.add(
         "UPDATE",
         RUN,
         "r1",
@@ -124,7 +124,7 @@ def test_an_ending_is_one_event_however_much_it_writes(story: Story) -> None:
         CurrentStepId="s9",
         ScheduledResumeDateTime=None,
     )
-    story.tell("UPDATE", RUN, "r1", CompletionDisposition="Duplicate")
+    story.add("UPDATE", RUN, "r1", CompletionDisposition="Duplicate")
     assert types(means(story))[2:] == ["run.ended.removed", "run.disposition_set"]
 
 
@@ -266,9 +266,7 @@ def test_a_state_of_a_step_written_again_says_nothing(state: str) -> None:
 
 @pytest.mark.parametrize("field", ["RelatedToId", "RelatedToAttributionType"])
 def test_either_part_of_the_related_record_attributes(story: Story, field: str) -> None:
-    story.tell(
-        "UPDATE", RUN, "r1", changed=[field], RelatedToId="006A", RelatedToAttributionType="Maturation"
-    )
+    story.add("UPDATE", RUN, "r1", changed=[field], RelatedToId="006A", RelatedToAttributionType="Maturation")
     assert types(means(story)) == ["run.attributed"]
 
 
@@ -288,8 +286,8 @@ def test_a_step_ends_by_its_reason(reason: str | None, ending: str) -> None:
 
 
 def test_a_step_tells_action_state_due_and_start_in_that_order(story: Story) -> None:
-    story.tell("CREATE", STEP, "s1", State="Active", ActionCadenceTrackerId="r1")
-    story.tell(
+    story.add("CREATE", STEP, "s1", State="Active", ActionCadenceTrackerId="r1")
+    story.add(
         "UPDATE",
         STEP,
         "s1",
@@ -298,7 +296,7 @@ def test_a_step_tells_action_state_due_and_start_in_that_order(story: Story) -> 
         State="Completed",
         ActionTakenDateTime="2026-01-01T11:00:00.000Z",
     )
-    story.tell("UPDATE", STEP, "s1", ActionTakenDateTime=None)
+    story.add("UPDATE", STEP, "s1", ActionTakenDateTime=None)
     assert types(means(story))[2:] == [
         "step.action_taken",
         "step.ended.completed",
@@ -309,10 +307,10 @@ def test_a_step_tells_action_state_due_and_start_in_that_order(story: Story) -> 
 
 
 def test_the_first_thing_seen_of_a_record_leaves_the_state_before_open(story: Story) -> None:
-    story.tell("UPDATE", RUN, "r1", State="Running")
-    story.tell("UPDATE", RUN, "r2", State="Paused")
-    story.tell("UPDATE", STEP, "s1", State="Active", ActionCadenceTrackerId="r2")
-    story.tell("UPDATE", STEP, "s1", State="Queued")
+    story.add("UPDATE", RUN, "r1", State="Running")
+    story.add("UPDATE", RUN, "r2", State="Paused")
+    story.add("UPDATE", STEP, "s1", State="Active", ActionCadenceTrackerId="r2")
+    story.add("UPDATE", STEP, "s1", State="Queued")
     expectation = means(story)
     assert types(expectation) == ["run.updated"]
     assert types(expectation, "r2") == ["run.paused", "step.updated", "step.queued"]
@@ -320,10 +318,10 @@ def test_the_first_thing_seen_of_a_record_leaves_the_state_before_open(story: St
 
 
 def test_bookkeeping_alone_says_nothing_and_another_field_says_updated(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Initializing")
-    story.tell("UPDATE", RUN, "r1", LastModifiedById="005B")
-    story.tell("UPDATE", RUN, "r1", LastCompletedStepId="s1")
-    story.tell("UPDATE", RUN, "r1", State="Processing", Custom__c=1)
+    story.add("CREATE", RUN, "r1", State="Initializing")
+    story.add("UPDATE", RUN, "r1", LastModifiedById="005B")
+    story.add("UPDATE", RUN, "r1", LastCompletedStepId="s1")
+    story.add("UPDATE", RUN, "r1", State="Processing", Custom__c=1)
     assert [(e.type, e.commit_number) for e in means(story).runs["r1"]] == [
         ("run.enrolled", 100),
         ("run.updated", 300),
@@ -332,8 +330,8 @@ def test_bookkeeping_alone_says_nothing_and_another_field_says_updated(story: St
 
 
 def test_enrichment_says_nothing_and_fills_only_what_is_unknown_and_may_be_filled(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running", OwnerId="005A", TargetId="00Q1")
-    story.tell(
+    story.add("CREATE", RUN, "r1", State="Running", OwnerId="005A", TargetId="00Q1")
+    story.add(
         "UPDATE",
         RUN,
         "r1",
@@ -357,30 +355,30 @@ def test_enrichment_says_nothing_and_fills_only_what_is_unknown_and_may_be_fille
 
 
 def test_an_update_without_changed_fields_wrote_its_whole_body(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running")
-    story.tell("UPDATE", RUN, "r1", changed=[], State="Paused")
-    del story.tell("UPDATE", RUN, "r1", OwnerId="005B")["data"]["payload"]["ChangeEventHeader"][
+    story.add("CREATE", RUN, "r1", State="Running")
+    story.add("UPDATE", RUN, "r1", changed=[], State="Paused")
+    del story.add("UPDATE", RUN, "r1", OwnerId="005B")["data"]["payload"]["ChangeEventHeader"][
         "changedFields"
     ]
     assert types(means(story))[2:] == ["run.paused", "run.reassigned"]
 
 
 def test_a_merged_event_is_one_change_for_each_record(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running")
-    story.tell("CREATE", RUN, "r2", State="Running")
-    story.tell("UPDATE", RUN, "r1", "r2", State="Paused")
+    story.add("CREATE", RUN, "r1", State="Running")
+    story.add("CREATE", RUN, "r2", State="Running")
+    story.add("UPDATE", RUN, "r1", "r2", State="Paused")
     expectation = means(story)
     assert types(expectation) == types(expectation, "r2") == ["run.enrolled", "run.started", "run.paused"]
     assert expectation.runs["r2"][-1].id == "00D/ActionCadenceTracker/r2/000-3/300/1/run.paused"
 
 
 def test_a_change_published_again_is_the_same_change(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running")
-    again = copy.deepcopy(story.tell("UPDATE", RUN, "r1", State="Paused"))
+    story.add("CREATE", RUN, "r1", State="Running")
+    again = copy.deepcopy(story.add("UPDATE", RUN, "r1", State="Paused"))
     again["data"]["event"]["replayId"] = 9999
     again["channel"] = "/data/ChangeEvents"
     again["data"]["payload"]["TargetId"] = "what enrichment says by now"
-    story.tell("UPDATE", RUN, "r1", State="Running")
+    story.add("UPDATE", RUN, "r1", State="Running")
     story.messages.append(again)
     expectation = means(story)
     assert types(expectation)[2:] == ["run.paused", "run.resumed"]
@@ -388,10 +386,10 @@ def test_a_change_published_again_is_the_same_change(story: Story) -> None:
 
 
 def test_the_order_of_publication_does_not_matter(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running", OwnerId="005A")
-    story.tell("CREATE", STEP, "s1", same_transaction=True, State="Active", ActionCadenceTrackerId="r1")
-    story.tell("UPDATE", STEP, "s1", State="Completed", CompletionReason="ManuallySkipped")
-    story.tell("UPDATE", RUN, "r1", same_transaction=True, State="Complete", CompletionReason="NoMoreSteps")
+    story.add("CREATE", RUN, "r1", State="Running", OwnerId="005A")
+    story.add("CREATE", STEP, "s1", same_transaction=True, State="Active", ActionCadenceTrackerId="r1")
+    story.add("UPDATE", STEP, "s1", State="Completed", CompletionReason="ManuallySkipped")
+    story.add("UPDATE", RUN, "r1", same_transaction=True, State="Complete", CompletionReason="NoMoreSteps")
     in_order = means(story)
     story.messages.reverse()
     assert means(story) == in_order
@@ -399,10 +397,10 @@ def test_the_order_of_publication_does_not_matter(story: Story) -> None:
 
 
 def test_gaps_are_listed_once_and_change_nothing(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running")
-    gap = story.tell("GAP_UPDATE", RUN, "r1")
+    story.add("CREATE", RUN, "r1", State="Running")
+    gap = story.add("GAP_UPDATE", RUN, "r1")
     story.messages.append(copy.deepcopy(gap))
-    story.tell("GAP_OVERFLOW", STEP, "000000000000000AAA")
+    story.add("GAP_OVERFLOW", STEP, "000000000000000AAA")
     expectation = means(story)
     assert [(each.kind, each.record_ids) for each in expectation.gaps] == [
         ("GAP_UPDATE", ("r1",)),
@@ -413,7 +411,7 @@ def test_gaps_are_listed_once_and_change_nothing(story: Story) -> None:
 
 
 def test_what_is_no_usable_change_event_is_listed_and_changes_nothing(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running")
+    story.add("CREATE", RUN, "r1", State="Running")
 
     def broken(**header: Any) -> dict[str, Any]:
         message = copy.deepcopy(story.messages[0])
@@ -441,11 +439,11 @@ def test_what_is_no_usable_change_event_is_listed_and_changes_nothing(story: Sto
 
 
 def test_delete_keeps_the_fields_and_undelete_replaces_them(story: Story) -> None:
-    story.tell("CREATE", RUN, "r1", State="Running", OwnerId="005A", ErrorMessage="x")
-    story.tell("CREATE", RUN, "r2", State="Running", OwnerId="005A")
-    story.tell("DELETE", RUN, "r1", "r2")
-    story.tell("UNDELETE", RUN, "r1", State="Paused", OwnerId="005B")
-    story.tell("UPDATE", RUN, "r1", State="Running")
+    story.add("CREATE", RUN, "r1", State="Running", OwnerId="005A", ErrorMessage="x")
+    story.add("CREATE", RUN, "r2", State="Running", OwnerId="005A")
+    story.add("DELETE", RUN, "r1", "r2")
+    story.add("UNDELETE", RUN, "r1", State="Paused", OwnerId="005B")
+    story.add("UPDATE", RUN, "r1", State="Running")
     expectation = means(story)
     assert types(expectation)[2:] == ["run.deleted", "run.restored", "run.resumed"]
     assert types(expectation, "r2")[2:] == ["run.deleted"]
@@ -455,10 +453,10 @@ def test_delete_keeps_the_fields_and_undelete_replaces_them(story: Story) -> Non
 
 
 def test_the_run_of_a_step_is_told_anywhere_in_its_story_or_it_is_its_own(story: Story) -> None:
-    story.tell("UPDATE", STEP, "s1", DueDateTime=None)
-    story.tell("UPDATE", STEP, "s1", changed=["State"], State="Queued", ActionCadenceTrackerId="r1")
-    story.tell("DELETE", STEP, "s2")
-    story.tell("UPDATE", STEP, "s1", changed=["LastModifiedDate"], ActionCadenceTrackerId="r9")
+    story.add("UPDATE", STEP, "s1", DueDateTime=None)
+    story.add("UPDATE", STEP, "s1", changed=["State"], State="Queued", ActionCadenceTrackerId="r1")
+    story.add("DELETE", STEP, "s2")
+    story.add("UPDATE", STEP, "s1", changed=["LastModifiedDate"], ActionCadenceTrackerId="r9")
     expectation = means(story)
     assert types(expectation) == ["step.due_changed", "step.queued"]
     assert types(expectation, "s2") == ["step.deleted"]

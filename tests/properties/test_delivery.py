@@ -40,7 +40,7 @@ class GivenUp(Recorder):
 
 @given(st.data())
 @settings(max_examples=200, deadline=None)
-def test_a_place_never_passes_an_unsettled_offset_and_survives_any_number_of_restarts(data):
+def test_a_cursor_never_passes_an_unacknowledged_offset_and_survives_any_number_of_restarts(data):
     offsets = sorted(data.draw(st.sets(st.integers(1, 80), max_size=40), label="journal"))
     unwanted = (
         set(data.draw(st.lists(st.sampled_from(offsets), max_size=10), label="unwanted"))
@@ -117,7 +117,7 @@ def test_every_event_ends_exactly_once_and_runs_keep_their_order(
         await world.publish(*(record(n, f"run-{run}") for n, run in enumerate(runs)))
         one = loaded(handle, concurrency=concurrency, on_failure=on_failure, max_attempts=3, timeout=5)
         async with world.delivering(one, window=window):
-            await world.settled_through(len(runs))
+            await world.acknowledged_through(len(runs))
         return store
 
     store = virtually(scenario())
@@ -156,7 +156,7 @@ def test_in_batches_exactly_the_poison_ends_in_the_dead_letters(runs, poison, bl
         world = World(store, await store.acquire("test", 1))
         await world.publish(*(record(n, f"run-{run}") for n, run in enumerate(runs)))
         async with world.delivering(loaded(sink, max_attempts=2, concurrency=concurrency)):
-            await world.settled_through(len(runs))
+            await world.acknowledged_through(len(runs))
         return store
 
     store = virtually(scenario())
@@ -248,7 +248,7 @@ def test_whatever_the_crashes_no_event_is_lost_and_runs_keep_their_order(
         for plan in plans:
             plan[:] = [each for each in plan if each not in ("raise", "retry", "hang")] or ["done"]
         async with world.delivering(handler, window=window):
-            await world.settled_through(len(runs))
+            await world.acknowledged_through(len(runs))
         assert store.rows == {}
 
     with pytest.MonkeyPatch.context() as patch:

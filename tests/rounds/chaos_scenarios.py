@@ -37,7 +37,7 @@ from tests.support.processes.service_process import ServiceProcess, settings_for
 from tests.support.servers.redis_server import RedisServer
 from tests.support.servers.tcp_proxy import Picked, TcpProxy
 
-WEATHER = FaultOptions(reorder=0.08, swap=0.05, republish=0.03, duplicate=0.05, reorder_ms=(50, 300))
+FAULTS = FaultOptions(reorder=0.08, swap=0.05, republish=0.03, duplicate=0.05, reorder_ms=(50, 300))
 LATENESS = "600ms"
 FORGOTTEN_S = 1.5
 """As much as AOF ``everysec`` may lose when the power fails."""
@@ -289,7 +289,7 @@ async def deployed(folder: Path, seed: int, *, step_s: float = 0.03) -> AsyncIte
     """An org with about two change events per ``step_s``, and a Redis with AOF, on free ports."""
     redis = RedisServer(folder / "redis")
     try:
-        async with Sandbox(SandboxOptions(seed=seed, faults=WEATHER)) as sandbox:
+        async with Sandbox(SandboxOptions(seed=seed, faults=FAULTS)) as sandbox:
             deployment = Deployment(sandbox, redis, folder, seed, step_s)
             try:
                 await deployment.start_redis()

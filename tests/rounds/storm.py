@@ -94,7 +94,9 @@ async def rage(link: Link, seconds: float, seed: int) -> Storm:
                 queue.clear()
             (kind,) = dice.choices(list(faults), list(faults.values()))
             storm.faults[
-                await {"wire": _wire, "weather": _weather, "http": _http, "token": _token}[kind](link, dice)
+                await {"wire": _wire, "weather": _org_faults, "http": _http, "token": _token}[kind](
+                    link, dice
+                )
             ] += 1
             assert link.service.process is not None
             assert link.service.process.returncode is None, link.service.errors()[-3000:]
@@ -142,7 +144,7 @@ async def _wire(link: Link, dice: random.Random) -> str:
     return kind
 
 
-async def _weather(link: Link, dice: random.Random) -> str:
+async def _org_faults(link: Link, dice: random.Random) -> str:
     kind = dice.choice(
         (
             "drop_session",

@@ -26,14 +26,14 @@ HELD_MS = 30_000
 """How long a poll is held without events."""
 
 
-class Trouble(Protocol):
+class SessionFaults(Protocol):
     """What happens to sessions, and who is told."""
 
     def happens(self, chance: float) -> bool:
         """Whether something does; never, once the weather is calm."""
         ...
 
-    def tell(self, who: str, what: Callable[[], str]) -> None:
+    def trace(self, who: str, what: Callable[[], str]) -> None:
         """For the story."""
         ...
 
@@ -54,9 +54,15 @@ class Bus:
     """
 
     def __init__(
-        self, world: World, dice: random.Random, now_ms: Callable[[], int], trouble: Trouble, *, backlog: bool
+        self,
+        world: World,
+        dice: random.Random,
+        now_ms: Callable[[], int],
+        faults: SessionFaults,
+        *,
+        backlog: bool,
     ) -> None:
-        self.world, self.dice, self.now_ms, self.trouble = world, dice, now_ms, trouble
+        self.world, self.dice, self.now_ms, self.faults = world, dice, now_ms, faults
         self.ahead_ms = 20_000 if backlog else 0
         self.instance = "NA1"
         self.moved = not world.moves
@@ -114,7 +120,7 @@ class Session:
     ) -> None:
         self._bus, self._who, self._number = bus, who, number
         self._poll_timeout, self._now_ms = poll_timeout, now_ms
-        self._arrivals = bus.trouble.arrivals(who)
+        self._arrivals = bus.faults.arrivals(who)
         self._cursor: dict[str, int] = {}
         self._opened_at: dict[str, int] = {}
         self._ended: str | None = None
@@ -131,9 +137,9 @@ class Session:
 
     async def open(self, resume: Mapping[str, str]) -> SessionOpened:
         """Every channel where it wants to resume; or a fault."""
-        bus, trouble = self._bus, self._bus.trouble
+        bus, faults = self._bus, self._bus.faults
         await asyncio.sleep(bus.dice.choice((0, 0.01, 0.2)))
-        if trouble.happens(0.1):
+        if faults.happens(0.1):
             raise SessionFault(EndReason("unreachable", "no answer"))
         for channel, option in resume.items():
             places = [
@@ -142,20 +148,20 @@ class Session:
             if option in {"-1", "-2"}:
                 # A channel that begins now begins before its first event: what was there before it is not in the world.
                 self._cursor[channel] = 0
-            elif trouble.happens(0.05):
+            elif faults.happens(0.05):
                 raise self._refused(channel, option)
             else:
                 assert places, f"{channel} resumes from {option}, which was never delivered"
                 self._cursor[channel] = places[-1] + 1
         self._opened_at = dict(self._cursor)
         bus.sessions.append(self)
-        trouble.tell(self._who, lambda: f"session {self._number} opens at {dict(resume)}")
+        faults.trace(self._who, lambda: f"session {self._number} opens at {dict(resume)}")
         self._arrivals.session(self._now_ms())
         return SessionOpened(self._number, dict(resume), bus.server_ms, self._now_ms())
 
     def _refused(self, channel: str, position: str) -> SessionFault:
         """As if it were not known any more, although nothing is lost."""
-        self._bus.trouble.tell(self._who, lambda: f"{channel}: position {position} is refused")
+        self._bus.faults.trace(self._who, lambda: f"{channel}: position {position} is refused")
         return SessionFault(
             EndReason(
                 "position_refused", "it is not known", Remedy.RECONCILE,
@@ -172,7 +178,7 @@ class Session:
 
     async def __anext__(self) -> Answer:
         """Poll."""
-        bus, trouble = self._bus, self._bus.trouble
+        bus, faults = self._bus, self._bus.faults
         asked_ms = self._poll_timeout()
         until_ms = bus.now_ms() + (HELD_MS if asked_ms is None else max(asked_ms, 1))
         while self._ended is None:
@@ -182,16 +188,16 @@ class Session:
             if left_ms <= 0:
                 break
             await self._wait(left_ms)
-        if self._ended is None and trouble.happens(0.04):
+        if self._ended is None and faults.happens(0.04):
             self._ended = "cut"
         if self._ended is not None:
             raise SessionFault(EndReason("unknown_client", self._ended))
         # Salesforce says what time it was when it answered; the answer may take its time to arrive.
         messages, server_ms = self._messages(), bus.server_ms
         await asyncio.sleep(bus.dice.choice((0, 0, 0.02, 0.3)))
-        if trouble.happens(0.04):
+        if faults.happens(0.04):
             raise SessionFault(EndReason("cut", "the answer was lost on its way"))
-        trouble.tell(self._who, lambda: f"is answered {[_place(one) for one in messages]}")
+        faults.trace(self._who, lambda: f"is answered {[_place(one) for one in messages]}")
         body = orjson.dumps(messages)
         self._arrivals.answer(messages, self._now_ms())
         return Answer(self._number, json.loads(body), body, server_ms, self._now_ms())
@@ -217,7 +223,7 @@ class Session:
             if not left:
                 break
             messages.append(self._next(bus.dice.choice(left)))
-        if messages and bus.trouble.happens(0.1):
+        if messages and bus.faults.happens(0.1):
             channel = bus.dice.choice(channels)
             first, end = self._opened_at[channel], self._cursor[channel]
             if first < end and not self._is_split(channel):
@@ -229,8 +235,8 @@ class Session:
         return at_ms is not None and at_ms <= self._bus.now_ms()
 
     def _is_split(self, channel: str) -> bool:
-        bus, place = self._bus.world.bus[channel], self._cursor[channel]
-        return self._opened_at[channel] < place < len(bus) and bus[place][0] == bus[place - 1][0]
+        bus, cursor = self._bus.world.bus[channel], self._cursor[channel]
+        return self._opened_at[channel] < cursor < len(bus) and bus[cursor][0] == bus[cursor - 1][0]
 
     def _next(self, channel: str) -> dict[str, Any]:
         self._cursor[channel] += 1

@@ -7,9 +7,9 @@ from typing import Any
 
 from consumer.errors import StoreUnavailable
 from consumer.service import Service
+from tests.simulation.faults import Trace
 from tests.simulation.loop import Loop, Process
 from tests.simulation.store import SimulatedStore
-from tests.simulation.weather import Tell
 
 _DOWN_MS = (0, 300, 3_000, 10_000)
 _FROZEN_S = (0.5, 3, 5, 9)
@@ -32,15 +32,15 @@ class Fleet:
         dice: random.Random,
         open_store: Callable[[Process], SimulatedStore],
         serve: Callable[[Process, SimulatedStore], Service],
-        tell: Tell,
+        trace: Trace,
     ) -> None:
         self.crash: BaseException | None = None
-        self._loop, self._dice, self._open_store, self._serve, self._tell = (
+        self._loop, self._dice, self._open_store, self._serve, self._trace = (
             loop,
             dice,
             open_store,
             serve,
-            tell,
+            trace,
         )
         self._running: dict[Process, SimulatedStore] = {}
         self._services: dict[Process, Service] = {}
@@ -75,7 +75,7 @@ class Fleet:
     def _ended(self, process: Process, task: Any) -> None:
         if process not in self._running:
             return  # killed after its last line
-        self._tell(process.name, lambda: "ends")
+        self._trace(process.name, lambda: "ends")
         process.alive = False
         self._running.pop(process).left_behind()
         error = task.exception()
@@ -86,7 +86,7 @@ class Fleet:
     def kill(self, process: Process) -> None:
         """``kill -9``; something will start it again."""
         if process in self._running:
-            self._tell(process.name, lambda: "is killed")
+            self._trace(process.name, lambda: "is killed")
             process.alive = False
             self._running.pop(process).left_behind()
             self.later(process.name.partition(".")[0], self._dice.choice(_DOWN_MS))
@@ -94,19 +94,19 @@ class Fleet:
     def freeze(self, process: Process) -> None:
         """``SIGSTOP``, and seconds later ``SIGCONT``."""
         if not process.frozen:
-            self._tell(process.name, lambda: "stands still")
+            self._trace(process.name, lambda: "stands still")
             process.frozen = True
             self._loop.call_later(self._dice.choice(_FROZEN_S), self._thaw, process)
 
     def _thaw(self, process: Process) -> None:
         if process.frozen:
-            self._tell(process.name, lambda: "goes on")
+            self._trace(process.name, lambda: "goes on")
             self._loop.thaw(process)
 
     def stop(self, process: Process) -> None:
         """``SIGTERM``."""
         if process in self._services:
-            self._tell(process.name, lambda: "is told to stop")
+            self._trace(process.name, lambda: "is told to stop")
             self._services[process].stop()
 
     def thaw_all(self) -> None:

@@ -22,11 +22,11 @@ from tests.model.rig import THE_ORG
 from tests.model.verdict import FAR_MS, judge
 from tests.model.world import make_world
 from tests.simulation.bus import Bus, Rest, Source
+from tests.simulation.faults import Faults
 from tests.simulation.fleet import Fleet
 from tests.simulation.handlers import KINDS, Observer, Sink, make, wants
 from tests.simulation.loop import Loop, Process
 from tests.simulation.store import Deed, Outside, SimulatedStore
-from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
 from tests.support.builders.changes import COMMIT_MS
 from tests.support.rigs.observing import Ignore
@@ -88,19 +88,19 @@ class Play:
         tell: is given the story as it happens.
     """
 
-    def __init__(self, seed: int, folder: Path, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, seed: int, folder: Path, trace: Callable[[str], None] | None = None) -> None:
         self.figures: Counter[str] = Counter()
-        self._tell = tell
+        self._trace = trace
         self._folder, self._path = folder, folder / f"{seed}.db"
         dice = self.dice = random.Random(seed)
         self.world = make_world(dice)
         self.loop = Loop(dice, shuffled=dice.random() < 0.8)
         self.clock = Clock(self.loop)
-        self.weather = Weather(dice, self.figures)
-        self.happens, self.delay_s, self.trouble = (
-            self.weather.happens,
-            self.weather.delay_s,
-            self.weather.trouble,
+        self.faults = Faults(dice, self.figures)
+        self.happens, self.delay_s, self.fault = (
+            self.faults.happens,
+            self.faults.delay_s,
+            self.faults.fault,
         )
         self._options = IngestOptions(
             self.world.channels,
@@ -115,11 +115,11 @@ class Play:
         )
         self.arrivals, self.leaves = self.witness.arrivals, self.witness.leaves
         self.bus = Bus(self.world, dice, self.clock.since_ms, self, backlog=dice.random() < 0.3)
-        self.fleet = Fleet(self.loop, dice, self._open_store, self._service, self.tell)
+        self.fleet = Fleet(self.loop, dice, self._open_store, self._service, self.trace)
         self.outside = Outside(self._path, wall_ms=self.clock.wall_ms)
         self.kinds = tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS[:1]
         self._max_blocked_runs = dice.choice((0, 1, 1_000, 1_000))
-        self._kill_at = self.weather.steps_to_a_kill()
+        self._kill_at = self.faults.steps_to_a_kill()
 
     # ------------------------------------------------------------ what a process is made of
 
@@ -148,26 +148,26 @@ class Play:
 
     def executed(self, process: Process, deed: Deed, result: Any, connection: Any) -> None:
         """The store has done what a process asked."""
-        self.tell(process.name, lambda: f"{_shown(deed)}: {_came_to(result)}")
+        self.trace(process.name, lambda: f"{_shown(deed)}: {_came_to(result)}")
         self.witness.executed(process, deed, result, connection)
         if self.happens(KILLED_BEFORE_THE_ANSWER):
             self.figures["killed before the store's answer"] += 1
             self.fleet.kill(process)
 
-    def tell(self, who: str, what: Callable[[], str]) -> None:
+    def trace(self, who: str, what: Callable[[], str]) -> None:
         """For the story."""
-        if self._tell is not None:
-            self._tell(f"{self.clock.since_ms():>7} {who}: {what()}")
+        if self._trace is not None:
+            self._trace(f"{self.clock.since_ms():>7} {who}: {what()}")
 
     def _note(self, what: str) -> None:
-        self.tell("world", lambda: what)
+        self.trace("world", lambda: what)
 
     # ------------------------------------------------------------ what happens
 
     def _happen(self) -> None:
-        if self.weather.calm:
+        if self.faults.calm:
             return
-        what = self.weather.one_of(HAPPENINGS)
+        what = self.faults.one_of(HAPPENINGS)
         running, holder = self.fleet.running, self.witness.holder
         process = self.dice.choice(running) if running else None
         if holder in running and self.dice.random() < 0.6:
@@ -190,10 +190,10 @@ class Play:
                 self.clock.skew_ms = self.dice.choice(SKEWS_MS)
                 self._note(f"the wall clock jumps, {self.clock.skew_ms} ms off")
             case "retry letters":
-                self._retry_letters()
+                self._redrive()
             case "move" if not self.bus.moved:
                 self._move()
-        self.loop.call_later(self.weather.pause_s(), self._happen)
+        self.loop.call_later(self.faults.pause_s(), self._happen)
 
     def _cut(self, why: str) -> None:
         self._note(why)
@@ -205,12 +205,12 @@ class Play:
             self._note("the org moves")
             self.bus.move()
 
-    def _retry_letters(self) -> int:
-        letters = self.loop.run(self.outside.handler_dead_letters(None, 1_000))
-        for letter in letters:
-            self.loop.run(self.outside.redrive_dead_letters(letter.handler, [letter.event_id]))
-        self.figures["letters tried again"] += len(letters)
-        return len(letters)
+    def _redrive(self) -> int:
+        dead_letters = self.loop.run(self.outside.handler_dead_letters(None, 1_000))
+        for dead_letter in dead_letters:
+            self.loop.run(self.outside.redrive_dead_letters(dead_letter.handler, [dead_letter.event_id]))
+        self.figures["letters tried again"] += len(dead_letters)
+        return len(dead_letters)
 
     # ------------------------------------------------------------ the story
 
@@ -240,10 +240,10 @@ class Play:
             self._note(f"{channel} {self.world.shown(bus)}")
         for name in "abc"[: self.dice.choice((1, 2, 2, 2, 3))]:
             self.fleet.later(name, self.dice.choice((0, 0, 500)))
-        self.loop.call_later(self.weather.pause_s(), self._happen)
+        self.loop.call_later(self.faults.pause_s(), self._happen)
         self._until(max(self.bus.last_ms, 0) + self.dice.choice((1_000, 3_000, 9_000)))
         self._note("it is calm")
-        self.weather.calm = self.sink.healed = True
+        self.faults.calm = self.sink.healed = True
         self.fleet.thaw_all()
         self._cut("every session is cut, for the last time but one")
         self._come_to_the_end()
@@ -272,7 +272,7 @@ class Play:
 
     def _unfinished(self) -> list[str]:
         left = self.witness.unfinished(self.kinds)
-        if self._retry_letters():
+        if self._redrive():
             left.append("there are dead letters")
         if self.loop.run(self.outside.timers(FAR_MS, 1)):
             left.append("there are timers")
@@ -293,8 +293,8 @@ class Play:
                 raise Violation(sink.violation)
             if fleet.crash is not None:
                 raise Violation(f"a service ended by {fleet.crash!r}") from fleet.crash
-            if loop.steps >= self._kill_at and not self.weather.calm:
-                self._kill_at = loop.steps + self.weather.steps_to_a_kill()
+            if loop.steps >= self._kill_at and not self.faults.calm:
+                self._kill_at = loop.steps + self.faults.steps_to_a_kill()
                 if running := fleet.running:
                     self.figures["killed between two steps"] += 1
                     fleet.kill(self.dice.choice(running))
@@ -335,19 +335,19 @@ def _shown(deed: Deed) -> str:
             rows = [
                 f"{run}: {row and (row.first, row.attempts, row.done)}" for run, row in blocked_runs.items()
             ]
-            return f"place of {handler} {place_.data.decode()}, parked {sorted(rows)}"
+            return f"place of {handler} {place_.data.decode()}, blocked {sorted(rows)}"
         case "settle_dead_letters":
             return f"letters of {deed.facts[0]}: {len(deed.facts[1])} gone, {len(deed.facts[2])} back"
     return deed.name
 
 
-def play(seed: int, folder: Path, tell: Callable[[str], None] | None = None) -> Counter[str]:
+def play(seed: int, folder: Path, trace: Callable[[str], None] | None = None) -> Counter[str]:
     """Play a seed; how often what happened.
 
     Raises:
         AssertionError: a guarantee does not hold.
     """
-    return Play(seed, folder, tell).run()
+    return Play(seed, folder, trace).run()
 
 
 def memory_folder() -> tempfile.TemporaryDirectory[str]:

@@ -26,7 +26,7 @@ def seldom_collecting() -> Iterator[Callable[[], object]]:
         gc.collect()
 
 
-def play_all(seeds: Iterable[int], tell: Callable[[str], None] | None = None) -> Counter[str]:
+def play_all(seeds: Iterable[int], trace: Callable[[str], None] | None = None) -> Counter[str]:
     """Play seeds; how often what happened in all of them.
 
     Raises:
@@ -36,7 +36,7 @@ def play_all(seeds: Iterable[int], tell: Callable[[str], None] | None = None) ->
     with memory_folder() as folder, seldom_collecting() as collect:
         for count, seed in enumerate(seeds, 1):
             try:
-                total += play(seed, Path(folder), tell)
+                total += play(seed, Path(folder), trace)
             except Exception as error:
                 error.add_note(f"python -m tests.simulation --seed {seed} -v")
                 raise

@@ -50,7 +50,7 @@ class Disk(Protocol):
         """How long the next one takes."""
         ...
 
-    def trouble(self, deed: Deed) -> str | None:
+    def fault(self, deed: Deed) -> str | None:
         """What goes wrong with it: ``fails``, ``stands still``, ``applied, and said to have failed``; mostly nothing."""
         ...
 
@@ -146,14 +146,14 @@ class SimulatedStore(_InMemory):
             self._busy.add(thread)
             future, work, deed = self._waiting[thread].popleft()
             delay_s = self._disk.delay_s()
-            trouble = None if deed.name == "open" else self._disk.trouble(deed)
-            if trouble == "stands still":
+            fault = None if deed.name == "open" else self._disk.fault(deed)
+            if fault == "stands still":
                 delay_s += 5
             loop = asyncio.get_running_loop()
             if delay_s:
-                loop.call_later(delay_s, self._execute, thread, future, work, deed, trouble)
+                loop.call_later(delay_s, self._execute, thread, future, work, deed, fault)
             else:
-                loop.call_soon(self._execute, thread, future, work, deed, trouble)
+                loop.call_soon(self._execute, thread, future, work, deed, fault)
 
     def _execute(
         self,
@@ -161,12 +161,12 @@ class SimulatedStore(_InMemory):
         future: asyncio.Future[Any],
         work: Callable[[], Any],
         deed: Deed,
-        trouble: str | None,
+        fault: str | None,
     ) -> None:
         self._next(thread)
         if future.cancelled():
             return
-        if trouble == "fails":
+        if fault == "fails":
             future.set_exception(sqlite3.OperationalError("disk I/O error"))
             return
         try:
@@ -175,7 +175,7 @@ class SimulatedStore(_InMemory):
             future.set_exception(error)
             result = error
         else:
-            if trouble == "applied, and said to have failed":
+            if fault == "applied, and said to have failed":
                 future.set_exception(sqlite3.OperationalError("database is locked"))
             else:
                 future.set_result(result)

@@ -2,7 +2,7 @@
 
 The model of ``tests.model`` says what the store must answer to whom and what a commit must leave true: nothing forgotten, nothing journaled
 twice, no checkpoint past anything whose effects are not stored. Here the same is asked of leases and of places: who may win, who may write,
-and that no place passes an event that its handler is not done with, which is neither a dead letter nor of a parked run.
+and that no place passes an event that its handler is not done with, which is neither a dead letter nor of a blocked run.
 """
 
 import sqlite3
@@ -52,8 +52,8 @@ class Witness:
         self._arrivals: dict[str, Arrivals] = {}
         self._tenures: dict[str, Arrivals] = {}
         self._places: dict[str, SavedCursor] = {}
-        self._parked: dict[str, dict[str | None, SavedBlockedRun]] = {}
-        self._letters: dict[str, set[str]] = {}
+        self._blocked: dict[str, dict[str | None, SavedBlockedRun]] = {}
+        self._dead_letters: dict[str, set[str]] = {}
 
     def executed(self, process: Process, deed: Deed, result: Any, connection: sqlite3.Connection) -> None:
         """The store has done this for ``process``.
@@ -71,7 +71,7 @@ class Witness:
             case "save_place":
                 self._saved(*deed.facts, result)
             case "settle_dead_letters":
-                self._settled(*deed.facts)
+                self._acknowledged(*deed.facts)
 
     # ------------------------------------------------------------ who may write
 
@@ -134,7 +134,7 @@ class Witness:
         tenure: Any,
         handler: str,
         cursor: SavedCursor,
-        letters: tuple[HandlerDeadLetter, ...],
+        dead_letters: tuple[HandlerDeadLetter, ...],
         blocked_runs: dict[str | None, SavedBlockedRun | None],
         result: Any,
     ) -> None:
@@ -157,39 +157,41 @@ class Witness:
             return
         self.figures["places saved"] += 1
         self._places[handler] = cursor
-        rows = self._parked.setdefault(handler, {})
+        rows = self._blocked.setdefault(handler, {})
         for run, row in blocked_runs.items():
             if row is None:
                 rows.pop(run, None)
             else:
                 rows[run] = row
-        self._letters.setdefault(handler, set()).update(letter.event_id for letter in letters)
+        self._dead_letters.setdefault(handler, set()).update(
+            dead_letter.event_id for dead_letter in dead_letters
+        )
         self._check_place(handler, cursor, rows)
 
     def _check_place(
         self, handler: str, cursor: SavedCursor, rows: dict[str | None, SavedBlockedRun]
     ) -> None:
         value = orjson.loads(cursor.data)
-        done, letters = self.sink.done[handler], self._letters[handler]
+        done, dead_letters = self.sink.done[handler], self._dead_letters[handler]
         spans = [(1, value["offset"]), *value["settled"]]
         for first, last in spans:
             for offset in range(first, last + 1):
                 record = self.sink.journal[offset - 1]
-                if record.id in done or record.id in letters or not wants(handler, record.type):
+                if record.id in done or record.id in dead_letters or not wants(handler, record.type):
                     continue
                 row = rows.get(record.tracker_id)
-                is_parked = row is not None and row.first <= offset and offset not in row.done
-                assert is_parked, (
+                is_blocked = row is not None and row.first <= offset and offset not in row.done
+                assert is_blocked, (
                     f"guarantee 2: the place of {handler} ({cursor.data.decode()}) passes {record.id} at {offset}, which was never done"
                 )
         for row in rows.values():
             for offset in row.done:
                 record = self.sink.journal[offset - 1]
-                assert record.id in done or record.id in letters, (
+                assert record.id in done or record.id in dead_letters, (
                     f"guarantee 2: {handler} has {record.id} for done, which it never did"
                 )
 
-    def _settled(
+    def _acknowledged(
         self, handler: str, removed: tuple[str, ...], failed_again: tuple[HandlerDeadLetter, ...]
     ) -> None:
         for event_id in removed:
@@ -213,6 +215,8 @@ class Witness:
         for kind in kinds:
             cursor = self._places.get(kind)
             at = 0 if cursor is None else orjson.loads(cursor.data)["offset"]
-            if at < last or self._parked.get(kind):
-                left.append(f"{kind} is at {at} of {last}, {len(self._parked.get(kind, {}))} runs are parked")
+            if at < last or self._blocked.get(kind):
+                left.append(
+                    f"{kind} is at {at} of {last}, {len(self._blocked.get(kind, {}))} runs are blocked"
+                )
         return left

@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from consumer.durations import humanize_ms, parse_ms
+from consumer.durations import format_ms, humanize_ms, parse_ms
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,8 @@ def test_a_number_without_end_is_refused_in_one_short_line():
 )
 def test_people_read_at_most_two_units(ms, words):
     assert humanize_ms(ms) == words
+
+
+@given(st.integers(min_value=0, max_value=10**12))
+def test_a_span_is_read_back_as_it_was_written(ms):
+    assert parse_ms(format_ms(ms)) == ms

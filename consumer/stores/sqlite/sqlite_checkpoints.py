@@ -22,8 +22,9 @@ class SqliteCheckpointStore(SqliteConnections):
 
         def select(connection: sqlite3.Connection) -> list[PastPosition]:
             rows = connection.execute(
-                "SELECT channel, position, at_ms, offset FROM positions WHERE ?1 IS NULL OR channel = ?1 ORDER BY seq DESC LIMIT ?2",
-                (channel, limit),
+                "SELECT channel, position, at_ms, offset FROM positions WHERE :channel IS NULL OR channel = :channel"
+                " ORDER BY seq DESC LIMIT :limit",
+                {"channel": channel, "limit": limit},
             ).fetchall()
             return [PastPosition(*row) for row in reversed(rows)]
 

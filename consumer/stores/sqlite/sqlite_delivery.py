@@ -77,8 +77,8 @@ class SqliteCursorStore(SqliteConnections):
         def select(connection: sqlite3.Connection) -> list[HandlerDeadLetter]:
             rows = connection.execute(
                 "SELECT handler, event_id, offset, tracker_id, type, attempts, error, at_ms, data FROM handler_dead_letters"
-                " WHERE ?1 IS NULL OR handler = ?1 ORDER BY at_ms DESC, offset DESC LIMIT ?2",
-                (handler, limit),
+                " WHERE :handler IS NULL OR handler = :handler ORDER BY at_ms DESC, offset DESC LIMIT :limit",
+                {"handler": handler, "limit": limit},
             ).fetchall()
             return [HandlerDeadLetter(*row) for row in reversed(rows)]
 

@@ -60,7 +60,7 @@ async def test_a_handler_acts_in_its_own_name_and_the_log_says_for_which_event(w
     await world.publish(record(0))
     with capture_logs() as lines:
         async with await deliver(world, loaded(handle), action_sender=action_sender):
-            await world.settled_through(1, limit_s=10)
+            await world.acknowledged_through(1, limit_s=10)
     removal = {"actionCadenceTrackerId": RUN, "completionReasonCode": "ManuallyRemoved"}
     assert action_sender.performed == [("cadence-consumer.h", [removal])]
     (line,) = [line for line in lines if line["event"] == "action"]
@@ -80,7 +80,7 @@ async def test_a_handler_does_not_get_the_changes_that_it_made_and_others_do(wor
         loaded(own), loaded(other, "other"), loaded(curious, "curious", ignore_own_changes=False)
     ):
         for name in ("h", "other", "curious"):
-            await world.settled_through(4, name)
+            await world.acknowledged_through(4, name)
     assert own.ids == ["e1", "e2", "e3"]
     assert other.ids == ["e0", "e2", "e3"]
     assert curious.ids == ["e0", "e1", "e2", "e3"]
@@ -92,7 +92,7 @@ async def test_with_ignore_own_changes_off_a_handler_gets_its_echo(world):
     log = Log()
     await world.publish(record(0, change_origin=OURS))
     async with world.delivering(loaded(log, ignore_own_changes=False)):
-        await world.settled_through(1)
+        await world.acknowledged_through(1)
     assert log.ids == ["e0"]
 
 
@@ -124,7 +124,7 @@ async def test_what_a_refused_handler_does_not_catch_makes_its_event_a_dead_lett
 
     await world.publish(record(0))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(1)
+        await world.acknowledged_through(1)
     (dead_letter,) = world.store.dead_letters
     assert dead_letter.attempts == 1
     assert "allow_actions_on_replay" in dead_letter.error

@@ -34,7 +34,7 @@ async def test_attempts_are_counted_from_one_and_spaced_by_doubling_delays(world
 
     await world.publish(record(0))
     async with world.delivering(loaded(handle, max_attempts=5)):
-        await world.settled_through(1)
+        await world.acknowledged_through(1)
     assert attempts == [1, 2, 3, 4, 5]
     gaps = [b - a for a, b in itertools.pairwise(times)]
     assert gaps == pytest.approx([0.5, 1, 2, 4], abs=0.01)
@@ -47,7 +47,7 @@ async def test_after_the_last_attempt_the_dead_letter_is_written_in_the_save_tha
 
     await world.publish(record(0), record(1), record(2))
     async with world.delivering(loaded(handle, max_attempts=3)):
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     (dead_letter,) = world.store.dead_letters
     assert (dead_letter.handler, dead_letter.event_id, dead_letter.offset, dead_letter.attempts) == (
         "h",
@@ -92,12 +92,12 @@ async def test_a_run_in_trouble_costs_a_row_and_does_not_hold_the_offset_back(wo
             "although the window is a fifth of what has passed"
         )
         healed.set()
-        await world.settled_through(103)
+        await world.acknowledged_through(103)
     assert log.ids[-2:] == ["e0", "e102"]
     assert world.store.rows == {}
 
 
-async def test_runs_beyond_the_most_that_may_be_parked_hold_the_offset_back(world):
+async def test_runs_beyond_the_most_that_may_be_blocked_hold_the_offset_back(world):
     async def handle(event, ctx):
         raise OSError("down")
 
@@ -173,11 +173,11 @@ async def test_the_wait_of_a_run_beyond_the_offset_ends_after_a_restart_though_n
 
     monkeypatch.setattr(world.store, "read", as_stores_answer)
     assert row.first > (await world.cursor()).offset + 1, (
-        "the first event holds the offset before the parked one"
+        "the first event holds the offset before the blocked one"
     )
     crashed.set()
     async with world.delivering(loaded(handle)):
-        await world.settled_through(2, limit_s=10)
+        await world.acknowledged_through(2, limit_s=10)
     assert log.ids == ["e0", "e1"]
     assert log.attempts == [1, 2]
 
@@ -202,11 +202,11 @@ async def test_what_follows_a_failed_event_of_a_batch_and_succeeded_does_not_com
         await world.publish(record(len(world.store.entries), "run"))
     healed = True
     async with world.delivering(loaded(sink)):
-        await world.settled_through(6)
+        await world.acknowledged_through(6)
     assert sorted(sink.done) == [f"e{n}" for n in range(6)]
 
 
-async def test_events_of_no_run_are_parked_as_well(world):
+async def test_events_of_no_run_are_blocked_as_well(world):
     log, healed = Log(), False
 
     async def handle(event, ctx):
@@ -222,7 +222,7 @@ async def test_events_of_no_run_are_parked_as_well(world):
         assert (await world.cursor()).offset == 4
     healed = True
     async with world.delivering(loaded(handle)):
-        await world.settled_through(4)
+        await world.acknowledged_through(4)
     assert log.ids == ["e1", "e3", "e0", "e2"]
 
 
@@ -237,7 +237,7 @@ async def test_a_dead_letter_survives_a_store_that_is_down_when_it_is_due(world)
         await asyncio.sleep(60)
         assert world.store.dead_letters == []
         world.store.unavailable = False
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
     assert [dead_letter.event_id for dead_letter in world.store.dead_letters] == ["e0", "e1"]
 
 
@@ -248,7 +248,7 @@ async def test_a_save_whose_reply_was_lost_is_repeated_and_counts_once(world):
     world.store.lose_replies = 3
     await world.publish(record(0), record(1))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
     assert [dead_letter.event_id for dead_letter in world.store.dead_letters] == ["e0", "e1"]
     assert world.observer.count(HandlerStoreUnreachable) == 3
 
@@ -261,7 +261,7 @@ async def test_reject_is_a_dead_letter_at_once_whatever_on_failure_says(world):
 
         await world.publish(record(number))
         async with world.delivering(loaded(handle, policy, on_failure=policy)):
-            await world.settled_through(number + 1, policy)
+            await world.acknowledged_through(number + 1, policy)
         dead_letter = next(
             dead_letter for dead_letter in world.store.dead_letters if dead_letter.handler == policy
         )
@@ -285,7 +285,7 @@ async def test_block_goes_on_trying_and_holds_only_its_run(world):
             "the offset goes on, the run's row says where it stands"
         )
         healed.set()
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert log.ids == ["e2", "e0", "e1"]
     assert world.store.dead_letters == []
 
@@ -300,7 +300,7 @@ async def test_skip_goes_on_without_the_event_and_says_so(world):
 
     await world.publish(record(0), record(1))
     async with world.delivering(loaded(handle, max_attempts=2, on_failure="skip")):
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
     assert log.ids == ["e1"]
     assert world.store.dead_letters == []
     assert [facts[:4] for facts in world.observer.facts(EventSkipped)] == [("h", "e0", 2, "OSError: down")]
@@ -318,7 +318,7 @@ async def test_a_call_that_takes_too_long_is_cancelled_and_counts_as_a_failure(w
 
     await world.publish(record(0))
     async with world.delivering(loaded(handle, timeout=10, max_attempts=2)):
-        await world.settled_through(1)
+        await world.acknowledged_through(1)
     assert cancelled == [1, 2]
     assert world.store.dead_letters[0].error == "TimedOut: not done after 10 s, and cancelled"
 
@@ -335,7 +335,7 @@ async def test_a_cancellation_inside_the_handler_is_a_failure_and_ends_nothing(w
 
     await world.publish(record(0))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(1)
+        await world.acknowledged_through(1)
     assert log.attempts == [2]
 
 
@@ -345,7 +345,7 @@ async def test_retry_counts_as_an_attempt(world):
 
     await world.publish(record(0))
     async with world.delivering(loaded(handle, max_attempts=3)):
-        await world.settled_through(1)
+        await world.acknowledged_through(1)
     assert (world.store.dead_letters[0].attempts, world.store.dead_letters[0].error) == (3, "rate limited")
 
 
@@ -354,7 +354,7 @@ async def test_an_entry_that_cannot_be_read_is_a_dead_letter_and_stops_nobody(wo
     broken = record(0)
     await world.publish(type(broken)(broken.id, broken.type, broken.tracker_id, b'{"v": 99}'), record(1))
     async with world.delivering(loaded(log)):
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
     assert log.ids == ["e1"]
     assert world.store.dead_letters[0].error.startswith("the journal entry cannot be read: ")
 
@@ -366,7 +366,7 @@ async def test_a_batch_holds_events_in_journal_order_up_to_batch_max(world):
     sink = Batches(batch_max=50)
     await world.publish(*(record(n, f"run-{n % 3}") for n in range(120)))
     async with world.delivering(loaded(sink)):
-        await world.settled_through(120)
+        await world.acknowledged_through(120)
     assert [len(call) for call in sink.calls] == [50, 50, 20]
     for call in sink.calls:
         assert call == sorted(call, key=lambda id_: int(id_[1:]))
@@ -382,7 +382,7 @@ async def test_a_poison_event_fails_alone_and_each_other_is_tried_again_at_most_
     sink = Batches(act)
     await world.publish(*(record(n, f"run-{n}") for n in range(20)))
     async with world.delivering(loaded(sink, max_attempts=4)):
-        await world.settled_through(20)
+        await world.acknowledged_through(20)
     tried = [id_ for call in sink.calls for id_ in call]
     assert sorted(sink.done) == sorted(f"e{n}" for n in range(20) if n != 7)
     assert [(dead_letter.event_id, dead_letter.attempts) for dead_letter in world.store.dead_letters] == [
@@ -405,7 +405,7 @@ async def test_of_five_hundred_with_one_poison_499_are_delivered_and_one_is_a_de
     sink.batch_wait = 50
     await world.publish(*(record(n, f"run-{n % 100}") for n in range(500)))
     async with world.delivering(loaded(sink)):
-        await world.settled_through(500)
+        await world.acknowledged_through(500)
     assert len(sink.calls[0]) == 500
     assert sorted(sink.done) == sorted(f"e{n}" for n in range(500) if n != 250)
     assert [dead_letter.event_id for dead_letter in world.store.dead_letters] == ["e250"]
@@ -421,7 +421,7 @@ async def test_failing_in_company_is_never_the_last_attempt(world):
     sink = Batches(act)
     await world.publish(*(record(n, f"run-{n}") for n in range(3)))
     async with world.delivering(loaded(sink, max_attempts=1)):
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert sorted(sink.done) == ["e0", "e2"]
     assert [dead_letter.event_id for dead_letter in world.store.dead_letters] == ["e1"]
 
@@ -438,7 +438,7 @@ async def test_a_batch_that_fails_keeps_the_order_of_each_run(world):
     sink = Batches(act)
     await world.publish(*(record(n, f"run-{n % 2}") for n in range(10)))
     async with world.delivering(loaded(sink)):
-        await world.settled_through(10)
+        await world.acknowledged_through(10)
     for run in range(2):
         assert [id_ for id_ in sink.done if int(id_[1:]) % 2 == run] == [f"e{n}" for n in range(run, 10, 2)]
 
@@ -455,7 +455,7 @@ async def test_failed_names_the_events_that_failed_and_the_rest_is_done(world):
     sink = Batches(act)
     await world.publish(*(record(n, f"run-{n}") for n in range(4)))
     async with world.delivering(loaded(sink)):
-        await world.settled_through(4)
+        await world.acknowledged_through(4)
     assert sink.calls == [["e0", "e1", "e2", "e3"], ["e1"]]
     assert [(dead_letter.event_id, dead_letter.error) for dead_letter in world.store.dead_letters] == [
         ("e2", "too large")
@@ -471,7 +471,7 @@ async def test_a_failed_that_names_a_stranger_does_not_settle_the_batch(world):
     sink = Batches(act)
     await world.publish(record(0, "a"), record(1, "b"))
     async with world.delivering(loaded(sink)):
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
     assert sorted(sink.done) == ["e0", "e1"]
     assert (
         world.observer.facts(AttemptFailed)[0][3]
@@ -480,10 +480,10 @@ async def test_a_failed_that_names_a_stranger_does_not_settle_the_batch(world):
 
 
 async def test_a_batch_waits_for_company_no_longer_than_batch_wait(world):
-    class Patient(Batches):
+    class Waiting(Batches):
         batch_wait = 2_000
 
-    sink = Patient(batch_max=10)
+    sink = Waiting(batch_max=10)
     times = []
     sink._act = lambda events: times.append((len(events), asyncio.get_running_loop().time()))
     async with world.delivering(loaded(sink)):
@@ -492,9 +492,9 @@ async def test_a_batch_waits_for_company_no_longer_than_batch_wait(world):
         await world.publish(record(0))
         await asyncio.sleep(0.5)
         await world.publish(record(1))
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
         await world.publish(*(record(n) for n in range(2, 12)))
-        await world.settled_through(12)
+        await world.acknowledged_through(12)
     assert times[0] == (2, pytest.approx(began + 2, abs=0.05))
     assert times[1][0] == 10
     assert times[1][1] - times[0][1] < 1, "a full batch does not wait"
@@ -519,10 +519,10 @@ async def test_disable_stops_the_handler_alone_and_its_events_come_after_the_nex
 
     await world.publish(*(record(n, run=f"run-{n}") for n in range(4)))
     async with world.delivering(mine(), loaded(others, name="other")):
-        await world.settled_through(4, "other")
+        await world.acknowledged_through(4, "other")
         await until(lambda: world.observer.count(HandlerDisabled))
         await world.publish(record(4, run="run-0"))
-        await world.settled_through(5, "other")
+        await world.acknowledged_through(5, "other")
         await asyncio.sleep(60)  # virtual: no retry is waiting
     assert world.observer.count(HandlerDisabled) == 1
     assert world.observer.facts(HandlerDisabled)[0][:3] == (
@@ -534,6 +534,6 @@ async def test_disable_stops_the_handler_alone_and_its_events_come_after_the_nex
     assert world.store.dead_letters == []
     gone.clear()
     async with world.delivering(mine()):
-        await world.settled_through(5, "mine")
+        await world.acknowledged_through(5, "mine")
     assert sorted(seen) == ["e0", *(["e0"] if batch else []), "e1", "e2", "e3", "e4"]
     assert seen.index("e4") > seen.index("e0")

@@ -47,7 +47,7 @@ async def test_at_its_dead_letter_limit_a_handler_stops_exactly_and_loses_nothin
     await world.publish(*(record(n, f"run-{n}") for n in range(50)))
     other = Log()
     async with world.delivering(loaded(handle, dead_letter_limit=7), loaded(other, "other")):
-        await world.settled_through(50, "other")
+        await world.acknowledged_through(50, "other")
         await asyncio.sleep(600)
         assert len(world.store.dead_letters) == 7
         assert world.observer.facts(HandlerHalted) == [("h", 7, 7)]
@@ -55,7 +55,7 @@ async def test_at_its_dead_letter_limit_a_handler_stops_exactly_and_loses_nothin
         await world.store.resolve_dead_letters(
             "h", [dead_letter.event_id for dead_letter in world.store.dead_letters[:3]]
         )
-        await world.settled_through(50)
+        await world.acknowledged_through(50)
     assert world.observer.facts(HandlerResumed) == [("h",)]
     assert len(log.ids) == 43
     assert len(world.store.dead_letters) == 4
@@ -105,7 +105,7 @@ async def test_dead_letters_are_retried_in_journal_order_behind_what_waits_in_th
     assert world.store.marked == set()
 
 
-async def test_a_retried_letter_that_fails_again_stays_with_its_new_error(world):
+async def test_a_retried_dead_letter_that_fails_again_stays_with_its_new_error(world):
     errors = iter(["first", "second"])
 
     async def handle(event, ctx):
@@ -120,7 +120,7 @@ async def test_a_retried_letter_that_fails_again_stays_with_its_new_error(world)
     assert [dead_letter.error for dead_letter in world.store.dead_letters] == ["second"]
 
 
-async def test_letters_can_be_retried_while_the_limit_holds_the_handler(world):
+async def test_dead_letters_can_be_retried_while_the_limit_holds_the_handler(world):
     healed = False
 
     async def handle(event, ctx):
@@ -134,11 +134,11 @@ async def test_letters_can_be_retried_while_the_limit_holds_the_handler(world):
         await world.store.redrive_dead_letters(
             "h", [dead_letter.event_id for dead_letter in world.store.dead_letters]
         )
-        await world.settled_through(20)
+        await world.acknowledged_through(20)
         await until(lambda: not world.store.dead_letters)
 
 
-async def test_a_letter_that_was_asked_for_survives_the_process_that_was_asked(world):
+async def test_a_dead_letter_that_was_asked_for_survives_the_process_that_was_asked(world):
     log, healed = Log(), False
 
     async def handle(event, ctx):
@@ -161,15 +161,15 @@ async def test_a_paused_handler_makes_no_attempts_and_the_others_go_on(world):
     await world.store.put_command(pause())
     await world.publish(record(0), record(1))
     async with world.delivering(loaded(log), loaded(other, "other")):
-        await world.settled_through(2, "other")
+        await world.acknowledged_through(2, "other")
         await asyncio.sleep(60)
         assert log.ids == []
         await world.store.remove_command(pause())
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
         await world.store.put_command(pause())
         await asyncio.sleep(5)
         await world.publish(record(2))
-        await world.settled_through(3, "other")
+        await world.acknowledged_through(3, "other")
     assert log.ids == ["e0", "e1"]
     assert world.observer.facts(HandlerPaused) == [("h",), ("h",)]
 
@@ -188,13 +188,13 @@ async def test_a_handler_that_is_paused_and_halted_runs_again_when_both_have_end
         healed.set()
         await world.store.put_command(pause())
         await until(lambda: world.observer.count(HandlerPaused))
-        letters = [dead_letter.event_id for dead_letter in world.store.dead_letters]
-        await world.store.resolve_dead_letters("h", letters)
+        dead_letters = [dead_letter.event_id for dead_letter in world.store.dead_letters]
+        await world.store.resolve_dead_letters("h", dead_letters)
         await until(lambda: world.observer.count(HandlerResumed))
         await asyncio.sleep(120)
         assert log.ids == []
         await world.store.remove_command(pause())
-        await world.settled_through(10)
+        await world.acknowledged_through(10)
     assert len(log.ids) == 8
     changes = (HandlerPaused, HandlerHalted, HandlerResumed)
     assert [event for event in world.observer.seen if isinstance(event, changes)] == [
@@ -228,7 +228,7 @@ async def test_a_disabled_handler_that_is_halted_as_well_is_let_go_on_by_resumin
         await asyncio.sleep(120)
         assert log.ids == [], "it is halted still"
         await world.store.resolve_dead_letters("h", ["e0"])
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert log.ids == ["e1", "e2"]
 
 
@@ -241,13 +241,13 @@ async def test_a_replay_delivers_a_stretch_again_beside_what_is_new_and_says_so(
 
     await world.publish(*(record(n, f"run-{n % 3}") for n in range(100)))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(100)
+        await world.acknowledged_through(100)
         seen.clear()
         await world.store.put_command(replay(10, 60))
         await until(lambda: world.observer.count(ReplayStarted))
         await world.publish(*(record(n, f"run-{n % 3}") for n in range(100, 120)))
         await until(lambda: not world.store.commands)
-        await world.settled_through(120)
+        await world.acknowledged_through(120)
     again = [id_ for id_, replayed in seen if replayed]
     assert sorted(again) == sorted(f"e{n}" for n in range(10, 60))
     for run in range(3):
@@ -269,7 +269,7 @@ async def test_two_calls_of_one_run_never_overlap_during_a_replay(world):
 
     await world.publish(*(record(n, "run") for n in range(20)))
     async with world.delivering(loaded(handle, max_attempts=1)):
-        await world.settled_through(20)
+        await world.acknowledged_through(20)
         await world.store.put_command(replay(0, 20))
         for n in range(20, 40):
             await world.publish(record(n, "run"))
@@ -290,7 +290,7 @@ async def test_a_replay_goes_on_after_a_crash_where_it_was_and_after_its_end_nev
 
     await world.publish(*(record(n, f"run-{n}") for n in range(100)))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(100)
+        await world.acknowledged_through(100)
     await world.store.put_command(replay(0, 100))
     for _ in range(3):
         running = asyncio.create_task(world.dispatcher(loaded(handle, concurrency=1)).run())
@@ -315,7 +315,7 @@ async def test_a_replay_that_is_taken_back_delivers_nothing_more(world):
 
     await world.publish(*(record(n, "run") for n in range(100)))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(100)
+        await world.acknowledged_through(100)
         await world.store.put_command(replay(0, 100))
         await until(lambda: len(log.ids) == 3)
         await world.store.remove_command(replay(0, 100), progress=False)
@@ -332,7 +332,7 @@ async def test_a_replay_ignores_the_age_of_events_and_puts_failures_aside_under_
 
     await world.publish(record(0), record(1))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
     world.clock._wall_ms += 10**9
     async with world.delivering(loaded(handle, max_age="1h")):
         await world.store.put_command(replay(0, 2))
@@ -354,14 +354,14 @@ async def test_a_batch_holds_either_replayed_events_or_others(world):
     sink.flags = []
     await world.publish(*(record(n, f"run-{n % 3}") for n in range(60)))
     async with world.delivering(loaded(sink)):
-        await world.settled_through(60)
+        await world.acknowledged_through(60)
         del sink.calls[:], sink.flags[:]
         await world.store.put_command(replay(0, 60))
         for n in range(60, 120):
             await world.publish(record(n, f"run-{n % 3}"))
             await asyncio.sleep(0.1)
         await until(lambda: not world.store.commands)
-        await world.settled_through(120)
+        await world.acknowledged_through(120)
     for call, replayed in zip(sink.calls, sink.flags, strict=True):
         assert all((int(id_[1:]) < 60) is replayed for id_ in call)
     assert {True, False} == set(sink.flags)
@@ -370,7 +370,7 @@ async def test_a_batch_holds_either_replayed_events_or_others(world):
 async def test_a_replay_of_what_retention_has_removed_ends(world):
     await world.publish(*(record(n, "run") for n in range(10)))
     async with world.delivering(loaded(Log())):
-        await world.settled_through(10)
+        await world.acknowledged_through(10)
         world.store.remove_through(10)
         await world.store.put_command(replay(2, 10))
         await until(lambda: not world.store.commands, 60)
@@ -393,6 +393,6 @@ async def test_a_handler_that_asked_to_be_stopped_tries_again_after_a_pause(worl
         await world.store.put_command(pause())
         await until(lambda: world.observer.count(HandlerPaused))
         await world.store.remove_command(pause())
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert log.ids == ["e0", "e1", "e2"]
     assert world.store.dead_letters == []

@@ -33,7 +33,7 @@ async def test_events_of_one_run_arrive_in_journal_order_while_runs_are_delivere
 
     await world.publish(*(record(n, f"run-{n % 10}") for n in range(200)))
     async with world.delivering(loaded(handle, concurrency=4)):
-        await world.settled_through(200)
+        await world.acknowledged_through(200)
     assert most == 4
     assert set(log.counts.values()) == {1}
     for run in range(10):
@@ -52,7 +52,7 @@ async def test_order_per_run_holds_when_attempts_fail(world):
 
     await world.publish(*(record(n, f"run-{n % 5}") for n in range(100)))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(100)
+        await world.acknowledged_through(100)
     assert len(failures) == 15
     for run in range(5):
         assert log.runs[f"run-{run}"] == [f"e{n}" for n in range(run, 100, 5)]
@@ -71,7 +71,7 @@ async def test_a_failing_event_holds_back_later_events_of_its_own_run_and_of_no_
         await until(lambda: len(log.ids) == 500)
         assert "bad" not in log.runs
         healed.set()
-        await world.settled_through(1_000)
+        await world.acknowledged_through(1_000)
     assert log.runs["bad"] == [f"e{n}" for n in range(0, 1_000, 2)]
 
 
@@ -84,7 +84,7 @@ async def test_events_without_a_run_share_a_lane_in_order(world):
 
     await world.publish(*(record(n, None, "system.gap") for n in range(5)))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(5)
+        await world.acknowledged_through(5)
     assert log.ids == ["e0", "e1", "e2", "e3", "e4"]
 
 
@@ -108,7 +108,7 @@ async def test_a_failing_a_hanging_and_a_slow_handler_change_nothing_for_a_healt
         await asyncio.sleep(1)
         began = asyncio.get_running_loop().time()
         await world.publish(*(record(n, f"run-{n % 50}") for n in range(2_000)))
-        await world.settled_through(2_000, "healthy")
+        await world.acknowledged_through(2_000, "healthy")
     assert len(times) == 2_000
     assert max(times.values()) - began < 1
 
@@ -155,8 +155,8 @@ async def test_a_handler_that_awaits_nothing_leaves_the_others_their_turn(world)
         behind.append(len(first.ids) - len(second.ids))
 
     async with world.delivering(loaded(greedy, "greedy"), loaded(second, "second")):
-        await world.settled_through(1_000, "greedy")
-        await world.settled_through(1_000, "second")
+        await world.acknowledged_through(1_000, "greedy")
+        await world.acknowledged_through(1_000, "second")
     assert max(behind) < 900
 
 
@@ -168,7 +168,7 @@ async def test_rate_spaces_events_evenly(world):
 
     await world.publish(*(record(n, f"run-{n}") for n in range(50)))
     async with world.delivering(loaded(handle, rate=10)):
-        await world.settled_through(50)
+        await world.acknowledged_through(50)
     assert times[-1] - times[0] == pytest.approx(4.9, abs=0.05)
     assert max(b - a for a, b in itertools.pairwise(times)) < 0.15
 
@@ -188,7 +188,7 @@ async def test_memory_is_bounded_by_the_window(world):
         await asyncio.sleep(5)
         assert len(log.ids) == 99, "nothing beyond the window"
         gate.set()
-        await world.settled_through(500)
+        await world.acknowledged_through(500)
     assert set(log.counts.values()) == {1}
 
 
@@ -202,7 +202,7 @@ async def test_retry_after_holds_the_run_that_long(world):
 
     await world.publish(record(0), record(1), record(2, "other"))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert times["e0"][1] - times["e0"][0] == pytest.approx(90, abs=0.01)
     assert times["e1"][0] >= times["e0"][1]
     assert times["e2"][0] - times["e0"][0] < 0.01

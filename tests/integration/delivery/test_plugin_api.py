@@ -52,11 +52,11 @@ async def test_a_predicate_narrows_what_a_function_or_a_class_gets(world):
 
     await world.publish(record(0, owner_id="me"), record(1, owner_id="you"), record(2, owner_id="me"))
     async with world.delivering(of(chosen)):
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert log.ids == ["e0", "e2"]
     assert world.observer.facts(EventFiltered) == [("h", "run.advanced", "predicate")]
     async with world.delivering(loaded(Mine(), "class")):
-        await world.settled_through(3, "class")
+        await world.acknowledged_through(3, "class")
     assert mine.ids == ["e0", "e2"]
 
 
@@ -66,7 +66,7 @@ async def test_a_predicate_that_raises_is_a_failed_attempt_of_that_event_alone(w
     chosen = handler(when=lambda event: event.owner_id[0] == "m")(log)
     await world.publish(record(0, "a"), record(1, "b", owner_id="me"))
     async with world.delivering(of(chosen)):
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
     assert log.ids == ["e1"]
     assert [(dead_letter.event_id, dead_letter.attempts) for dead_letter in world.store.dead_letters] == [
         ("e0", 10)
@@ -88,7 +88,7 @@ async def test_once_is_recorded_after_the_block_has_succeeded(world):
 
     await world.publish(record(0))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(1)
+        await world.acknowledged_through(1)
     assert firsts == [True, True, False]
     async with world.delivering(loaded(handle, "another")):
         await until(lambda: len(firsts) == 4)
@@ -105,7 +105,7 @@ async def test_latest_is_what_the_store_knows_now(world):
 
     await world.publish(record(0))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(1)
+        await world.acknowledged_through(1)
     run, unknown = found
     assert isinstance(run, ActionCadenceTracker)
     assert (run.state, run.owner_id, unknown) == ("Completed", "005x", None)

@@ -68,7 +68,7 @@ async def test_a_call_cancelled_by_the_stop_is_no_failure_and_its_event_comes_ag
     assert world.observer.facts(CallInterrupted) == [("h", "e1")]
     assert world.observer.count(AttemptFailed) == world.observer.count(DeadLettered) == 0
     async with world.delivering(loaded(handle)):
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert log.counts == {"e0": 1, "e1": 1, "e2": 1}
     assert log.attempts[-1] == 1
 
@@ -126,7 +126,7 @@ async def test_a_stop_while_a_handler_cannot_open_or_the_store_is_down_ends_all_
         await until(lambda: world.observer.count(HandlerStoreUnreachable, "other") > 2)
 
 
-async def test_a_place_that_cannot_be_saved_at_the_stop_is_reported_and_ends_in_time(world):
+async def test_a_cursor_that_cannot_be_saved_at_the_stop_is_reported_and_ends_in_time(world):
     async def handle(event, ctx):
         world.store.unavailable = True
 
@@ -169,8 +169,8 @@ async def test_the_http_session_is_made_on_demand_shared_and_closed_by_the_stop(
 
     await world.publish(record(0), record(1))
     async with world.delivering(loaded(handle, "a"), loaded(handle, "b")):
-        await world.settled_through(2, "a")
-        await world.settled_through(2, "b")
+        await world.acknowledged_through(2, "a")
+        await world.acknowledged_through(2, "b")
         assert not sessions[0][1].closed
     assert len({id(session) for _, session in sessions}) == 1
     assert sessions[0][1].closed
@@ -198,7 +198,7 @@ async def test_after_a_crash_everything_unsaved_comes_again_and_nothing_is_skipp
         assert {f"e{n - 1}" for n in range(1, cursor.offset + 1)} <= set(log.ids), "settled means delivered"
     assert sorted(saved.values()) == list(saved.values())
     async with world.delivering(loaded(handle, concurrency=7)):
-        await world.settled_through(400)
+        await world.acknowledged_through(400)
     assert set(log.ids) == {f"e{n}" for n in range(400)}
     assert len(log.ids) < 400 + 7 * 50
     for run in range(20):
@@ -206,7 +206,7 @@ async def test_after_a_crash_everything_unsaved_comes_again_and_nothing_is_skipp
         assert first_seen == [f"e{n}" for n in range(run, 400, 20)]
 
 
-async def test_what_was_settled_above_the_offset_does_not_come_again_after_a_restart(world):
+async def test_what_was_acknowledged_above_the_offset_does_not_come_again_after_a_restart(world):
     log, gate = Log(), asyncio.Event()
 
     async def handle(event, ctx):
@@ -222,7 +222,7 @@ async def test_what_was_settled_above_the_offset_does_not_come_again_after_a_res
     assert [row.first for row in await world.store.blocked_runs("h")] == [1]
     gate.set()
     async with world.delivering(loaded(handle)):
-        await world.settled_through(50)
+        await world.acknowledged_through(50)
     assert set(log.counts.values()) == {1}
 
 
@@ -248,11 +248,11 @@ async def test_losing_the_tenure_ends_the_dispatcher_and_cancels_what_runs(world
     assert world.observer.facts(CallInterrupted) == [("h", "e1")]
     assert world.observer.count(AttemptFailed) == 0
     async with successor.delivering(loaded(log)):
-        await successor.settled_through(3)
+        await successor.acknowledged_through(3)
     assert log.counts == {"e0": 1, "e1": 1, "e2": 2}
 
 
-async def test_a_place_moved_by_somebody_else_ends_the_dispatcher(world):
+async def test_a_cursor_moved_by_somebody_else_ends_the_dispatcher(world):
     dispatcher = world.dispatcher(loaded(Log()))
     running = asyncio.create_task(dispatcher.run())
     await until(lambda: world.store.saved)
@@ -262,7 +262,7 @@ async def test_a_place_moved_by_somebody_else_ends_the_dispatcher(world):
         await running
 
 
-async def test_a_place_of_a_newer_format_is_refused(world):
+async def test_a_cursor_of_a_newer_format_is_refused(world):
     world.store.saved["h"] = SavedCursor(1, b'{"v":3}')
     with pytest.raises(StoreForeign, match="the cursor of handler 'h' cannot be read"):
         await world.dispatcher(loaded(Log())).run()
@@ -280,17 +280,17 @@ async def test_an_unavailable_store_loses_nothing_and_is_asked_again(world):
     async with world.delivering(loaded(handle)):
         await until(lambda: world.observer.count(HandlerStoreUnreachable) > 5)
         world.store.unavailable = False
-        await world.settled_through(60)
+        await world.acknowledged_through(60)
     assert set(log.counts.values()) == {1}
 
 
-async def test_places_are_saved_at_most_five_times_a_second_and_when_idle(world):
+async def test_cursors_are_saved_at_most_five_times_a_second_and_when_idle(world):
     async def handle(event, ctx):
         await asyncio.sleep(0.01)
 
     await world.publish(*(record(n) for n in range(300)))
     async with world.delivering(loaded(handle)):
-        await world.settled_through(300)
+        await world.acknowledged_through(300)
         await asyncio.sleep(10)
         saves = len(world.store.saves)
         assert 14 <= saves <= 18
@@ -303,4 +303,4 @@ async def test_a_fast_handler_saves_every_five_hundred_events(world):
     sink = Batches(batch_max=100)
     await world.publish(*(record(n) for n in range(3_000)))
     async with world.delivering(loaded(sink)):
-        await world.settled_through(2_500, limit_s=0.1)
+        await world.acknowledged_through(2_500, limit_s=0.1)

@@ -32,7 +32,7 @@ async def test_types_that_are_not_wanted_are_passed_without_being_decoded(world)
         record(2, type_="step.failed"),
     )
     async with world.delivering(loaded(log, types="run.*")):
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert log.ids == ["e1"]
     assert world.store.dead_letters == []
 
@@ -44,7 +44,7 @@ async def test_origins_and_max_age_leave_events_out_and_say_so(world):
         record(0, origin=Origin.SNAPSHOT), record(1, time=old), record(2, origin=Origin.TIMER), record(3)
     )
     async with world.delivering(loaded(log, max_age="1h")):
-        await world.settled_through(4)
+        await world.acknowledged_through(4)
     assert log.ids == ["e2", "e3"]
     assert world.observer.facts(EventFiltered) == [
         ("h", "run.advanced", "origin"),
@@ -60,7 +60,7 @@ async def test_latest_begins_at_the_end_of_the_journal_at_first_sight_and_stays_
         assert (await world.cursor()).offset == 2
     await world.publish(record(2))
     async with world.delivering(loaded(log, start="latest")):
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert log.ids == ["e2"]
 
 
@@ -69,7 +69,7 @@ async def test_earliest_begins_with_what_retention_left(world):
     await world.publish(*(record(n) for n in range(5)))
     world.store.remove_through(2)
     async with world.delivering(loaded(log, start="earliest")):
-        await world.settled_through(5)
+        await world.acknowledged_through(5)
     assert log.ids == ["e2", "e3", "e4"]
     assert world.observer.facts(OffsetOutOfRange) == []
 
@@ -80,20 +80,20 @@ async def test_a_time_begins_with_the_first_event_that_happened_then_or_later(wo
     async with world.delivering(
         loaded(log, "log", start="2026-03-01T12:02:30Z"), loaded(later, "later", start="2026-03-02")
     ):
-        await world.settled_through(5, "log")
-        await world.settled_through(5, "later")
+        await world.acknowledged_through(5, "log")
+        await world.acknowledged_through(5, "later")
         await world.publish(record(9))
-        await world.settled_through(6, "later")
+        await world.acknowledged_through(6, "later")
     assert log.ids == ["e3", "e4", "e9"]
     assert later.ids == ["e9"]
 
 
-async def test_start_has_no_effect_on_a_handler_that_has_a_place(world):
+async def test_start_has_no_effect_on_a_handler_that_has_a_cursor(world):
     log = Log()
     await world.publish(*(record(n) for n in range(4)))
     world.store.saved["h"] = SavedCursor(7, Cursor(1, [(3, 3)]).snapshot())
     async with world.delivering(loaded(log, start="latest")):
-        await world.settled_through(4)
+        await world.acknowledged_through(4)
     assert log.ids == ["e1", "e3"]
 
 
@@ -103,7 +103,7 @@ async def test_a_handler_that_retention_has_outrun_says_what_it_missed(world):
     await world.publish(*(record(n) for n in range(8)))
     world.store.remove_through(5)
     async with world.delivering(loaded(log)):
-        await world.settled_through(8)
+        await world.acknowledged_through(8)
     assert log.ids == ["e5", "e6", "e7"]
     assert world.observer.facts(OffsetOutOfRange) == [("h", 2, 6)]
 
@@ -122,7 +122,7 @@ async def test_new_events_arrive_without_delay(world):
     assert times[0] - began < 0.01
 
 
-async def test_place_and_lag_are_reported_also_while_nothing_moves(world):
+async def test_cursor_and_lag_are_reported_also_while_nothing_moves(world):
     async def handle(event, ctx):
         raise OSError("down")
 
@@ -145,7 +145,7 @@ async def test_the_context_tells_handler_and_attempt_and_logs_with_the_event(wor
     await world.publish(record(0))
     with capture_logs() as lines:
         async with world.delivering(loaded(handle)):
-            await world.settled_through(1)
+            await world.acknowledged_through(1)
     assert lines == [
         {
             "event": "hello",

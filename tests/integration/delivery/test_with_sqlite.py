@@ -41,8 +41,8 @@ async def test_events_are_delivered_in_order_and_dead_letters_kept(world):
     async with world.delivering(loaded(handle, "one"), loaded(Batches(batch_max=30), "many")):
         for start in range(0, 300, 50):
             await world.publish(*(record(n, f"run-{n % 7}") for n in range(start, start + 50)))
-        await world.settled_through(300, "one", 20)
-        await world.settled_through(300, "many", 20)
+        await world.acknowledged_through(300, "one", 20)
+        await world.acknowledged_through(300, "many", 20)
     for run in range(7):
         assert log.runs[f"run-{run}"] == [f"e{n}" for n in range(run, 300, 7) if n != 50]
     (dead_letter,) = await world.store.handler_dead_letters(None, 10)
@@ -68,7 +68,7 @@ async def test_after_a_crash_it_goes_on_where_it_was_saved(world):
     with pytest.raises(asyncio.CancelledError):
         await running
     async with world.delivering(loaded(handle)):
-        await world.settled_through(200, limit_s=20)
+        await world.acknowledged_through(200, limit_s=20)
     assert set(log.ids) == {f"e{n}" for n in range(200)}
 
 
@@ -89,5 +89,5 @@ async def test_the_jsonl_handler_writes_every_event(world, tmp_path):
     one = type(one)(one.name, one.spec, one.types, sink, Jsonl.Settings(path=tmp_path / "events.jsonl"))
     await world.publish(*(record(n, f"run-{n % 7}") for n in range(1_200)))
     async with world.delivering(one):
-        await world.settled_through(1_200, "file", 20)
+        await world.acknowledged_through(1_200, "file", 20)
     assert len((tmp_path / "events.jsonl").read_bytes().splitlines()) == 1_200

@@ -87,28 +87,28 @@ async def known(rig):
     return {key for key, _ in found}
 
 
-async def story(rig, tell, *, run=RUN_1, step=STEP_1, ended=1.0):
+async def story(rig, change_at, *, run=RUN_1, step=STEP_1, ended=1.0):
     """A run with a step, ended on a day."""
     await told(
         rig,
         0,
-        tell(0, "CREATE", RUN, run, State="Running", TargetId=TARGET),
-        tell(0, "CREATE", STEP, step, State="Active", ActionCadenceTrackerId=run),
+        change_at(0, "CREATE", RUN, run, State="Running", TargetId=TARGET),
+        change_at(0, "CREATE", STEP, step, State="Active", ActionCadenceTrackerId=run),
     )
     if ended is not None:
-        await told(rig, ended, tell(ended, "UPDATE", RUN, run, State="Complete"))
+        await told(rig, ended, change_at(ended, "UPDATE", RUN, run, State="Complete"))
 
 
 async def test_an_ended_run_and_its_steps_go_after_the_retention_and_no_sooner(path):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, **RETENTION) as rig:
         await rig.open()
-        await story(rig, tell)
-        await told(rig, 30, tell(30, "CREATE", RUN, OTHER, State="Running"))
+        await story(rig, change_at)
+        await told(rig, 30, change_at(30, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 30)
         assert await known(rig) == {RUN_1, STEP_1, OTHER, key_of(TARGET)}
         assert rig.witness.census == {"run": 2, "step": 1, "target": 1}
-        await told(rig, 31.1, tell(31.1, "UPDATE", RUN, OTHER, State="Paused"))
+        await told(rig, 31.1, change_at(31.1, "UPDATE", RUN, OTHER, State="Paused"))
         await walked(rig, 31.1)
         assert await known(rig) == {OTHER}, (
             "the run, its step that never ended by itself, and the target's list"
@@ -118,53 +118,53 @@ async def test_an_ended_run_and_its_steps_go_after_the_retention_and_no_sooner(p
 
 
 async def test_a_run_that_has_not_ended_stays_however_long_and_so_do_its_steps(path):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, **RETENTION) as rig:
         await rig.open()
-        await story(rig, tell, ended=None)
-        await told(rig, 1, tell(1, "UPDATE", STEP, STEP_1, State="Completed"))
-        await told(rig, 400, tell(400, "CREATE", RUN, OTHER, State="Running"))
+        await story(rig, change_at, ended=None)
+        await told(rig, 1, change_at(1, "UPDATE", STEP, STEP_1, State="Completed"))
+        await told(rig, 400, change_at(400, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 400)
         assert await known(rig) >= {RUN_1, STEP_1}
 
 
 async def test_a_step_that_is_heard_of_keeps_its_run(path):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, **RETENTION) as rig:
         await rig.open()
-        await story(rig, tell)
-        await told(rig, 25, tell(25, "UPDATE", STEP, STEP_1, StepTitle="Call"))
-        await told(rig, 40, tell(40, "CREATE", RUN, OTHER, State="Running"))
+        await story(rig, change_at)
+        await told(rig, 25, change_at(25, "UPDATE", STEP, STEP_1, StepTitle="Call"))
+        await told(rig, 40, change_at(40, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 40)
         assert await known(rig) >= {RUN_1, STEP_1}
 
 
 async def test_tombstones_and_notes_about_gaps_go_with_their_identities_whatever_the_retention(path):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, retention_ms=None) as rig:
         await rig.open()
-        await story(rig, tell)
-        await told(rig, 1, tell(1, "DELETE", RUN, RUN_1), tell(1, "DELETE", STEP, STEP_1))
-        await told(rig, 1, tell(1, "GAP_UPDATE", RUN, RUN_2))
-        await told(rig, 4.9, tell(4.9, "CREATE", RUN, OTHER, State="Running"))
+        await story(rig, change_at)
+        await told(rig, 1, change_at(1, "DELETE", RUN, RUN_1), change_at(1, "DELETE", STEP, STEP_1))
+        await told(rig, 1, change_at(1, "GAP_UPDATE", RUN, RUN_2))
+        await told(rig, 4.9, change_at(4.9, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 4.9)
         assert await known(rig) >= {RUN_1, STEP_1, f"gap/{RUN_2}"}
-        await told(rig, 5.1, tell(5.1, "UPDATE", RUN, OTHER, State="Complete"))
+        await told(rig, 5.1, change_at(5.1, "UPDATE", RUN, OTHER, State="Complete"))
         await walked(rig, 5.1)
         assert await known(rig) == {OTHER}
-        await told(rig, 500, tell(500, "CREATE", RUN, RUN_2, State="Running"))
+        await told(rig, 500, change_at(500, "CREATE", RUN, RUN_2, State="Running"))
         await walked(rig, 500)
         assert await known(rig) == {OTHER, RUN_2}, "without a retention what has ended is kept"
 
 
 async def test_what_was_redelivered_until_it_went_was_a_duplicate(path):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, retention_ms=4 * DAY) as rig:
         await rig.open()
-        await story(rig, tell, ended=0)
-        again = tell(0.5, "UPDATE", RUN, RUN_1, CompletionDisposition="Bad Data")
+        await story(rig, change_at, ended=0)
+        again = change_at(0.5, "UPDATE", RUN, RUN_1, CompletionDisposition="Bad Data")
         await told(rig, 0.5, again)
-        await told(rig, 4.4, tell(4.4, "CREATE", RUN, OTHER, State="Running"))
+        await told(rig, 4.4, change_at(4.4, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 4.4)
         again = json.loads(json.dumps(again))
         again["data"]["event"]["replayId"] = 999
@@ -174,14 +174,15 @@ async def test_what_was_redelivered_until_it_went_was_a_duplicate(path):
 
 
 async def test_a_change_that_waits_when_its_run_is_proposed_finds_what_was_known(path):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, **RETENTION) as rig:
         await rig.open()
-        await story(rig, tell)
-        await told(rig, 32, tell(32, "CREATE", RUN, OTHER, State="Running"))
+        await story(rig, change_at)
+        await told(rig, 32, change_at(32, "CREATE", RUN, OTHER, State="Running"))
         # Held back for ordering, and nothing but max_hold lets it go; the proposal waits less long than that.
         await rig.answer(
-            tell(33, "UPDATE", STEP, STEP_1, StepTitle="Call", ActionCadenceTrackerId=RUN_1), server_ms=at(33)
+            change_at(33, "UPDATE", STEP, STEP_1, StepTitle="Call", ActionCadenceTrackerId=RUN_1),
+            server_ms=at(33),
         )
         await asyncio.sleep(4)
         await rig.ingest.loop._handle(
@@ -195,11 +196,11 @@ async def test_a_change_that_waits_when_its_run_is_proposed_finds_what_was_known
 
 
 async def test_a_run_that_came_back_after_it_was_proposed_stays(path):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, **RETENTION) as rig:
         await rig.open()
-        await story(rig, tell)
-        await told(rig, 40, tell(40, "UPDATE", RUN, RUN_1, State="Running"))
+        await story(rig, change_at)
+        await told(rig, 40, change_at(40, "UPDATE", RUN, RUN_1, State="Running"))
         await rig.buffer.put(
             FetchedItem(
                 ExpiryProposal((RUN_1, STEP_1), ExpiryCutoff.at(at(40), 30 * DAY)), rig.clock.monotonic_ms()
@@ -234,11 +235,11 @@ class Down:
 
 
 async def test_nothing_is_forgotten_while_a_gap_is_open(path):
-    tell, rest = Told(), Down()
+    change_at, rest = Told(), Down()
     async with tenure(path, record_source=rest, sweep_ms=None, **RETENTION) as rig:
         await rig.open()
-        await story(rig, tell)
-        await told(rig, 45, tell(45, "GAP_UPDATE", RUN, RUN_1))
+        await story(rig, change_at)
+        await told(rig, 45, change_at(45, "GAP_UPDATE", RUN, RUN_1))
         for _ in range(200):
             await asyncio.sleep(1)
             await rig.answer(server_ms=at(45))
@@ -250,7 +251,7 @@ async def test_nothing_is_forgotten_while_a_gap_is_open(path):
 
 
 async def test_a_later_change_of_a_forgotten_run_is_told_like_the_first_of_an_unknown_one(path):
-    tell = Told()
+    change_at = Told()
 
     class Rows:
         async def rows(self, entity, ids, fields):
@@ -258,11 +259,11 @@ async def test_a_later_change_of_a_forgotten_run_is_told_like_the_first_of_an_un
 
     async with tenure(path, rows=Rows(), **RETENTION) as rig:
         await rig.open()
-        await story(rig, tell)
-        await told(rig, 40, tell(40, "CREATE", RUN, OTHER, State="Running"))
+        await story(rig, change_at)
+        await told(rig, 40, change_at(40, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 40)
         assert await known(rig) == {OTHER}
-        await told(rig, 41, tell(41, "UPDATE", RUN, RUN_1, CompletionDisposition="Bad Data"))
+        await told(rig, 41, change_at(41, "UPDATE", RUN, RUN_1, CompletionDisposition="Bad Data"))
         last = (await rig.journal())[-1]
         assert (last["type"], last["target_id"], last["record_id"]) == ("run.disposition_set", TARGET, RUN_1)
         assert last["before"] == {"TargetId": TARGET}, "what was looked up, and nothing that was forgotten"
@@ -273,15 +274,15 @@ async def test_a_later_change_of_a_forgotten_run_is_told_like_the_first_of_an_un
 
 
 async def test_proposals_come_a_page_at_a_time_and_everything_goes(path):
-    tell = Told()
+    change_at = Told()
     runs = [f"0qB{number:012d}AAA" for number in range(2 * PAGE_SIZE + 50)]
     async with tenure(path, **RETENTION) as rig:
         await rig.open()
-        await told(rig, 0, tell(0, "CREATE", RUN, runs, State="Running"))
+        await told(rig, 0, change_at(0, "CREATE", RUN, runs, State="Running"))
         await until(rig, 0, lambda: rig.witness.total("changes") == len(runs))
-        await told(rig, 1, tell(1, "UPDATE", RUN, runs, State="Complete"))
+        await told(rig, 1, change_at(1, "UPDATE", RUN, runs, State="Complete"))
         await until(rig, 1, lambda: rig.witness.total("changes") == 2 * len(runs))
-        await told(rig, 40, tell(40, "CREATE", RUN, OTHER, State="Running"))
+        await told(rig, 40, change_at(40, "CREATE", RUN, OTHER, State="Running"))
         sizes = []
         put = rig.buffer.put
 
@@ -298,11 +299,11 @@ async def test_proposals_come_a_page_at_a_time_and_everything_goes(path):
 
 
 async def test_states_of_an_older_release_go_by_their_last_modified_date(path):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, **RETENTION) as rig:
         await rig.open()
-        await told(rig, 0, tell(0, "CREATE", RUN, RUN_1, State="Complete", LastModifiedDate=iso(at(0))))
-        await told(rig, 0, tell(0, "CREATE", RUN, RUN_2, State="Complete"))
+        await told(rig, 0, change_at(0, "CREATE", RUN, RUN_1, State="Complete", LastModifiedDate=iso(at(0))))
+        await told(rig, 0, change_at(0, "CREATE", RUN, RUN_2, State="Complete"))
     old = {}
     async with tenure(path, **RETENTION) as rig:
         for record_id, data in (await rig.store.states([RUN_1, RUN_2])).items():
@@ -315,7 +316,7 @@ async def test_states_of_an_older_release_go_by_their_last_modified_date(path):
         commit.states = old
         await rig.ingest.commits.apply(commit, nothing, began_ms=0)
         await rig.open()
-        await told(rig, 40, tell(40, "CREATE", RUN, OTHER, State="Running"))
+        await told(rig, 40, change_at(40, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 40)
         assert await known(rig) == {OTHER, RUN_2}, (
             "when the other was last heard of is not known, so it stays"
@@ -324,11 +325,11 @@ async def test_states_of_an_older_release_go_by_their_last_modified_date(path):
 
 @pytest.mark.parametrize("step", [STEP_1, STEP_2])
 async def test_a_step_whose_run_is_not_known_goes_when_it_has_ended(path, step):
-    tell = Told()
+    change_at = Told()
     async with tenure(path, **RETENTION) as rig:
         await rig.open()
         state = "Completed" if step == STEP_2 else "Active"
-        await told(rig, 0, tell(0, "CREATE", STEP, step, State=state))
-        await told(rig, 40, tell(40, "CREATE", RUN, OTHER, State="Running"))
+        await told(rig, 0, change_at(0, "CREATE", STEP, step, State=state))
+        await told(rig, 40, change_at(40, "CREATE", RUN, OTHER, State="Running"))
         await walked(rig, 40)
         assert (step in await known(rig)) == (step == STEP_1)

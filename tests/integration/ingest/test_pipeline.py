@@ -153,8 +153,12 @@ async def test_bad_events_are_kept_with_their_bytes_and_hold_nothing_up(path):
         await rig.answer(enrol, bad, pause)
         await rig.pass_time(2_000)
         assert await rig.types() == ["run.enrolled", "run.started", "run.paused"]
-        (letter,) = await rig.store.ingest_dead_letters(10)
-        assert (letter.reason, letter.position, json.loads(letter.raw)) == ("no_header", "12", bad)
+        (dead_letter,) = await rig.store.ingest_dead_letters(10)
+        assert (dead_letter.reason, dead_letter.position, json.loads(dead_letter.raw)) == (
+            "no_header",
+            "12",
+            bad,
+        )
 
 
 async def test_a_merged_event_of_5000_records_is_one_position(path):
@@ -262,8 +266,8 @@ async def test_the_same_unreadable_answer_three_times_is_kept_and_says_so(path):
         await rig.ingest.plan.unreadable(b"[{", "truncated")
         assert rig.witness.stuck == ["the same answer could not be read three times: truncated"]
         await rig.pass_time(500)
-        (letter,) = await rig.store.ingest_dead_letters(10)
-        assert (letter.reason, letter.raw) == ("unreadable_answer", b"[{")
+        (dead_letter,) = await rig.store.ingest_dead_letters(10)
+        assert (dead_letter.reason, dead_letter.raw) == ("unreadable_answer", b"[{")
         await rig.answer(enrol)
         await rig.pass_time(500)
         assert rig.witness.stuck == []
@@ -284,8 +288,8 @@ async def test_a_message_of_a_channel_nobody_subscribed_to_is_kept_and_moves_no_
             message("CREATE", RUN, RUN_2, {"State": "Running"}, commit=9, channel="/data/Other__chn"), enrol
         )
         await rig.pass_time(2_000)
-        (letter,) = await rig.store.ingest_dead_letters(10)
-        assert letter.reason == "unknown_channel"
+        (dead_letter,) = await rig.store.ingest_dead_letters(10)
+        assert dead_letter.reason == "unknown_channel"
         assert set(await rig.store.channels()) == set(CHANNELS)
         assert await rig.types() == ["run.enrolled", "run.started"]
 

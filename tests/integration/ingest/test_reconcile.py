@@ -92,7 +92,7 @@ async def state_of(rig, record_id):
     return RecordState.decode(found[record_id]) if record_id in found else None
 
 
-async def mended(rig, reconcile_tasks=1):
+async def reconciled(rig, reconcile_tasks=1):
     """Let time pass until so many tasks are done; the store's thread sets the pace."""
     for _ in range(600):
         await rig.pass_time(250)
@@ -115,7 +115,7 @@ async def test_a_gap_is_fetched_and_what_differs_is_told(path):
     async with tenure(path, record_source=org) as rig:
         await enrolled(rig)
         await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
-        await mended(rig)
+        await reconciled(rig)
         assert await rig.types() == [
             "run.enrolled",
             "run.started",
@@ -149,11 +149,11 @@ async def test_positions_never_wait_for_rest_that_is_down_for_ten_minutes(path):
         await rig.pass_time(600_000, every=2_000)
         assert (await rig.store.channels())[RUN_CHANNEL].position == "61"
         assert list(await rig.store.reconcile_tasks()) == [f"gap/{RUN_CHANNEL}/51"]
-        assert 10 < len(rig.witness.mending_failed) < 30, "it asks again, and does not hammer"
-        assert max(wait for _, wait in rig.witness.mending_failed) == 60_000
+        assert 10 < len(rig.witness.reconcile_failed) < 30, "it asks again, and does not hammer"
+        assert max(wait for _, wait in rig.witness.reconcile_failed) == 60_000
         assert "run.paused" not in await rig.types()
         org.down = False
-        await mended(rig)
+        await reconciled(rig)
         assert (await rig.types())[-2:] == ["run.paused", "system.repaired"]
 
 
@@ -168,7 +168,7 @@ async def test_a_task_survives_the_tenure_that_began_it(path):
     org.has(RUN_1, 5, State="Paused", **FULL)
     async with tenure(path, record_source=org) as rig:
         await rig.open()
-        await mended(rig)
+        await reconciled(rig)
         assert (await rig.types())[-2:] == ["run.paused", "system.repaired"]
 
 
@@ -179,7 +179,7 @@ async def test_a_merged_gap_is_one_task_for_all_its_records(path):
     async with tenure(path, record_source=org) as rig:
         await enrolled(rig)
         await rig.answer(gap("GAP_UPDATE", [RUN_1, RUN_2], 5))
-        await mended(rig)
+        await reconciled(rig)
         assert (await rig.types())[2:] == [
             "system.gap",
             "run.paused",
@@ -194,7 +194,7 @@ async def test_a_record_that_was_deleted_meanwhile_is_told_as_deleted(path):
     async with tenure(path, record_source=Org()) as rig:
         await enrolled(rig)
         await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
-        await mended(rig)
+        await reconciled(rig)
         assert (await rig.types())[-2:] == ["run.deleted", "system.repaired"]
         assert (await state_of(rig, RUN_1)).is_deleted
 
@@ -209,12 +209,12 @@ async def test_a_row_that_is_too_fresh_is_asked_for_again_five_times_at_most(pat
         await rig.pass_time(4_000)
         assert "run.paused" not in await rig.types()
         org.server_ms = COMMIT_MS + 7_000
-        await mended(rig)
+        await reconciled(rig)
         assert "run.paused" in await rig.types()
         asked = len(org.asked)
         org.server_ms = COMMIT_MS + 6_000
         await rig.answer(gap("GAP_UPDATE", RUN_1, 9))
-        await mended(rig, 2)
+        await reconciled(rig, 2)
         assert len(org.asked) - asked == 6
         assert await rig.store.reconcile_tasks() == {}
 
@@ -228,7 +228,7 @@ async def test_a_window_is_read_page_by_page_and_each_page_is_committed_with_the
         await rig.open()
         task = window_task("repair", "by hand", RUN, COMMIT_MS, 0)
         await rig.store.add_reconcile_task(task.id, task.encode())
-        await mended(rig)
+        await reconciled(rig)
         assert len([one for one in org.asked if isinstance(one, str)]) == 3
         types = await rig.types()
         assert types.count("run.enrolled") == len(ids)
@@ -258,7 +258,7 @@ async def test_a_tenure_that_ends_in_the_middle_of_a_window_goes_on_at_its_page(
     org.pages_left, org.asked = 1_000, []
     async with tenure(path, record_source=org) as rig:
         await rig.open()
-        await mended(rig)
+        await reconciled(rig)
         types = await rig.types()
         assert types.count("run.enrolled") == len(ids)
         assert await rig.store.reconcile_tasks() == {}
@@ -271,7 +271,7 @@ async def test_a_row_that_cannot_be_read_leaves_its_record_as_it_was_and_is_told
     async with tenure(path, record_source=org) as rig:
         await enrolled(rig)
         await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
-        await mended(rig)
+        await reconciled(rig)
         assert (await state_of(rig, RUN_1)).get("State") == "Running"
         ((record_id, why),) = rig.witness.unread
         assert record_id == RUN_1
@@ -284,7 +284,7 @@ async def test_a_step_that_only_a_row_tells_of_belongs_to_its_run(path):
     async with tenure(path, record_source=org) as rig:
         await enrolled(rig)
         await rig.answer(gap("GAP_CREATE", STEP_1, 5, entity=STEP))
-        await mended(rig)
+        await reconciled(rig)
         events = [event for event in await rig.journal() if event["type"].startswith("step.")]
         assert [event["type"] for event in events] == ["step.created", "step.activated"]
         assert {event["tracker_id"] for event in events} == {RUN_1}
@@ -334,7 +334,7 @@ async def test_what_has_left_the_recycle_bin_is_told_by_the_delete_log(path):
         org.log.append((COMMIT_MS + 60_000, "0qBWP000000UNKNOWN"))
         task = window_task("repair", "by hand", RUN, COMMIT_MS, 0)
         await rig.store.add_reconcile_task(task.id, task.encode())
-        await mended(rig)
+        await reconciled(rig)
         types = await rig.types()
         assert types.count("run.deleted") == len(ids)
         report = (await rig.journal())[-1]["after"]
@@ -351,7 +351,7 @@ async def test_a_window_says_since_when_deletions_can_be_known(path):
         task = window_task("repair", "by hand", RUN, COMMIT_MS, 0)
         await rig.store.add_reconcile_task(task.id, task.encode())
         await rig.answer(server_ms=org.server_ms)
-        await mended(rig)
+        await reconciled(rig)
         report = (await rig.journal())[-1]["after"]
         assert report["deletions_known_since"][:10] > iso(COMMIT_MS + 24 * 86_400_000)[:10]
         ((_, _, since_ms, _),) = [one for one in org.asked if one[0] == "deleted"]
@@ -366,12 +366,12 @@ async def test_a_task_that_fails_for_ever_keeps_no_other_waiting(path):
         await enrolled(rig)
         await rig.answer(gap("GAP_UPDATE", STEP_1, 4, position=41, entity=STEP))
         await rig.pass_time(130_000, every=1_000)
-        failed = len(rig.witness.mending_failed)
+        failed = len(rig.witness.reconcile_failed)
         assert failed > 5
         await rig.answer(gap("GAP_UPDATE", RUN_1, 5, position=51))
         await rig.pass_time(6_000)
         assert "run.paused" in await rig.types()
-        assert len(rig.witness.mending_failed) - failed <= 1
+        assert len(rig.witness.reconcile_failed) - failed <= 1
 
 
 async def test_rest_that_is_down_is_not_asked_by_every_task_in_turn(path):
@@ -382,7 +382,7 @@ async def test_rest_that_is_down_is_not_asked_by_every_task_in_turn(path):
         await rig.answer(*(gap("GAP_UPDATE", RUN_1, 5 + at, position=50 + at) for at in range(100)))
         await rig.pass_time(600_000, every=2_000)
         assert len(await rig.store.reconcile_tasks()) == 100
-        assert len(rig.witness.mending_failed) < 40
+        assert len(rig.witness.reconcile_failed) < 40
 
 
 async def test_a_page_waits_for_what_is_held_of_its_own_records_and_for_nothing_else(path):
@@ -477,7 +477,7 @@ async def test_a_tenure_that_ends_in_the_middle_of_a_snapshot_goes_on_at_its_pag
     org.pages_left = 2
     async with tenure(path, record_source=org, snapshot="initial") as rig:
         await rig.open()
-        while not rig.witness.mending_failed:
+        while not rig.witness.reconcile_failed:
             await rig.pass_time(250)
         assert (
             sum(ReconcileTask.decode(one).fetched for one in (await rig.store.reconcile_tasks()).values())

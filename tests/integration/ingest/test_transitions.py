@@ -50,7 +50,7 @@ class Story:
     def record(self, number):
         return to_18(f"{'0qB' if self.noun == 'run' else '8HF'}WP{number:010d}")
 
-    def tell(self, record, kind, fields):
+    def emit(self, record, kind, fields):
         self.commit += 1
         if self.entity == STEP and kind == "CREATE":
             fields = {**fields, "ActionCadenceTrackerId": to_18(f"0qB{record[3:15]}")}
@@ -62,12 +62,12 @@ class Story:
     def walk(self, record, machine, before, fields):
         """Lead a new record to ``before``, then change it; returns the commit of that last change."""
         if before == UNKNOWN:
-            return self.tell(record, "UPDATE", fields)
+            return self.emit(record, "UPDATE", fields)
         kind = "CREATE"
         for state in way_to(machine, before) if before != NEW else ():
-            self.tell(record, kind, {"State": state})
+            self.emit(record, kind, {"State": state})
             kind = "UPDATE"
-        return self.tell(record, kind, fields)
+        return self.emit(record, kind, fields)
 
 
 async def journal_of(path, story):
@@ -76,7 +76,7 @@ async def journal_of(path, story):
         for start in range(0, len(story.messages), 50):
             await rig.answer(*story.messages[start : start + 50])
         await rig.pass_time(2_000)
-        assert rig.witness.letters == []
+        assert rig.witness.dead_letters == []
         return await rig.journal()
 
 
@@ -163,7 +163,7 @@ async def test_after_processing_a_transition_counts_from_the_state_before_it(tmp
     for number, (before, after) in enumerate(pairs):
         record = story.record(number)
         story.walk(record, machine, before, {"State": "Processing"})
-        commits[before, after] = story.tell(record, "UPDATE", {"State": after})
+        commits[before, after] = story.emit(record, "UPDATE", {"State": after})
     journal = await journal_of(tmp_path / "cadence.db", story)
     assert {pair: told(journal, commit) for pair, commit in commits.items()} == {
         pair: expected("run", "UPDATE", table[pair]) for pair in pairs

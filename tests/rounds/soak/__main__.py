@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.rounds.soak.soaking import Pace, soak
+from tests.rounds.soak.soaking import SoakOptions, soak
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
                 folder,
                 wanted.store,
                 wanted.minutes * 60,
-                Pace(rate=wanted.rate),
+                SoakOptions(rate=wanted.rate),
                 lambda line: print(line, flush=True),
             )
         )

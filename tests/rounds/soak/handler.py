@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from consumer import BatchHandler, Context, LifecycleEvent
 from tests.rounds.soak.checksum import Checksum
-from tests.rounds.soak.world import COMMIT_SPAN, place_of
+from tests.rounds.soak.world import COMMIT_SPAN, slot_of
 
 
 class Rolling(BatchHandler):
@@ -35,10 +35,10 @@ class Rolling(BatchHandler):
             if event.position is None or event.transaction is None or event.tracker_id is None:
                 self.others += 1
                 continue
-            place = place_of(event.tracker_id, event.record_id)
-            commit = event.transaction.commit_number - place.repetition * COMMIT_SPAN
-            what = f"{place.record} {commit} {event.transaction.sequence_number} {event.type}"
-            self.checksum.add(place.repetition, place.run, what)
+            slot = slot_of(event.tracker_id, event.record_id)
+            commit = event.transaction.commit_number - slot.repetition * COMMIT_SPAN
+            what = f"{slot.record} {commit} {event.transaction.sequence_number} {event.type}"
+            self.checksum.add(slot.repetition, slot.run, what)
             self.last = max(self.last, int(event.position.replay_id or 0))
         if over := self.checksum.fold():
             with (self.folder / "folded.jsonl").open("a") as file:

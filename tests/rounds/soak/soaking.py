@@ -22,11 +22,11 @@ from tests.support.processes.memory import Memory
 from tests.support.processes.service_process import ServiceProcess
 from tests.support.servers.redis_server import RedisServer
 
-__all__ = ["Pace", "Soak", "soak"]
+__all__ = ["Soak", "SoakOptions", "soak"]
 
 
 @dataclass(frozen=True)
-class Pace:
+class SoakOptions:
     """How fast everything goes.
 
     Attributes:
@@ -144,7 +144,7 @@ class _Bus:
 
 
 @asynccontextmanager
-async def _bus(pace: Pace) -> AsyncIterator[_Bus]:
+async def _bus(pace: SoakOptions) -> AsyncIterator[_Bus]:
     options = {"rate": pace.rate, "changes": pace.changes, "day_s": pace.day_s, "cut_s": pace.cut_s}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.rounds.soak.bus", json.dumps(options)),
@@ -175,7 +175,7 @@ class _Service(ServiceProcess):
         return self
 
 
-def _settings(bus: _Bus, store_url: str, folder: Path, pace: Pace) -> dict[str, str]:
+def _settings(bus: _Bus, store_url: str, folder: Path, pace: SoakOptions) -> dict[str, str]:
     often = {
         "expire_ms": round(pace.expire_s * 1000),
         "page_ms": pace.page_ms,
@@ -200,7 +200,9 @@ def _settings(bus: _Bus, store_url: str, folder: Path, pace: Pace) -> dict[str, 
     }
 
 
-async def soak(folder: Path, store: str, seconds: float, pace: Pace, say: Callable[[str], None]) -> Soak:
+async def soak(
+    folder: Path, store: str, seconds: float, pace: SoakOptions, say: Callable[[str], None]
+) -> Soak:
     """Feed the service for so long, let it finish, and compare.
 
     Args:
@@ -243,7 +245,7 @@ async def _watch(
     bus: _Bus,
     store: RedisStore | SqliteStore,
     seconds: float,
-    pace: Pace,
+    pace: SoakOptions,
     folder: Path,
     say: Callable[[str], None],
 ) -> None:

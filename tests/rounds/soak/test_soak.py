@@ -6,12 +6,12 @@ import json
 import pytest
 
 from tests.rounds.soak.checksum import KEPT, Checksum, Sum
-from tests.rounds.soak.soaking import Pace, soak, verdict
-from tests.rounds.soak.world import COMMIT_SPAN, World, place_of
+from tests.rounds.soak.soaking import SoakOptions, soak, verdict
+from tests.rounds.soak.world import COMMIT_SPAN, World, slot_of
 from tests.support.processes.memory import Memory
 
 STORY = [("a", "enrolled"), ("a", "started"), ("b", "enrolled"), ("a", "ended"), ("b", "ended")]
-QUICK = Pace(
+QUICK = SoakOptions(
     rate=300,
     changes=20,
     day_s=0.5,
@@ -90,8 +90,8 @@ def test_every_repetition_of_the_world_means_the_same_under_other_names():
         assert other["commitTimestamp"] - one["commitTimestamp"] == 3 * size * 60_000
         assert other["transactionKey"] != one["transactionKey"]
         for was, now in zip(one["recordIds"], other["recordIds"], strict=True):
-            assert place_of(was, was) == dataclasses.replace(place_of(now, now), repetition=0)
-            assert place_of(now, now).repetition == 3
+            assert slot_of(was, was) == dataclasses.replace(slot_of(now, now), repetition=0)
+            assert slot_of(now, now).repetition == 3
     times = [header["commitTimestamp"] for header in headers[0]]
     assert times == sorted(times)
     assert headers[1][0]["commitTimestamp"] >= times[-1]

@@ -14,7 +14,7 @@ from tests.oracle import expected
 from tests.rounds.soak.checksum import Checksum, Sum
 from tests.support.builders.stencil import Stencil
 
-__all__ = ["CHANNEL", "COMMIT_SPAN", "Place", "World", "place_of"]
+__all__ = ["CHANNEL", "COMMIT_SPAN", "Slot", "World", "slot_of"]
 
 CHANNEL = "/data/Cadences__chn"
 COMMIT_SPAN = 10_000_000_000
@@ -27,7 +27,7 @@ _DYNAMIC = re.compile(
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """Where an event belongs: which repetition, and what run and record are called in every one of them."""
 
     repetition: int
@@ -35,9 +35,9 @@ class Place:
     record: str
 
 
-def place_of(run_id: str, record_id: str) -> Place:
+def slot_of(run_id: str, record_id: str) -> Slot:
     """Of an event about these; no lower case letter changes the checksum of an id, so four of them count repetitions."""
-    return Place(int(run_id[5:9], 36), run_id[:5] + run_id[9:], record_id[:5] + record_id[9:])
+    return Slot(int(run_id[5:9], 36), run_id[:5] + run_id[9:], record_id[:5] + record_id[9:])
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class World:
 
     def message(self, index: int, replay_id: int) -> bytes:
         """Change number ``index``, counting from 0 through all repetitions."""
-        repetition, place = divmod(index, len(self._templates))
-        one = self._templates[place]
+        repetition, slot = divmod(index, len(self._templates))
+        one = self._templates[slot]
         began_ms = self.time_ms(repetition * len(self._templates))
         values = {
             "id": _base36(repetition),
@@ -101,9 +101,9 @@ def _sum_of(messages: list[dict]) -> Sum:
     checksum = Checksum()
     for run, events in expected(messages, "").runs.items():
         for event in events:
-            place = place_of(run, event.record_id)
-            what = f"{place.record} {event.commit_number} {event.sequence_number} {event.type}"
-            checksum.add(0, place.run, what)
+            slot = slot_of(run, event.record_id)
+            what = f"{slot.record} {event.commit_number} {event.sequence_number} {event.type}"
+            checksum.add(0, slot.run, what)
     (only,) = checksum.sums()
     return only
 

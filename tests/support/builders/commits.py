@@ -6,7 +6,7 @@ ORG = "00DWP0000001234MAA"
 LEASE_MS = 60_000
 
 
-def commit_of(tenure, number, *, events=0, states=None, channels=None, letters=(), org=ORG):
+def commit_of(tenure, number, *, events=0, states=None, channels=None, dead_letters=(), org=ORG):
     return Commit(
         token=tenure.token,
         number=number,
@@ -17,5 +17,5 @@ def commit_of(tenure, number, *, events=0, states=None, channels=None, letters=(
             for index in range(events)
         ],
         channels=channels or {},
-        dead_letters=list(letters),
+        dead_letters=list(dead_letters),
     )

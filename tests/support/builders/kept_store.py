@@ -223,9 +223,9 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _due_now(parked: bytes) -> bytes:
+def _due_now(blocked_run: bytes) -> bytes:
     """A blocked run whose next attempt is not awaited, whatever this machine takes for today."""
-    return json.dumps({**json.loads(parked), "due_ms": 0}).encode()
+    return json.dumps({**json.loads(blocked_run), "due_ms": 0}).encode()
 
 
 async def _write(redis: Any, name: str, kind: str, key: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from consumer.sandbox import CometdOptions, Sandbox, SandboxOptions
 from consumer.stores.redis.redis_store import RedisStore
 from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.oracle import compare, expected
+from tests.support.processes.interruptible import interruptible
 from tests.support.processes.service_process import ROOT, ServiceProcess, settings_for
 from tests.support.servers.tcp_proxy import TcpProxy
 
@@ -45,7 +46,7 @@ class Impatient(ServiceProcess):
         super().__init__({**environment, "IMPATIENT": json.dumps(backoff)}, folder)
 
     async def start(self) -> Self:
-        with self.out.open("wb") as out, self.err.open("wb") as err:
+        with self.out.open("wb") as out, self.err.open("wb") as err, interruptible():
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.support.processes.impatient",
                 cwd=ROOT, env=self._environment, stdout=out, stderr=err, stdin=asyncio.subprocess.DEVNULL,

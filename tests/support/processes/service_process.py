@@ -10,6 +10,8 @@ from typing import Self
 
 import aiohttp
 
+from tests.support.processes.interruptible import interruptible
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -55,7 +57,7 @@ class ServiceProcess:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> Self:
-        with self.out.open("wb") as out, self.err.open("wb") as err:
+        with self.out.open("wb") as out, self.err.open("wb") as err, interruptible():
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",

@@ -96,8 +96,8 @@ class World:
         assert saved is not None
         return Cursor.load(saved.data, blocked_runs=await self.store.blocked_runs(name))
 
-    async def settled_through(self, offset: int, name: str = "h", limit_s: float = 3_600) -> None:
-        """Until the *saved* place has passed ``offset`` and no run is parked before it; the limit is virtual time where time is."""
+    async def acknowledged_through(self, offset: int, name: str = "h", limit_s: float = 3_600) -> None:
+        """Until the *saved* place has passed ``offset`` and no run is blocked before it; the limit is virtual time where time is."""
 
         async def passed() -> bool:
             saved = await self.store.cursor(name)

@@ -52,7 +52,7 @@ class Witness(Recorder):
         super().observe(event)
 
     @property
-    def letters(self):
+    def dead_letters(self):
         return [event.dead_letter for event in self.of(BadEventReceived)]
 
     @property
@@ -94,7 +94,7 @@ class Witness(Recorder):
         return next((dict(event.pending) for event in reversed(self.of(ReconcileTasksCounted))), {})
 
     @property
-    def mending_failed(self):
+    def reconcile_failed(self):
         return [(event.task, event.retry_after_ms) for event in self.of(ReconcileFetchFailed)]
 
     @property
@@ -185,12 +185,14 @@ async def tenure(path, rows=None, record_source=None, **options):
         rig.instance, rig.tenure = instance, won
         yield rig
     finally:
-        for beside in (expiring, reconciling):
-            if beside is not None:
-                beside.cancel()
-                await asyncio.wait({beside})
-        ingest.loop.stop()
-        await loop
-        await ingest.loop.commit_remaining()
-        await store.release(won)
-        await store.aclose()
+        try:
+            for beside in (expiring, reconciling):
+                if beside is not None:
+                    beside.cancel()
+                    await asyncio.wait({beside})
+            ingest.loop.stop()
+            await loop
+            await ingest.loop.commit_remaining()
+            await store.release(won)
+        finally:
+            await store.aclose()  # also when the tenure ends with an error, as a test may want

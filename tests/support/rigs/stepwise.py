@@ -20,7 +20,7 @@ from consumer.ports.source import (
     SessionEnded,
     SessionOpened,
 )
-from tests.model.rig import THE_ORG, Clock, Instance, PatientBuffer
+from tests.model.rig import THE_ORG, Clock, Instance, ScheduledBuffer
 from tests.support.builders.changes import COMMIT_MS
 from tests.support.rigs.observing import Ignore
 
@@ -77,7 +77,7 @@ async def tenure(
     store: Any, channels: tuple[str, ...], rows: RecordSource | None, org: OrgInfo = THE_ORG, **options: Any
 ) -> AsyncIterator[Stepwise]:
     """Win the lease of an open store, ingest, stop in order."""
-    clock, buffer = Clock(), PatientBuffer(10_000, 1 << 24)
+    clock, buffer = Clock(), ScheduledBuffer(10_000, 1 << 24)
     won = await store.acquire("one", 3_600_000)
     ingest = await begin_ingest(
         store, won, buffer, lambda: org, Instance(), IngestOptions(channels, **options), clock, Ignore(),

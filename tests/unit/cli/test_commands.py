@@ -27,6 +27,7 @@ from consumer.errors import (
     StoreUnavailable,
 )
 from consumer.process import ExitCode
+from tests.support.processes.interruptible import interruptible
 
 GOOD = {
     "CADENCE_SALESFORCE__LOGIN_URL": "https://acme.my.salesforce.com",
@@ -245,10 +246,11 @@ def test_a_service_that_cannot_listen_exits_as_unavailable_and_says_where(proces
 
 def start(*arguments, **environ):
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CADENCE_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "consumer", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**clean, "NO_COLOR": "1", **environ},
-    )  # fmt: skip
+    with interruptible():
+        return subprocess.Popen(
+            [sys.executable, "-m", "consumer", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**clean, "NO_COLOR": "1", **environ},
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -20,7 +20,7 @@ from tests.support.rigs.delivery import (
 from tests.unit.cli.conftest import ORG, OTHER_RUN, RUN_ID, STORY
 
 
-def letter(number, handler="notify", at_ms=1_700_000_000_000):
+def dead_letter(number, handler="notify", at_ms=1_700_000_000_000):
     each = STORY[number - 1]
     return HandlerDeadLetter(
         handler,
@@ -45,9 +45,11 @@ def environ(tmp_path, environ):
         tenure = await store.acquire("pod-1/17", 1)
         journal = [JournalRecord(each.id, each.type, each.tracker_id, each.to_json()) for each in STORY]
         await store.commit(Commit(tenure.token, 1, ORG, journal=journal))
-        letters = [letter(1), letter(2), letter(3)]
-        await store.save_cursor(tenure, "notify", SavedCursor(1, Cursor(5).snapshot()), letters)
-        await store.save_cursor(tenure, "other", SavedCursor(1, Cursor(5).snapshot()), [letter(5, "other")])
+        dead_letters = [dead_letter(1), dead_letter(2), dead_letter(3)]
+        await store.save_cursor(tenure, "notify", SavedCursor(1, Cursor(5).snapshot()), dead_letters)
+        await store.save_cursor(
+            tenure, "other", SavedCursor(1, Cursor(5).snapshot()), [dead_letter(5, "other")]
+        )
         await store.release(tenure)
         await store.aclose()
 
@@ -69,7 +71,7 @@ def look(environ):
     return ask
 
 
-def letter_ids(look, handler=None):
+def dead_letter_ids(look, handler=None):
     return [each.event_id for each in look(lambda store: store.handler_dead_letters(handler, 100))]
 
 
@@ -93,7 +95,7 @@ def test_a_dead_letter_is_shown_with_its_event(call):
     assert call("dead-letters", "show", "event-4").exit_code == 1
 
 
-def test_letters_are_asked_for_again_by_id_or_filter(call, look):
+def test_dead_letters_are_asked_for_again_by_id_or_filter(call, look):
     assert call("dead-letters", "redrive").exit_code == 2
     assert call("dead-letters", "redrive", "nobody").stderr.startswith("no handler has a dead letter nobody")
     result = call("dead-letters", "redrive", "event-2", "event-5")
@@ -118,15 +120,15 @@ def test_the_former_name_of_the_redrive_still_works_and_is_not_shown(call, look)
     assert former not in usage
 
 
-def test_letters_are_thrown_away_only_with_yes(call, look):
+def test_dead_letters_are_thrown_away_only_with_yes(call, look):
     result = call("dead-letters", "discard", "--handler", "notify", "--run", RUN_ID)
     assert result.stderr.splitlines() == [
         "notify: 2 dead letters would be discarded",
         "nothing was changed; pass --yes to apply it",
     ]
-    assert len(letter_ids(look)) == 4
+    assert len(dead_letter_ids(look)) == 4
     call("dead-letters", "discard", "--handler", "notify", "--run", RUN_ID, "--yes")
-    assert letter_ids(look) == ["event-3", "event-5"]
+    assert dead_letter_ids(look) == ["event-3", "event-5"]
 
 
 def test_a_handler_is_paused_listed_so_and_resumed(call, lines, look):
@@ -148,7 +150,7 @@ def test_a_handler_is_forgotten_only_with_yes(call, look):
     ]
     assert call("handlers", "forget", "notify", "--yes").exit_code == 0
     assert look(lambda store: store.cursor("notify")) is None
-    assert letter_ids(look) == ["event-5"]
+    assert dead_letter_ids(look) == ["event-5"]
 
 
 def test_a_replay_needs_a_handler_and_a_beginning(call):
@@ -237,7 +239,7 @@ def test_a_handler_is_tried_with_events_of_the_journal_and_nothing_is_sent_or_mo
     result = process("handlers", "test", "notify", "-n", "1", "--from-offset", "2", "--json", **more)
     assert [json.loads(line)["offset"] for line in result.stdout.splitlines()] == [3]
     assert look(lambda store: store.cursor("notify")).revision == 1
-    assert len(letter_ids(look, "notify")) == 3
+    assert len(dead_letter_ids(look, "notify")) == 3
 
 
 HANGS = """

@@ -26,6 +26,7 @@ from consumer.ports.delivery import (
 )
 from consumer.stores.redis.redis_store import RedisStore
 from consumer.stores.sqlite.sqlite_store import SqliteStore
+from tests.support.processes.interruptible import interruptible
 from tests.support.servers.redis_server import RedisServer
 from tests.unit.cli.conftest import CHANNEL, ORG, OTHER_RUN, RUN_ID, STORY
 
@@ -48,12 +49,12 @@ async def fill(store):
     tasks = [gap_task(CHANNEL, "9", STEP, ("a", "b", "c")), window, sweep_task(RUN, NOW, HOUR)]
     commit.reconcile_tasks = {task.id: task.encode() for task in tasks}
     assert await store.commit(commit)
-    letter = HandlerDeadLetter(
+    dead_letter = HandlerDeadLetter(
         "notify", "event-1", 1, RUN_ID, "run.enrolled", 10, "ValueError: no", NOW, STORY[0].to_json()
     )
     row = SavedBlockedRun(OTHER_RUN, 3, 4, NOW + HOUR, "TimeoutError: too slow")
     await store.save_cursor(
-        tenure, "notify", SavedCursor(1, Cursor(3).snapshot()), [letter], {OTHER_RUN: row}
+        tenure, "notify", SavedCursor(1, Cursor(3).snapshot()), [dead_letter], {OTHER_RUN: row}
     )
     await store.save_cursor(tenure, "former", SavedCursor(1, Cursor(5).snapshot()))
     await store.put_command(HandlerCommand("pause-notify", "notify", "pause", NOW))
@@ -227,9 +228,10 @@ def test_top_on_a_terminal_goes_on_looking_until_ctrl_c_which_is_no_failure(fill
     main, side = pty.openpty()
     environ = {key: value for key, value in os.environ.items() if not key.startswith("CADENCE_")}
     environ |= {**filled, "COLUMNS": "160", "LINES": "40", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "consumer", "top", "--every", "0.2"], stdin=side, stdout=side, stderr=side, env=environ, start_new_session=True
-    )  # fmt: skip
+    with interruptible():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumer", "top", "--every", "0.2"], stdin=side, stdout=side, stderr=side, env=environ, start_new_session=True
+        )  # fmt: skip
     os.close(side)
     seen = b""
 

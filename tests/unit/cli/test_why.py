@@ -141,16 +141,16 @@ async def test_each_handler_says_what_it_made_of_the_event(tmp_path):
             name: load(name, on="run.*") for name in ("past", "range", "ahead", "parked", "dead", "again")
         }
 
-        async def cursor(name, data, letters=(), blocked_runs=()):
+        async def cursor(name, data, dead_letters=(), blocked_runs=()):
             await store.save_cursor(
                 won,
                 name,
                 SavedCursor(1, data.snapshot()),
-                letters,
+                dead_letters,
                 {row.tracker_id: row for row in blocked_runs},
             )
 
-        def letter(name):
+        def dead_letter(name):
             return HandlerDeadLetter(
                 name, event_id, 5, RUN_1, "run.failed", 10, "ValueError: no", 77, entry.data
             )
@@ -165,8 +165,8 @@ async def test_each_handler_says_what_it_made_of_the_event(tmp_path):
             Cursor(10),
             blocked_runs=[SavedBlockedRun(RUN_1, 5, 3, 123, "TimeoutError: slow", done=(7,))],
         )
-        await cursor("dead", Cursor(10), [letter("dead")])
-        await cursor("again", Cursor(10), [letter("again")])
+        await cursor("dead", Cursor(10), [dead_letter("dead")])
+        await cursor("again", Cursor(10), [dead_letter("again")])
         await store.redrive_dead_letters("again", [event_id])
         await cursor("former", Cursor(10))
         told = await views(store, "5", *all_of.values())
@@ -228,10 +228,10 @@ async def test_an_event_that_retention_removed_is_explained_from_its_dead_letter
     async with journaled(tmp_path) as store:
         won = await store.acquire("pod-1", HOUR)
         entry = (await store.read(0, 1))[0]
-        letter = HandlerDeadLetter(
+        dead_letter = HandlerDeadLetter(
             "out", entry.id, 1, RUN_1, entry.type, 10, "ValueError: no", 77, entry.data
         )
-        await store.save_cursor(won, "out", SavedCursor(1, Cursor(10).snapshot()), [letter])
+        await store.save_cursor(won, "out", SavedCursor(1, Cursor(10).snapshot()), [dead_letter])
         await store.trim(won, 2)
         for wanted in (entry.id, "1"):
             known = await explain(store, wanted, [load("out")], NOW)

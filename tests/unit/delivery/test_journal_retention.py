@@ -67,7 +67,7 @@ async def test_more_than_the_bytes_allowed_goes_however_young(world):
 
 
 @pytest.mark.parametrize("limits", [{}, {"max_age_ms": 10**12, "max_bytes": 100_000}])
-async def test_nothing_goes_that_a_handler_a_parked_run_or_a_replay_needs(world, limits):
+async def test_nothing_goes_that_a_handler_a_blocked_run_or_a_replay_needs(world, limits):
     await at(world, "h", 5_000)
     await at(world, "slow", 1_500)
     await retention(world, "h", "slow", **limits).enforce()
@@ -84,7 +84,7 @@ async def test_nothing_goes_that_a_handler_a_parked_run_or_a_replay_needs(world,
     assert world.retention.facts(JournalTrimBlocked)[0][:2] == ("h", 2_500)
 
 
-async def test_the_place_of_a_handler_that_is_not_configured_any_more_holds_nothing(world):
+async def test_the_cursor_of_a_handler_that_is_not_configured_any_more_holds_nothing(world):
     await at(world, "h", 5_000)
     await at(world, "former", 10)
     await retention(world, "h").enforce()
@@ -126,7 +126,7 @@ def test_growth_is_measured_over_a_day_and_tells_when_the_store_is_full():
 
 
 @pytest.mark.looptime
-async def test_the_size_is_known_from_the_start_and_nothing_is_removed_before_every_handler_has_its_place(
+async def test_the_size_is_known_from_the_start_and_nothing_is_removed_before_every_handler_has_its_cursor(
     world,
 ):
     trimming = retention(world, "h")

@@ -266,7 +266,7 @@ def test_settings_are_validated_by_the_handlers_model(spec, expected):
     assert problems(h=spec) == [f"handlers.h.{line}" for line in expected]
 
 
-def test_a_secret_in_the_wrong_place_is_not_repeated():
+def test_a_secret_in_the_wrong_cursor_is_not_repeated():
     assert "s3cret" not in "".join(
         problems(h={"use": "acme_plugins:Sink", "settings": {"dsn": "x", "size": "s3cret"}})
     )

@@ -20,7 +20,7 @@ def dead_letter(number: int) -> HandlerDeadLetter:
     return HandlerDeadLetter("h", f"e{number}", number, f"run-{number}", "run.updated", 3, "boom", 7, b"{}")
 
 
-class Letters:
+class StoredDeadLetters:
     """The part of a store that is asked, with what it was asked."""
 
     def __init__(self, *marked: HandlerDeadLetter):
@@ -71,8 +71,8 @@ def ids(added):
     return [[one.entry.id for one in each] for each in added]
 
 
-async def test_letters_are_fetched_when_more_are_asked_for_than_are_under_way():
-    store = Letters(dead_letter(1), dead_letter(2))
+async def test_dead_letters_are_fetched_when_more_are_asked_for_than_are_under_way():
+    store = StoredDeadLetters(dead_letter(1), dead_letter(2))
     async with running(store) as (retried, added):
         assert store.fetched == []
         retried.apply_commands(apply_commands(0))
@@ -91,8 +91,8 @@ async def test_letters_are_fetched_when_more_are_asked_for_than_are_under_way():
         assert ids(added) == [["e1", "e2"], ["e3"]]
 
 
-async def test_a_letter_is_delivered_as_the_event_that_it_was():
-    async with running(Letters(dead_letter(1))) as (retried, added):
+async def test_a_dead_letter_is_delivered_as_the_event_that_it_was():
+    async with running(StoredDeadLetters(dead_letter(1))) as (retried, added):
         retried.apply_commands(apply_commands(1))
         await asyncio.sleep(1)
     ((delivery,),) = added
@@ -108,8 +108,8 @@ async def test_a_letter_is_delivered_as_the_event_that_it_was():
     assert (delivery.attempts, retried.replayed, retried.cancelled) == (0, False, False)
 
 
-async def test_what_became_of_letters_is_written_down_once_and_they_may_be_asked_for_again():
-    store = Letters(dead_letter(1), dead_letter(2), dead_letter(3))
+async def test_what_became_of_dead_letters_is_written_down_once_and_they_may_be_asked_for_again():
+    store = StoredDeadLetters(dead_letter(1), dead_letter(2), dead_letter(3))
     async with running(store) as (retried, added):
         retried.apply_commands(apply_commands(3))
         await asyncio.sleep(1)
@@ -129,7 +129,7 @@ async def test_what_became_of_letters_is_written_down_once_and_they_may_be_asked
 
 
 async def test_no_more_are_under_way_than_may_be_and_the_rest_follow():
-    store = Letters(*(dead_letter(number) for number in range(FETCH_LIMIT + 1)))
+    store = StoredDeadLetters(*(dead_letter(number) for number in range(FETCH_LIMIT + 1)))
     async with running(store) as (retried, added):
         retried.apply_commands(apply_commands(FETCH_LIMIT + 1))
         await asyncio.sleep(1)
@@ -143,7 +143,7 @@ async def test_no_more_are_under_way_than_may_be_and_the_rest_follow():
 
 
 async def test_a_store_that_does_not_answer_is_asked_again_and_told_of():
-    store, observer = Letters(dead_letter(1)), Recorder()
+    store, observer = StoredDeadLetters(dead_letter(1)), Recorder()
     store.fails = 2
     async with running(store, observer) as (retried, added):
         retried.apply_commands(apply_commands(1))

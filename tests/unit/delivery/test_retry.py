@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from consumer.delivery.retry import (
     MAX_LINE_LENGTH,
+    Acknowledge,
     BatchFailed,
     Block,
+    DeadLetter,
     Disabled,
     Failure,
     Rejection,
     RetryLater,
     RetryPolicy,
+    Skip,
     Stop,
     Success,
     one_line,
     outcomes,
 )
 from consumer.plugin import Disable, Failed, Reject, Retry
+
+POLICY = RetryPolicy(max_attempts=3, on_failure="dead_letter")
 
 
 @pytest.mark.parametrize(
@@ -146,3 +153,51 @@ def test_whatever_a_handler_raises_is_an_outcome_that_can_be_stored_and_waited_f
             decision = policy.decide(1, outcome, 0.0)
             assert isinstance(decision, RetryLater)
             assert 0 <= decision.after_ms <= 366 * 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("attempt", "outcome", "chance", "decision"),
+    [
+        (1, Success(), 0.5, Acknowledge()),
+        (1, Failure("x"), 0.0, RetryLater(500)),
+        (1, Failure("x"), 0.999999, RetryLater(251)),
+        (2, Failure("x"), 0.0, RetryLater(1_000)),
+        (3, Failure("x"), 0.0, DeadLetter("x")),
+        (1, Failure("x", after_ms=90_000), 0.9, RetryLater(90_000)),
+        (3, Failure("x", after_ms=90_000), 0.9, DeadLetter("x")),
+        (1, Rejection("x"), 0.0, DeadLetter("x")),
+        (3, BatchFailed("x"), 0.0, RetryLater(2_000)),
+    ],
+)
+def test_the_policy_turns_attempt_and_outcome_into_a_decision(attempt, outcome, chance, decision):
+    assert POLICY.decide(attempt, outcome, chance) == decision
+
+
+def test_after_the_last_attempt_on_failure_decides():
+    assert RetryPolicy(2, "skip").decide(2, Failure("x"), 0) == Skip("x")
+    assert RetryPolicy(2, "block").decide(2, Failure("x"), 0) == Block(1_000)
+    assert RetryPolicy(2, "block").decide(10_000, Failure("x"), 0) == Block(300_000)
+
+
+def test_exceptions_become_outcomes():
+    ids = ["a", "b"]
+    assert outcomes(ids, None) == [Success(), Success()]
+    assert outcomes(["a"], OSError("down\nand out")) == [Failure("OSError: down")]
+    assert outcomes(["a"], KeyError()) == [Failure("KeyError")]
+    assert outcomes(["a"], Retry(timedelta(seconds=1.5), "busy")) == [Failure("busy", 1_500)]
+    assert outcomes(["a"], Retry()) == [Failure("the handler asked for another attempt")]
+    assert outcomes(["a"], Reject("no")) == [Rejection("no")]
+    assert outcomes(ids, Reject("no")) == [BatchFailed("no")] * 2
+    assert outcomes(ids, Retry(2)) == [BatchFailed("the handler asked for another attempt", 2_000)] * 2
+    assert outcomes(ids, Failed({"b": Retry(1, "busy")})) == [Success(), Failure("busy", 1_000)]
+
+
+@pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), timedelta(seconds=-1)])
+def test_retry_after_must_be_a_span_of_time(after):
+    with pytest.raises(ValueError, match="wait zero seconds or more"):
+        Retry(after)
+
+
+def test_failed_must_name_an_event():
+    with pytest.raises(ValueError, match="name the events that failed"):
+        Failed({})

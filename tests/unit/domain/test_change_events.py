@@ -67,7 +67,7 @@ def test_unknown_header_keys_are_tolerated():
     assert len(decoded(one)) == 1
 
 
-def breakage(**header):
+def with_header(**header):
     one = message("CREATE", RUN, RUN_1, {"State": "Running"}, commit=1)
     one["data"]["payload"]["ChangeEventHeader"].update(header)
     return one
@@ -83,23 +83,23 @@ def nested(deep):
 @pytest.mark.parametrize(
     ("one", "reason"),
     [
-        (breakage(entityName="Account"), "unknown_entity"),
-        (breakage(commitNumber="7"), "wrong_type"),
-        (breakage(sequenceNumber=None), "wrong_type"),
-        (breakage(commitTimestamp=10**18), "wrong_type"),
-        (breakage(commitNumber=2**63), "wrong_type"),
-        (breakage(sequenceNumber=True), "wrong_type"),
+        (with_header(entityName="Account"), "unknown_entity"),
+        (with_header(commitNumber="7"), "wrong_type"),
+        (with_header(sequenceNumber=None), "wrong_type"),
+        (with_header(commitTimestamp=10**18), "wrong_type"),
+        (with_header(commitNumber=2**63), "wrong_type"),
+        (with_header(sequenceNumber=True), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"State": ["Running"]}, commit=1), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"DaisyChainIteration": 1.5}, commit=1), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"DaisyChainIteration": 1e300}, commit=1), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"DaisyChainIteration": nested(900)}, commit=1), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"Later__c": nested(300)}, commit=1), "too_deep"),
-        (breakage(recordIds=["0qBWP0000001AbC/AU"]), "wrong_type"),
+        (with_header(recordIds=["0qBWP0000001AbC/AU"]), "wrong_type"),
         (message("CREATE", RUN, RUN_1, {"ScheduledResumeDateTime": "tomorrow"}, commit=1), "wrong_type"),
-        (breakage(recordIds="0qB"), "wrong_type"),
-        (breakage(recordIds=["short"]), "wrong_type"),
-        (breakage(recordIds=[]), "no_record_ids"),
-        (breakage(changeType="SOMETHING"), "unknown_change_type"),
+        (with_header(recordIds="0qB"), "wrong_type"),
+        (with_header(recordIds=["short"]), "wrong_type"),
+        (with_header(recordIds=[]), "no_record_ids"),
+        (with_header(changeType="SOMETHING"), "unknown_change_type"),
         ({"channel": "/data/x", "data": {"payload": {}, "event": {"replayId": 1}}}, "no_header"),
         ({"channel": "/data/x", "data": {"event": {"replayId": 1}}}, "no_payload"),
         ({"channel": "/data/x", "data": {"payload": {}}}, "no_position"),
@@ -142,16 +142,18 @@ def test_a_dead_letter_of_what_is_nested_too_deep_holds_its_bytes():
     deep = b'{"channel":"/data/x","data":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
     body = b'[{"channel":"/meta/connect"}, ' + deep + b" ]"
     answer = Answer(1, orjson.loads(body)[1:], body, None, 0)
-    letter = to_dead_letter(answer, 0, "/data/x", None, BadEvent("no_data", ""), 1)
-    assert letter.raw == deep
+    dead_letter = to_dead_letter(answer, 0, "/data/x", None, BadEvent("no_data", ""), 1)
+    assert dead_letter.raw == deep
 
 
 def test_dead_letters_of_one_answer_are_each_its_own_bytes():
     pieces = [b'{"channel": "/data/x", "n": %d}' % number for number in range(2_000)]
     body = b"[" + b",".join((b'{"channel":"/meta/connect"}', *pieces)) + b"]"
     answer = Answer(1, orjson.loads(body)[1:], body, None, 0)
-    letters = [to_dead_letter(answer, at, "/data/x", None, BadEvent("no_data", ""), 1) for at in range(2_000)]
-    assert [letter.raw for letter in letters] == pieces
+    dead_letters = [
+        to_dead_letter(answer, at, "/data/x", None, BadEvent("no_data", ""), 1) for at in range(2_000)
+    ]
+    assert [dead_letter.raw for dead_letter in dead_letters] == pieces
 
 
 def test_the_exact_bytes_of_each_message_can_be_cut_out():

@@ -49,7 +49,7 @@ def journaled() -> list[bytes]:
 ENTRIES = journaled()
 
 
-class Letter(BaseModel):
+class Envelope(BaseModel):
     """Somebody's own model."""
 
     event: LifecycleEvent
@@ -64,7 +64,7 @@ def pairs() -> list[tuple[LifecycleEvent, LifecycleEvent]]:
     [
         lambda event: event,
         LifecycleEvent.to_json,
-        lambda event: Letter(event=event).model_dump_json(),
+        lambda event: Envelope(event=event).model_dump_json(),
         LifecycleEvent.model_dump,
         LifecycleEvent.model_dump_json,
         dict,

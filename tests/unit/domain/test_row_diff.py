@@ -113,19 +113,19 @@ def test_a_record_that_nobody_knew_is_told_from_its_beginning():
 
 
 def test_a_change_that_a_row_covers_is_told_late_and_writes_nothing(running):
-    mended, _, _ = compared(row(8, State="Complete", CompletionReason="NoMoreSteps", **FULL), running)
-    late, types = told(mended, "UPDATE", 6, State="Paused")
+    reconciled, _, _ = compared(row(8, State="Complete", CompletionReason="NoMoreSteps", **FULL), running)
+    late, types = told(reconciled, "UPDATE", 6, State="Paused")
     assert late.get("State") == "Complete"
     assert types == ["run.paused"]
     one = change("UPDATE", RUN, RUN_1, {"LastModifiedDate": at(6), "State": "Paused"}, commit=6)
-    _, events = interpret(one, (0, 6, 1), mended, mended, THERE, late=False)
+    _, events = interpret(one, (0, 6, 1), reconciled, reconciled, THERE, late=False)
     assert [event["late"] for event in events] == [True]
     assert "before" not in events[0]
 
 
 def test_a_change_after_the_row_is_an_ordinary_one(running):
-    mended, _, _ = compared(row(5, State="Paused", **FULL), running)
-    after, types = told(mended, "UPDATE", 6, State="Running")
+    reconciled, _, _ = compared(row(5, State="Paused", **FULL), running)
+    after, types = told(reconciled, "UPDATE", 6, State="Running")
     assert types == ["run.resumed"]
     assert after.get("State") == "Running"
 
@@ -173,10 +173,10 @@ def test_the_flag_that_says_what_state_says_is_no_news(running):
 
 
 def test_a_state_with_a_row_survives_the_store(running):
-    mended, _, _ = compared(row(8, State="Paused", **FULL), running)
-    stored = RecordState.decode(mended.encode())
-    assert stored.row_ms == mended.row_ms
-    assert stored.values() == mended.values()
+    reconciled, _, _ = compared(row(8, State="Paused", **FULL), running)
+    stored = RecordState.decode(reconciled.encode())
+    assert stored.row_ms == reconciled.row_ms
+    assert stored.values() == reconciled.values()
 
 
 def test_a_step_s_row_names_its_run():

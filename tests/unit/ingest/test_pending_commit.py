@@ -21,7 +21,7 @@ from tests.support.builders.changes import (
 
 FIRST = JournalRecord("1", "system.gap", None, b"{}")
 SECOND = JournalRecord("2", "run.updated", RUN_1, b"{}")
-LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
+DEAD_LETTER = IngestDeadLetter("/data/x/7/ab", "/data/x", "7", "no_header", "why", b"raw", 5)
 SWEEP = ReconcileTask("sweep", "sweep", RUN)
 GAP = ReconcileTask("gap", "gap", RUN)
 KNOWN = {
@@ -42,7 +42,7 @@ def part(entry: PositionEntry) -> Part:
     "ready",
     [
         PendingCommit(parts=[part(PositionEntry("7", 1))]),
-        PendingCommit(dead_letters=[(LETTER, None)]),
+        PendingCommit(dead_letters=[(DEAD_LETTER, None)]),
         PendingCommit(journal=[FIRST]),
         PendingCommit(channels=True),
         PendingCommit(epochs=True),
@@ -116,7 +116,7 @@ def positions(commit):
 
 def test_the_checkpoint_of_a_commit_covers_what_this_commit_holds_and_nothing_that_waits(tenure):
     first, second, third = (tenure.arrive(position) for position in ("7", "8", "9"))
-    ready = PendingCommit(parts=[part(third)], dead_letters=[(LETTER, second)])
+    ready = PendingCommit(parts=[part(third)], dead_letters=[(DEAD_LETTER, second)])
     assert positions(tenure.seal(ready, batch(parts=[part(first)]))) == {RUN_CHANNEL: "8"}
     tenure.channels.answer_ended(None)
     tenure.channels.answer_ended(None)
@@ -125,7 +125,7 @@ def test_the_checkpoint_of_a_commit_covers_what_this_commit_holds_and_nothing_th
 
 def test_every_part_and_every_dead_letter_of_a_commit_is_marked_once(tenure):
     merged, bad = tenure.arrive("7", 3), tenure.arrive("8", 2)
-    ready = PendingCommit(dead_letters=[(LETTER, bad), (LETTER, None)])
+    ready = PendingCommit(dead_letters=[(DEAD_LETTER, bad), (DEAD_LETTER, None)])
     tenure.seal(ready, batch(parts=[part(merged), part(merged)]))
     assert (merged.uncommitted_parts, bad.uncommitted_parts) == (1, 1)
     tenure.seal(ready)
@@ -134,7 +134,7 @@ def test_every_part_and_every_dead_letter_of_a_commit_is_marked_once(tenure):
 
 def test_everything_that_waits_leaves_in_one_commit_the_oldest_events_first(tenure):
     ready = PendingCommit(
-        dead_letters=[(LETTER, None)],
+        dead_letters=[(DEAD_LETTER, None)],
         journal=[FIRST],
         since_ms=5,
         epochs=True,
@@ -143,7 +143,7 @@ def test_everything_that_waits_leaves_in_one_commit_the_oldest_events_first(tenu
     decision = batch(journal=[SECOND], reconcile_tasks={"gap": GAP})
     commit = tenure.seal(ready, decision)
     assert commit.journal == [FIRST, SECOND]
-    assert commit.dead_letters == [LETTER]
+    assert commit.dead_letters == [DEAD_LETTER]
     assert commit.epochs == [Epoch(0, 0, "NA1")]
     assert commit.reconcile_tasks == {"sweep": SWEEP.encode(), "gap": GAP.encode()}
     assert decision.reconcile_tasks == {"sweep": SWEEP, "gap": GAP}, "what the worker is given"

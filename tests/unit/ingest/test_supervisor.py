@@ -313,10 +313,10 @@ async def test_what_only_a_person_can_change_ends_the_service_with_what_to_chang
     assert running.source.closed == 1
 
 
-# ---------------------------------------------------------------- inbox
+# ---------------------------------------------------------------- buffer
 
 
-async def test_everything_goes_into_the_inbox_in_order():
+async def test_everything_goes_into_the_buffer_in_order():
     running = Running(Plays(answers=[(0.1, 2), (0.1, 0)], lasts=1))
     await running.lasting(1.4)
     assert [type(item).__name__ for item in running.taken] == [
@@ -345,7 +345,7 @@ async def test_the_plan_is_asked_only_when_everything_is_processed():
     await asyncio.wait({run})
 
 
-async def test_a_full_inbox_ends_the_session_after_ten_seconds_and_resumes_once_drained():
+async def test_a_full_buffer_ends_the_session_after_ten_seconds_and_resumes_once_drained():
     buffer = IntakeBuffer(10, 10**6)
     running = Running(Plays(answers=[(0, 10), (0, 1)], lasts=1e6), buffer=buffer, taking=False)
     run = asyncio.create_task(running.supervisor.run())

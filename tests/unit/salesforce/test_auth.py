@@ -176,11 +176,11 @@ async def test_a_rotated_refresh_token_is_used_next_and_given_away_to_be_stored(
 
 async def test_a_rotated_refresh_token_survives_a_store_that_cannot_take_it(login):
     stored = []
-    trouble = [RuntimeError("the store is gone")]
+    errors = [RuntimeError("the store is gone")]
 
     async def store(token):
-        if trouble:
-            raise trouble.pop()
+        if errors:
+            raise errors.pop()
         stored.append(token.get_secret_value())
 
     async def load():

@@ -113,7 +113,7 @@ def test_a_reason_in_words_has_no_traceback(world):
     assert "exc_info" not in lines[0]
 
 
-def test_place_and_lag_are_gauges(world):
+def test_cursor_and_lag_are_gauges(world):
     world.events.observe(HandlerOpened("h", 5))
     assert 'cadence_handler_offset{handler="h"} 5.0' in world.text()
     world.events.observe(CursorSaved("h", 40, 2, 3, 4))
@@ -137,7 +137,7 @@ def test_a_handler_that_runs_shows_as_not_stopped_and_nothing_is_left_of_it_when
     assert 'cadence_handler_stopped{handler="h"} 0.0' in world.text()
 
 
-def test_an_unavailable_store_is_logged_once_until_a_place_is_saved_again(world):
+def test_an_unavailable_store_is_logged_once_until_a_cursor_is_saved_again(world):
     with capture_logs() as lines:
         world.events.observe(HandlerStoreUnreachable("h", RuntimeError("disk full"), 100))
         world.events.observe(HandlerStoreUnreachable("h", RuntimeError("disk full"), 200))

@@ -217,9 +217,9 @@ def test_failing_commits_are_logged_once_and_their_end_too(world):
 
 
 def test_a_bad_event_is_an_error_with_the_id_of_its_dead_letter_and_without_its_bytes(world):
-    letter = IngestDeadLetter("id-1", A, "7", "no_header", "no ChangeEventHeader", b"secret bytes", 1)
+    dead_letter = IngestDeadLetter("id-1", A, "7", "no_header", "no ChangeEventHeader", b"secret bytes", 1)
     with capture_logs() as lines:
-        world.ingest.observe(BadEventReceived(letter))
+        world.ingest.observe(BadEventReceived(dead_letter))
     assert lines[0]["dead_letter"] == "id-1"
     assert "secret bytes" not in str(lines)
     assert f'cadence_bad_events_total{{channel="{A}",reason="no_header"}} 1.0' in world.text()
@@ -290,13 +290,13 @@ def test_what_is_told_once_does_not_fill_the_memory(world):
 
 
 def test_another_object_on_a_channel_is_counted_each_time_and_told_once(world):
-    letters = [
+    dead_letters = [
         IngestDeadLetter(str(number), A, str(number), "unknown_entity", f"not {entity}", b"{}", 0)
         for number, entity in enumerate(("Account", "Account", "Case"))
     ]
     with capture_logs() as lines:
-        for letter in letters:
-            world.ingest.observe(BadEventReceived(letter))
+        for dead_letter in dead_letters:
+            world.ingest.observe(BadEventReceived(dead_letter))
     assert [line["detail"] for line in lines] == ["not Account", "not Case"]
     assert f'cadence_bad_events_total{{channel="{A}",reason="unknown_entity"}} 3.0' in world.text()
 

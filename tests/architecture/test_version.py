@@ -1,3 +1,5 @@
+"""Versions: of the package, and of the releases in the changelog."""
+
 import re
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""kill -9 of the real command while runs are parked, dead letters lie there and a replay is under way: every place survives."""
+"""kill -9 of the real command while runs are blocked, dead letters lie there and a replay is under way: every place survives."""
 
 import asyncio
 import json
@@ -45,10 +45,10 @@ class Snapshot:
 
     offset: int
     blocked_runs: dict
-    letters: dict
+    dead_letters: dict
     replay: dict
     """Order to how far it is."""
-    replay_parked: dict
+    replay_blocked_runs: dict
     through: int
     """Where the last replay is to end."""
 
@@ -59,17 +59,20 @@ async def look(path):
     try:
         saved = await store.cursor("picky")
         pending_commands = (await store.pending_commands(["picky"]))["picky"]
-        replay, replay_parked = {}, {}
+        replay, replay_blocked_runs = {}, {}
         for command in pending_commands.commands:
             cursor = await store.cursor(command.cursor)
             replay[command.id] = 0 if cursor is None else Cursor.load(cursor.data).offset
-            replay_parked |= {row.tracker_id: row for row in await store.blocked_runs(command.cursor)}
+            replay_blocked_runs |= {row.tracker_id: row for row in await store.blocked_runs(command.cursor)}
         return Snapshot(
             0 if saved is None else Cursor.load(saved.data).offset,
             {row.tracker_id: row for row in await store.blocked_runs("picky")},
-            {letter.event_id: letter for letter in await store.handler_dead_letters("picky", 10_000)},
+            {
+                dead_letter.event_id: dead_letter
+                for dead_letter in await store.handler_dead_letters("picky", 10_000)
+            },
             replay,
-            replay_parked,
+            replay_blocked_runs,
             max((command.through for command in pending_commands.commands), default=0),
         )
     finally:
@@ -89,7 +92,7 @@ async def until(service, true, within_s=40):
 
 @pytest.mark.long
 @pytest.mark.timeout(200)
-async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_were(tmp_path):
+async def test_blocked_runs_dead_letters_and_a_replay_survive_kills_where_they_were(tmp_path):
     dice = random.Random(6)
     path = tmp_path / "cadence.db"
     (tmp_path / "picky.py").write_text(PICKY)
@@ -113,7 +116,7 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
 
             async def is_a_mess():
                 now = await look(path)
-                return now.blocked_runs and now.letters and now.offset > 100
+                return now.blocked_runs and now.dead_letters and now.offset > 100
 
             await until(service, is_a_mess)
             await command("replay", "--handler", "picky", "--from-offset", "1", "--no-wait")
@@ -151,11 +154,11 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
                 await service.ended()
             now = await look(path)
             for run, row in before.blocked_runs.items():
-                assert now.blocked_runs[run].first == row.first, f"{run} was parked elsewhere"
+                assert now.blocked_runs[run].first == row.first, f"{run} was blocked elsewhere"
                 assert now.blocked_runs[run].attempts > row.attempts, "a restart goes on counting"
-            for run, row in before.replay_parked.items():
-                assert now.replay_parked[run].first == row.first
-            assert before.letters.keys() <= now.letters.keys(), "a dead letter is gone"
+            for run, row in before.replay_blocked_runs.items():
+                assert now.replay_blocked_runs[run].first == row.first
+            assert before.dead_letters.keys() <= now.dead_letters.keys(), "a dead letter is gone"
             assert now.replay[command_id] > before.replay[command_id], "the replay began anew"
             assert now.offset >= before.offset
             progress.append(now.replay[command_id])
@@ -163,24 +166,24 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
 
         sandbox.settle()
         expectation = expected(sandbox.ledger.messages(), sandbox.org.organization_id)
-        parked_runs, dead = set(before.blocked_runs), set(before.letters)
-        assert not {line["run"] for line in told(tmp_path)} & parked_runs, "what fails was told to nobody"
+        blocked_runs, dead = set(before.blocked_runs), set(before.dead_letters)
+        assert not {line["run"] for line in told(tmp_path)} & blocked_runs, "what fails was told to nobody"
         (tmp_path / "healed").touch()
         async with ServiceProcess(environment, tmp_path) as service:
 
             async def is_healed():
                 now = await look(path)
-                if now.blocked_runs or now.replay or not now.letters:
+                if now.blocked_runs or now.replay or not now.dead_letters:
                     return False
-                return expectation.ids <= {line["id"] for line in told(tmp_path)} | now.letters.keys()
+                return expectation.ids <= {line["id"] for line in told(tmp_path)} | now.dead_letters.keys()
 
             await until(service, is_healed)
-            dead |= (await look(path)).letters.keys()
+            dead |= (await look(path)).dead_letters.keys()
             assert not dead & {line["id"] for line in told(tmp_path) if not line["replayed"]}
             await command("dead-letters", "redrive", "--handler", "picky", "--all")
 
             async def is_empty():
-                return not (await look(path)).letters
+                return not (await look(path)).dead_letters
 
             await until(service, is_empty)
             service.signal(signal.SIGTERM)
@@ -203,6 +206,6 @@ async def test_parked_runs_dead_letters_and_a_replay_survive_kills_where_they_we
     assert len(stretch) > 100
     assert stretch <= set(again) | dead, "the replay passed something over"
     print(
-        f"{KILLS} kills: {len(parked_runs)} runs parked, {len(dead)} dead letters, replay at {progress}, "
+        f"{KILLS} kills: {len(blocked_runs)} runs blocked, {len(dead)} dead letters, replay at {progress}, "
         f"{len(again) - len(set(again))} of {len(again)} replayed twice"
     )

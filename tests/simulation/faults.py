@@ -7,12 +7,12 @@ from collections.abc import Callable
 from tests.simulation.store import Deed
 
 _STORE_FAILS = 0.03
-_STORE_TROUBLE = ("fails", "fails", "stands still", "applied, and said to have failed")
+_STORE_FAULTS = ("fails", "fails", "stands still", "applied, and said to have failed")
 _STEPS_TO_A_KILL = 2_500
 _PAUSE_S = 1.5
 
 
-class Weather:
+class Faults:
     """The world's mood.
 
     Args:
@@ -34,11 +34,11 @@ class Weather:
         """How long a thread of a store takes."""
         return 0 if self.calm else self._dice.choice((0, 0, 0, 0.001, 0.01))
 
-    def trouble(self, deed: Deed) -> str | None:
+    def fault(self, deed: Deed) -> str | None:
         """What goes wrong with what a store is asked."""
         if not self.happens(_STORE_FAILS):
             return None
-        what = self._dice.choice(_STORE_TROUBLE)
+        what = self._dice.choice(_STORE_FAULTS)
         if deed.name == "acquire" and what.startswith("applied"):
             what = "fails"
         self._figures[f"store {what}"] += 1
@@ -58,5 +58,5 @@ class Weather:
         return what
 
 
-Tell = Callable[[str, Callable[[], str]], None]
+Trace = Callable[[str, Callable[[], str]], None]
 """Writes the story down: who, and what; the second is only asked when somebody reads it."""
