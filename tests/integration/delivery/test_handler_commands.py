@@ -196,14 +196,14 @@ async def test_a_handler_that_is_paused_and_halted_runs_again_when_both_have_end
         await world.store.remove_command(pause())
         await world.settled_through(10)
     assert len(log.ids) == 8
-    changes = [facts for facts in world.observer.seen if facts[0] in ("paused", "halted", "resumed")]
-    assert changes == [
-        ("halted", "h", 2, 2),
-        ("paused", "h"),
-        ("halted", "h", 2, 2),
-        ("resumed", "h"),
-        ("paused", "h"),
-        ("resumed", "h"),
+    changes = (HandlerPaused, HandlerHalted, HandlerResumed)
+    assert [event for event in world.observer.seen if isinstance(event, changes)] == [
+        HandlerHalted("h", 2, 2),
+        HandlerPaused("h"),
+        HandlerHalted("h", 2, 2),
+        HandlerResumed("h"),
+        HandlerPaused("h"),
+        HandlerResumed("h"),
     ]
 
 
