@@ -100,11 +100,11 @@ async def test_it_is_a_failed_attempt_of_this_event_alone(world, act, in_batches
     await world.publish(*(record(n, f"run-{n % 3}") for n in range(9)))
     bad = loaded(InBatches() if in_batches else handle, "bad", max_attempts=3, timeout=10)
     async with world.delivering(bad, loaded(other, "other")):
-        await world.settled_through(9, "bad")
-        await world.settled_through(9, "other")
+        await world.acknowledged_through(9, "bad")
+        await world.acknowledged_through(9, "other")
         for n in range(9, 12):
             await world.publish(record(n, f"run-{n % 3}"))
-        await world.settled_through(12, "bad")
+        await world.acknowledged_through(12, "bad")
     (dead_letter,) = world.store.dead_letters
     assert (dead_letter.handler, dead_letter.event_id) == ("bad", "e1")
     assert dead_letter.error.encode()
@@ -125,7 +125,7 @@ async def test_a_cancellation_that_comes_between_calls_stops_no_worker(world):
 
     await world.publish(*(record(n, f"run-{n}") for n in range(20)))
     async with world.delivering(loaded(handle, rate=1, max_attempts=3)):
-        await world.settled_through(20)
+        await world.acknowledged_through(20)
     assert got.counts == {f"e{n}": 1 for n in range(20)}
 
 
@@ -170,9 +170,11 @@ async def test_in_a_predicate_it_is_a_failed_attempt(world, error):
 
     await world.publish(*(record(n) for n in range(3)))
     async with world.delivering(loaded(Choosy(), max_attempts=2)):
-        await world.settled_through(3)
+        await world.acknowledged_through(3)
     assert got.ids == ["e0", "e2"]
-    assert [(letter.event_id, letter.attempts) for letter in world.store.dead_letters] == [("e1", 2)]
+    assert [(dead_letter.event_id, dead_letter.attempts) for dead_letter in world.store.dead_letters] == [
+        ("e1", 2)
+    ]
 
 
 @pytest.mark.parametrize("where", ["handle", "open"])
