@@ -1,4 +1,7 @@
-"""The service as a process: made, started, run until it is told to stop, and ended with an exit code."""
+"""The service as a process.
+
+It is made, started, run until it is told to stop, and ended with an exit code.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,10 @@ async def _run(
 
 
 async def _open_until_available(store: Store, observer: ServiceTelemetry, service: Service) -> None:
-    """Open the store, however often it takes: an unreachable one is no reason to exit, but to be not ready."""
+    """Open the store, however often it takes.
+
+    An unreachable store is no reason to exit, but to be not ready.
+    """
     while True:
         try:
             await store.open()

@@ -1,4 +1,4 @@
-"""Waits that grow with each failure: one rule for every place that tries again.
+"""Backoff that grows with each failure: one rule for every place that tries again.
 
 Pure: the number of failures and the jitter are arguments, and the answer is a number of whole milliseconds. Who waits, on which clock, and
 who is notified of it is the business of the caller.
@@ -16,7 +16,9 @@ MAX_GROWTH_STEPS = 40
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential backoff with a cap, and jitter between two multiples of the full wait.
+    """Exponential backoff with a cap and jitter.
+
+    The jitter lies between two multiples of the full wait.
 
     Attributes:
         base_ms: full wait after the first failure.

@@ -1,4 +1,7 @@
-"""The operating system's side of a process: exit codes, signals, and how the interpreter is tuned."""
+"""The operating system's side of a process.
+
+It consists of exit codes, signals, and how the interpreter is tuned.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,9 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def tune_interpreter() -> None:
-    """Tell the interpreter what kind of program this is: a large heap without cycles, and store threads that must not wait.
+    """Tune the interpreter for this kind of program.
+
+    The program has a large heap without cycles, and store threads that must not wait.
 
     Thousands of record states live long and hold no cycles; looking through them again and again, as the default thresholds of the garbage
     collector make it do, costs an eighth of all processor time. What was loaded until now stays for ever and is not looked at any more.

@@ -1,4 +1,6 @@
-"""Settings turned into objects: the only place that knows settings and picks adapters.
+"""Composition of objects from settings.
+
+This is the only place that knows settings and picks adapters.
 
 Components take plain arguments and know nothing of settings. :mod:`consumer.app` runs what is made here; commands open a store or REST of
 their own with it.
@@ -75,7 +77,10 @@ _TIMEOUT_MS = 15_000
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """What all parts of a replica share to be seen by: time, metrics, health and the log."""
+    """Instruments that all parts of a replica share to be seen by.
+
+    They are time, metrics, health and the log.
+    """
 
     clock: Clock
     metrics: Metrics
@@ -104,7 +109,10 @@ async def make_service(
     session_observer: Observer[SessionEvent] | None = None,
     supervisor: SupervisorOptions | None = None,
 ) -> AsyncIterator[Service]:
-    """A replica on an opened store; ``session_observer`` stands in for the usual telemetry of sessions."""
+    """A replica on an opened store.
+
+    ``session_observer`` stands in for the usual telemetry of sessions.
+    """
     clock, metrics, health, throttle = (
         instruments.clock,
         instruments.metrics,
@@ -212,7 +220,10 @@ async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, RestA
 
 @asynccontextmanager
 async def open_org_checks(settings: Settings) -> AsyncIterator[OrgChecks]:
-    """The checks of ``doctor`` on the org, with limits of time for a person who waits; nothing is asked yet."""
+    """The checks of ``doctor`` on the org.
+
+    Their limits of time are for a person who waits; nothing is asked yet.
+    """
     clock, salesforce = SystemClock(), settings.salesforce
     grant = _grant(salesforce, _OnDemandSecretStore(settings))
     tokens = TokenCache(grant, TokenEndpoint(clock, timeout_ms=_TIMEOUT_MS))
@@ -273,7 +284,9 @@ def _options(settings: Settings, supervisor: SupervisorOptions | None) -> Servic
 
 
 class _OnDemandSecretStore:
-    """Kept refresh tokens, for who only looks: a store is written to only with a token that Salesforce has just put in place of another.
+    """Refresh tokens that are kept, for commands that only read.
+
+    A store is written to only with a token that Salesforce has just put in place of another.
 
     That one must not be lost, and the service finds it there; everything else about the store stays as it is.
     """
@@ -305,7 +318,10 @@ def _grant(
     on_store_unavailable: Callable[[str], None] = _ignore_failure,
     redactor: Redactor | None = None,
 ) -> Grant:
-    """The OAuth flow of the settings, whose completeness they have checked; rotated refresh tokens are kept in ``store``."""
+    """The OAuth flow of the settings, whose completeness they have checked.
+
+    Rotated refresh tokens are kept in ``store``.
+    """
     match salesforce.auth:
         case AuthFlow.JWT:
             return JwtBearer(

@@ -34,7 +34,7 @@ class ContextStore(Protocol):
 
 
 class HandlerContextStore:
-    """Implements :class:`consumer.plugin.Memory`.
+    """Implementation of :class:`consumer.plugin.Memory` on the store.
 
     Args:
         store: store of states and keys.

@@ -20,7 +20,7 @@ __all__ = ["HandlerControl"]
 
 
 class HandlerControl:
-    """Applies the pending commands of one handler.
+    """Application of the pending commands of one handler.
 
     Args:
         state: state of the handler.

@@ -132,7 +132,10 @@ class CursorSaver:
             self._dirty.set()
 
     def stop(self) -> None:
-        """Let :meth:`run` save a last time and return; nothing more will be acknowledged."""
+        """Stop :meth:`run` after a last save.
+
+        Nothing more will be acknowledged.
+        """
         self._stopping = True
         self._dirty.set()
         self._urgent.set()

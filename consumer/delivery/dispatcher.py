@@ -38,7 +38,7 @@ HTTP_TIMEOUT_S = 30
 
 
 class Dispatcher:
-    """Delivers the journal to every handler, for one tenure.
+    """Delivery of the journal to every handler, for one tenure.
 
     Args:
         store: journal, cursors and commands.

@@ -29,7 +29,10 @@ CLOSE_MS = 5_000
 
 
 class HandlerRaised(Exception):
-    """Handler that raised what ends a process or a task, such as SystemExit, when it was opened or closed."""
+    """Handler that raised what ends a process or a task, such as SystemExit.
+
+    It did so when it was opened or closed.
+    """
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(one_line(error))
@@ -37,7 +40,7 @@ class HandlerRaised(Exception):
 
 
 class HandlerInvoker:
-    """Calls one handler.
+    """Invoker of one handler.
 
     Args:
         loaded: the handler.

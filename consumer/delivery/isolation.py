@@ -97,7 +97,9 @@ class CallTask:
         return error
 
     async def unaffected(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Await an operation of the service, again when a handler cancels the task meanwhile.
+        """Await an operation of the service, whatever a handler cancels.
+
+        It is awaited again when a handler cancels the task meanwhile.
 
         Raises:
             asyncio.CancelledError: the service has cancelled the task.
@@ -141,7 +143,9 @@ class CallTask:
 async def call_in_own_task(
     limit_ms: int, handler_call: Callable[[], Awaitable[object]]
 ) -> BaseException | None:
-    """Await what a handler returns, in a task of its own; the error it ended with, or None.
+    """Await what a handler returns, in a task of its own.
+
+    The result is the error with which it ended, or None.
 
     Args:
         limit_ms: time after which the call is cancelled.

@@ -57,7 +57,7 @@ class Demand(Protocol):
 
 
 class JournalReader:
-    """Reads the journal for one cursor.
+    """Reader of the journal for one cursor.
 
     Args:
         demand: demand and lanes of the handler.

@@ -92,7 +92,7 @@ class _RetentionFloor:
 
 
 class Retention:
-    """Keeps the journal within its limits, for one tenure.
+    """Retention of the journal within its limits, for one tenure.
 
     Args:
         store: journal and cursors.

@@ -23,7 +23,7 @@ __all__ = ["NewReader", "Replays"]
 
 
 class NewReader(Protocol):
-    """Makes a reader of the journal with a cursor of its own."""
+    """Factory of readers of the journal, each with a cursor of its own."""
 
     def __call__(
         self, cursor_name: str, *, replayed: bool = False, through: int | None = None

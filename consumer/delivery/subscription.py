@@ -67,7 +67,7 @@ class DeliveryStore(JournalStore, CursorStore, ContextStore, Protocol):
 
 
 class Subscription:
-    """Delivers the journal to one handler.
+    """Delivery of the journal to one handler.
 
     Args:
         loaded: the handler.

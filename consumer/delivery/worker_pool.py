@@ -123,7 +123,10 @@ class WorkerPool:
             self._supervisor.cancel()
 
     async def _supervise(self, broken: asyncio.Future[None]) -> None:
-        """Cancel the workers when delivery ends; raise what a worker has raised, which is an error of the service."""
+        """Cancel the workers when delivery ends.
+
+        What a worker has raised is an error of the service, and is raised.
+        """
         try:
             await broken
         finally:

@@ -1,4 +1,4 @@
-"""Known state of one record, and the application of changes to it.
+"""State of one record as it is known, and the application of changes to it.
 
 Changes are sparse and may arrive late, so every field carries the order key of the change that wrote it: a change writes a field unless a
 newer change did. The result is therefore independent of arrival order (*convergence*). For the same reason duplicates are recognised by
@@ -59,7 +59,7 @@ Newer than enrichment, older than any change.
 
 
 class RecordState:
-    """Known state of one record.
+    """State of one record as it is known.
 
     Attributes:
         entity: API name of the record's object.

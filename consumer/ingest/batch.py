@@ -1,4 +1,6 @@
-"""Parts, which are changes on their way to a commit, and batches, which are what decisions make of them.
+"""Parts and batches.
+
+Parts are changes on their way to a commit; batches are what decisions make of them.
 
 A batch is filled by the pure functions that decide (:mod:`consumer.ingest.interpret`, :mod:`consumer.ingest.reconcile.compare`,
 :mod:`consumer.ingest.fire_timers`, :mod:`consumer.ingest.expire`) from what :class:`LoadedStates` holds. Its methods are what these
@@ -29,7 +31,7 @@ __all__ = ["Batch", "LoadedStates", "Part"]
 
 @dataclass(slots=True)
 class Part:
-    """One change on its way to a commit.
+    """Change on its way to a commit.
 
     Attributes:
         change: what happened.
@@ -44,7 +46,9 @@ class Part:
 
 @dataclass(slots=True)
 class LoadedStates:
-    """Everything that one decision may read, loaded beforehand; it dies with the decision.
+    """States and names that one decision may read.
+
+    They are all loaded beforehand and are discarded with the decision.
 
     Attributes:
         records: states by key; None for a record that the store does not hold.

@@ -1,4 +1,6 @@
-"""Bounded buffer between the supervisor, which polls, and the ingest loop, which processes.
+"""Bounded buffer between the supervisor and the ingest loop.
+
+The supervisor polls, the ingest loop processes.
 
 Its limits count messages, and bytes of answers, that are waiting to be taken. An answer that does not fit waits, and with it the next poll;
 a supervisor that waits too long ends the session. An empty buffer takes one answer of any size, or an answer larger than the limits could
@@ -78,7 +80,9 @@ class IntakeBuffer:
         self._wake()
 
     async def get(self, timeout_ms: int | None = None) -> Inbound | None:
-        """Take the oldest item; None when none came in time, or when the buffer is closed and empty.
+        """Take the oldest item.
+
+        The result is None when none came in time, or when the buffer is closed and empty.
 
         Args:
             timeout_ms: None to wait without limit, 0 to look only.
@@ -118,7 +122,10 @@ class IntakeBuffer:
             raise BufferClosed
 
     def close(self) -> None:
-        """Close the buffer: what it holds can still be taken, nothing can be put, and every waiter wakes."""
+        """Close the buffer.
+
+        What it holds can still be taken, nothing can be put, and every waiter wakes.
+        """
         self._closed = True
         self._wake()
 
@@ -132,6 +139,9 @@ class IntakeBuffer:
         await self._changed.wait()
 
     def _wake(self) -> None:
-        """Wake every waiter to look again: it waits on the old event, the next change sets a new one."""
+        """Wake every waiter to look again.
+
+        Each waits on the old event; the next change sets a new one.
+        """
         old, self._changed = self._changed, asyncio.Event()
         old.set()

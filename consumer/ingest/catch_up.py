@@ -1,4 +1,4 @@
-"""Which channels have caught up since a session was opened.
+"""Catching up of channels since a session was opened.
 
 After an opening the server delivers what was published meanwhile, and one channel may be far ahead of another. A change that has waited
 long enough on a live stream has not waited at all then: its elder sibling may stand in the backlog of the other channel. So waiting begins
@@ -30,7 +30,7 @@ NEVER_MS = -(10**9)
 
 
 class _ChannelProgress:
-    """One channel since the opening."""
+    """Progress of one channel since the opening."""
 
     __slots__ = ("answered_ms", "caught_up", "delivered_ms", "greatest", "session_ms")
 
@@ -79,7 +79,10 @@ class CatchUp:
         self.from_answered_ms = self.from_session_ms = NEVER_MS
 
     def opened(self, server_ms: int | None, *, session_ms: int, answered_ms: int) -> None:
-        """Begin anew: a session was opened, at Salesforce time ``server_ms`` where that is known."""
+        """Begin anew, because a session was opened.
+
+        It was opened at Salesforce time ``server_ms``, where that is known.
+        """
         self._opened_at_ms = server_ms
         self._progress = {channel: _ChannelProgress(answered_ms) for channel in self._channels}
         self.is_done = False
@@ -89,7 +92,10 @@ class CatchUp:
     def delivered(
         self, channel: str, key: OrderKey, commit_ms: int, *, session_ms: int, answered_ms: int
     ) -> None:
-        """Note a change that arrived on ``channel``, committed at Salesforce time ``commit_ms`` (whole seconds)."""
+        """Note a change that arrived on ``channel``.
+
+        It was committed at Salesforce time ``commit_ms`` (whole seconds).
+        """
         progress = self._progress.get(channel)
         if progress is None or progress.caught_up:
             return
@@ -109,7 +115,10 @@ class CatchUp:
             self._finish_if_all()
 
     def advance(self, *, session_ms: int, answered_ms: int) -> bool:
-        """Note the time; True when the wait for catching up ended because it lasted ``max_catch_up_ms``."""
+        """Note the time.
+
+        The result is True when the wait for catching up ended because it lasted ``max_catch_up_ms``.
+        """
         if self.is_done or not self._progress:
             return False
         for progress in self._progress.values():
@@ -124,7 +133,10 @@ class CatchUp:
         return True
 
     def waits_from(self, key: OrderKey) -> tuple[int, int] | None:
-        """Answered time and session time from which a change at ``key`` waits; None while a channel may deliver something smaller."""
+        """Answered time and session time from which a change at ``key`` waits.
+
+        The result is None while a channel may deliver something smaller.
+        """
         if self.is_done:
             return self.from_answered_ms, self.from_session_ms
         if not self._progress:

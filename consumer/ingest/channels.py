@@ -1,4 +1,6 @@
-"""State of every channel: its birth, its checkpoint, how far it was polled; and the replay option of a new session.
+"""State of every channel, and the replay option of a new session.
+
+The state is the channel's birth, its checkpoint, and how far it was polled.
 
 * The first acknowledged subscription of a channel commits its **birth**. A channel with a birth and no position resumes from the oldest
   event that is retained, and changes committed before its birth are ignored.
@@ -71,7 +73,10 @@ class Channels:
         return ALL_RETAINED if self._start == "earliest" else TIP
 
     def opened(self, opened: SessionOpened, server_ms: int) -> bool:
-        """Note a session that has every channel acknowledged; True when that is the birth of one."""
+        """Note a session that has every channel acknowledged.
+
+        The result is True when that is the birth of a channel.
+        """
         has_new_channel = False
         for name, option in opened.resumed.items():
             self._positions[name].session_opened()
@@ -89,7 +94,10 @@ class Channels:
         return known.polled_through_ms if known is not None else None
 
     def restart(self, channel: str, *, from_tip: bool) -> str:
-        """Forget the refused position of a channel; returns the replay option with which it starts anew."""
+        """Forget the refused position of a channel.
+
+        The result is the replay option with which the channel starts anew.
+        """
         self._positions[channel].restart()
         option = self._restart_options[channel] = TIP if from_tip else ALL_RETAINED
         if channel in self._known:
@@ -99,7 +107,10 @@ class Channels:
     # ------------------------------------------------------------ polling and committing
 
     def answer_ended(self, server_ms: int | None) -> bool:
-        """Note the end of an answer; True when ``polled_through`` moved and should be committed."""
+        """Note the end of an answer.
+
+        The result is True when ``polled_through`` moved and should be committed.
+        """
         for positions in self._positions.values():
             positions.answer_ended()
         last_ms = self._polled_through_ms

@@ -1,4 +1,6 @@
-"""Commits of one tenure: numbered, one after the other, each sent until the store has answered.
+"""Commits of one tenure.
+
+They are numbered and sent one after the other, each until the store has answered.
 
 A commit whose reply was lost may or may not have been applied. It is sent again *unchanged*, with the same number, and the store answers
 "already applied" where it was. Renewals of the lease check the same number, so commits and renewals take turns here.
@@ -31,7 +33,7 @@ _BACKOFF = Backoff(50, 2_000)
 
 
 class CommitPipeline:
-    """Sends the commits and renewals of one tenure, one at a time.
+    """Sender of the commits and renewals of one tenure, one at a time.
 
     Args:
         store: takes the commits.
@@ -69,7 +71,10 @@ class CommitPipeline:
     # ------------------------------------------------------------ commits
 
     def draft(self, batch: Batch) -> Commit:
-        """Make a commit of a batch, to be completed by the caller; it gets its number when it is sent."""
+        """Make a commit of a batch, to be completed by the caller.
+
+        It gets its number when it is sent.
+        """
         commit = Commit(token=self._tenure.token, number=0, org_id=batch.org.id)
         commit.states = _encode_states(batch)
         commit.journal = batch.journal
@@ -77,7 +82,9 @@ class CommitPipeline:
         return commit
 
     async def apply(self, commit: Commit, batch: Batch, *, began_ms: int) -> None:
-        """Send a commit and wait until the store has applied it, however often it has to be asked.
+        """Send a commit and wait until the store has applied it.
+
+        The store is asked as often as that takes.
 
         Args:
             commit: commit of the batch.
@@ -136,7 +143,9 @@ class CommitPipeline:
 
     @asynccontextmanager
     async def draining(self) -> AsyncIterator[None]:
-        """Leave no commit in flight: wait for it or, after an error or a cancellation, abandon it.
+        """Leave no commit in flight.
+
+        It is awaited or, after an error or a cancellation, abandoned.
 
         Raises:
             CommitRefused: the tenure is over.
@@ -152,7 +161,10 @@ class CommitPipeline:
                 self._in_flight = None
 
     def report_failure(self, why: str) -> None:
-        """Report that the next commit cannot be prepared, because the store does not answer; it will be asked again."""
+        """Report that the next commit cannot be prepared.
+
+        The store does not answer; it will be asked again.
+        """
         self._observer.observe(CommitFailed(self._number + 1, why, 0))
 
     # ------------------------------------------------------------ the store

@@ -1,4 +1,7 @@
-"""Ingest dead letters: messages that could not be understood, with their exact bytes."""
+"""Dead letters of ingest.
+
+They are messages that could not be understood, with their exact bytes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
 def to_dead_letter(
     answer: Answer, index: int, channel: str, position: str | None, error: BadEvent, at_ms: int
 ) -> IngestDeadLetter:
-    """Make a dead letter of the message at ``index`` of an answer; the same message again yields the same id."""
+    """Make a dead letter of the message at ``index`` of an answer.
+
+    The same message again yields the same id.
+    """
     raw = _raw(answer, index)
     digest = hashlib.sha256(raw).hexdigest()[:16]
     return IngestDeadLetter(
@@ -44,7 +50,10 @@ def _raw(answer: Answer, index: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _data_messages(body: bytes) -> tuple[tuple[int, int], ...]:
-    """Spans of the data messages in a body; remembered, because a bad event seldom comes alone."""
+    """Spans of the data messages in a body.
+
+    They are remembered, because a bad event seldom comes alone.
+    """
     try:
         return tuple(span for span in _elements(body) if _is_data(body[slice(*span)]))
     except ValueError:

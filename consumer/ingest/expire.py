@@ -1,4 +1,6 @@
-"""Decision which proposed states are removed, by what is known at the time of the commit.
+"""Decision which proposed states are removed.
+
+It is made by what is known at the time of the commit.
 
 Pure; :mod:`consumer.ingest.state_expiry` walks the store and proposes.
 """
@@ -23,7 +25,9 @@ def expire(
     uncommitted_ids: Container[str],
     org: OrgInfo,
 ) -> Batch:
-    """Remove those of the proposed states that may go, with their timers and their place in the lists of targets.
+    """Remove those of the proposed states that may go.
+
+    Their timers and their place in the lists of targets go with them.
 
     Args:
         keys: keys of the proposed states.

@@ -1,4 +1,6 @@
-"""Firing of due timers: the events that they journal and the states that remember them.
+"""Firing of due timers.
+
+The result is the events that they journal and the states that remember them.
 
 Pure; :mod:`consumer.ingest.timer_watermark` says which timers may fire.
 """

@@ -1,4 +1,6 @@
-"""Interpretation of released changes: from known states and changes to new states, lifecycle events and reconcile tasks.
+"""Interpretation of released changes.
+
+It leads from known states and changes to new states, lifecycle events and reconcile tasks.
 
 Duplicates are recognised by identity, which is kept with the record's state and written in the same commit; lateness by the greatest key
 committed for the run, which is kept with the run. Both are decided here, for a commit, so that a crash cannot change the decision: no other
@@ -48,12 +50,18 @@ def interpret_changes(
 
 
 def gap_key(change: Change) -> str:
-    """Key under which identities of gaps are kept: beside the record's state, about which they say nothing."""
+    """Key under which identities of gaps are kept.
+
+    They are kept beside the record's state, about which they say nothing.
+    """
     return f"{GAP_NOTE}{change.record_id}"
 
 
 def run_id_of_step(change: Change, step: RecordState | None) -> str | None:
-    """Id of the run that a step belongs to, from its known state or else from its change."""
+    """Id of the run that a step belongs to.
+
+    It is taken from the step's known state or else from its change.
+    """
     known = step.get("ActionCadenceTrackerId") if step is not None else None
     value = known or change.body.get("ActionCadenceTrackerId")
     return value if isinstance(value, str) else None
@@ -93,7 +101,10 @@ def _interpret_change(
 
 
 def _record_gap(change: Change, loaded: LoadedStates, batch: Batch) -> None:
-    """Journal a gap or overflow event once, and begin the task that reads what it does not carry."""
+    """Journal a gap or overflow event once, and begin its reconcile task.
+
+    The task reads what the event does not carry.
+    """
     header = change.header
     gap_note = loaded.records.get(gap_key(change)) or RecordState(header.entity, gap_key(change))
     if change.identity in gap_note.seen:
@@ -108,7 +119,10 @@ def _record_gap(change: Change, loaded: LoadedStates, batch: Batch) -> None:
 
 
 def _add_reconcile_task(change: Change, batch: Batch) -> None:
-    """Begin a task for the records that a gap names, or for everything stamped at that time where it names none."""
+    """Begin a task for the records that a gap names.
+
+    Where it names none, the task is for everything stamped at that time.
+    """
     header = change.header
     if change.record_id == EMPTY_ID or is_wildcard(change.record_id) or header.kind == "GAP_OVERFLOW":
         cause = f"{change.channel}/{change.position}"

@@ -1,4 +1,4 @@
-"""Everything that waits for the next commit, and the sealing of that commit.
+"""Content of the next commit while it waits, and the sealing of that commit.
 
 :meth:`PendingCommit.seal` keeps the guarantees by its order. Positions are marked committed before channel states are taken, so that the
 checkpoint in a commit covers exactly what this commit and those before it hold. Dead letters, journal, tasks and positions leave together,
@@ -65,7 +65,10 @@ class PendingCommit:
             self.since_ms = now_ms
 
     def take_parts(self, max_parts: int, now_ms: int) -> list[Part]:
-        """Take the changes that the next commit holds; those that are left wait from now on."""
+        """Take the changes that the next commit holds.
+
+        Those that are left wait from now on.
+        """
         taken, self.parts = self.parts[:max_parts], self.parts[max_parts:]
         self.since_ms = now_ms if self.parts else None
         return taken
@@ -81,7 +84,9 @@ class PendingCommit:
         now_ms: int,
         wall_ms: int,
     ) -> Commit:
-        """Complete the draft of a commit with everything else that is ready; what becomes ready from now on belongs to the next.
+        """Complete the draft of a commit with everything else that is ready.
+
+        What becomes ready from now on belongs to the next commit.
 
         Args:
             commit: draft that holds the batch.

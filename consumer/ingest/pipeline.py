@@ -1,4 +1,6 @@
-"""Ingest loop: takes answers, puts changes in order, decides what they mean, commits the result with its positions.
+"""Ingest loop of one tenure, from answers to commits.
+
+It takes answers, puts changes in order, decides what they mean, and commits the result with its positions.
 
 One loop does all of it, for one tenure, on state that was built from the store after winning the lease and that dies with the tenure
 (:mod:`consumer.ingest.tenure`). The supervisor fills the buffer beside it, so the next poll is under way while a commit is. Answers go
@@ -86,7 +88,10 @@ class Ingest:
     # ------------------------------------------------------------ the loop
 
     def stop(self) -> None:
-        """End :meth:`run` after the present step; a commit in flight is awaited, never abandoned with an unknown outcome."""
+        """End :meth:`run` after the present step.
+
+        A commit in flight is awaited, never abandoned with an unknown outcome.
+        """
         self._stopping = True
         self._buffer.close()
 
@@ -124,7 +129,10 @@ class Ingest:
             self._buffer.mark_processed()
 
     async def commit_remaining(self) -> None:
-        """Commit what was released; what is still held back stays uncommitted and is delivered again to the next tenure."""
+        """Commit what was released.
+
+        What is still held back stays uncommitted and is delivered again to the next tenure.
+        """
         async with self._commits.draining():
             while self._intake.pending_commit:
                 await self._commit()
@@ -156,7 +164,10 @@ class Ingest:
     # ------------------------------------------------------------ a commit
 
     async def _commit(self) -> None:
-        """Decide on the next changes, and submit their commit once the one before is applied."""
+        """Decide on the next changes and submit their commit.
+
+        It is submitted once the one before is applied.
+        """
         began_ms = self._clock.monotonic_ms()
         intake = self._intake
         batch = await self._interpret(intake.pending_commit.take_parts(self._options.max_events, began_ms))
@@ -203,7 +214,10 @@ class Ingest:
         self._timer_watermark.set_next(first[0][1] if first else None)
 
     async def _fire_timers(self) -> None:
-        """Journal what has come due, once everything up to then is committed: downtime raises no false alarm."""
+        """Journal the timers that have come due.
+
+        They fire once everything up to then is committed, so downtime raises no false alarm.
+        """
         if self._timer_watermark.watermark_ms(()) is None:
             return  # not even once every change that has arrived is committed
         await self._commits.drain()

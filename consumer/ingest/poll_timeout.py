@@ -39,7 +39,10 @@ class PollTimeout:
             self._spans.append([now_ms, now_ms])
 
     def timeout(self, now_ms: int) -> int | None:
-        """Milliseconds (at least 1) after which the next poll should be answered; None for the server's own timeout."""
+        """Milliseconds (at least 1) after which the next poll should be answered.
+
+        The result is None for the server's own timeout.
+        """
         self._expire(now_ms)
         if not self._spans:
             return None

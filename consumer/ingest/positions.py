@@ -20,7 +20,7 @@ __all__ = ["ChannelPositions", "PositionEntry"]
 
 
 class PositionEntry:
-    """One position in arrival order.
+    """Position in arrival order.
 
     Attributes:
         position: its replay id; None when it may not become a checkpoint.
@@ -70,7 +70,10 @@ class ChannelPositions:
 
     @property
     def is_idle(self) -> bool:
-        """True when everything that arrived is committed; the last position may still be waiting for a successor."""
+        """True when everything that arrived is committed.
+
+        The last position may still be waiting for a successor.
+        """
         return all(entry.uncommitted_parts == 0 for entry in self._entries)
 
     def arrive(self, position: str | None, parts: int) -> PositionEntry:
@@ -98,20 +101,29 @@ class ChannelPositions:
         return entry
 
     def answer_ended(self) -> None:
-        """Note the end of an answer: if it did not hold the last position, nothing more of that one arrives."""
+        """Note the end of an answer.
+
+        If the answer did not hold the last position, nothing more of that one arrives.
+        """
         if not self._seen_in_answer and self._entries:
             self._complete(self._entries[-1])
         self._seen_in_answer = False
 
     def session_opened(self) -> None:
-        """Note that a new session resumed: an incomplete position is delivered again, as a new entry, and is no checkpoint here."""
+        """Note that a new session resumed.
+
+        An incomplete position is delivered again, as a new entry, and is no checkpoint here.
+        """
         self._seen_in_answer = False
         if self._entries and not self._entries[-1].complete:
             self._entries[-1].position = None
             self._entries[-1].complete = True
 
     def restart(self) -> None:
-        """Forget where to resume, because the position was refused; parts on their way are committed as before."""
+        """Forget where to resume, because the position was refused.
+
+        Parts on their way are committed as before.
+        """
         self.session_opened()
         for entry in self._entries:
             entry.position = None

@@ -1,4 +1,6 @@
-"""Guard of the delivery allocation, asked before everything that the bus retains is read again.
+"""Guard of the delivery allocation.
+
+It is asked before everything that the bus retains is read again.
 
 Salesforce counts every event that it delivers, to any subscriber, over a rolling day; when the allocation is used up, no subscriber of the
 org gets anything more. Resuming by position costs what is new. Reading from the oldest retained event on (replay option -2: after a refused

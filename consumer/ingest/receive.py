@@ -1,4 +1,6 @@
-"""Intake of answers: positions noted, changes decoded and put in order, bad input put into dead letters, until it is ready to be committed.
+"""Intake of answers, until their content is ready to be committed.
+
+Positions are noted, changes are decoded and put in order, and bad input is put into dead letters.
 
 Nothing is read from the store or written to it here: what has to be written waits in :class:`PendingCommit`.
 """
@@ -128,7 +130,10 @@ class Intake:
         yield from self.pending_commit.parts
 
     def release(self, *, buffer_has_more: bool) -> None:
-        """Make ready what may be released; ``buffer_has_more`` while the buffer holds something."""
+        """Make ready what may be released.
+
+        ``buffer_has_more`` is True while the buffer holds something.
+        """
         now_ms = self._clock.monotonic_ms()
         answered_at_ms = self._stream_clock.answered_at_ms
         if buffer_has_more and answered_at_ms is not None:
@@ -233,7 +238,10 @@ class Intake:
         channel: str,
         unknown_values: Counter[tuple[str, UnknownValue]],
     ) -> tuple[int, int | None]:
-        """Take a message and count its unknown values; returns the number of its changes and their commit time."""
+        """Take a message and count its unknown values.
+
+        The result is the number of its changes and their commit time.
+        """
         position = position_of(message.get("data"))
         positions = self.channels.positions(channel)
         if positions is None:

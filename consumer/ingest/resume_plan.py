@@ -1,4 +1,6 @@
-"""Plan of a tenure where sessions resume: what the supervisor asks before a session, and reports when one ends badly.
+"""Plan of a tenure where sessions resume.
+
+The supervisor asks it before a session, and reports to it when one ends badly.
 
 Sessions resume after the last position that was handed over completely (:mod:`consumer.ingest.positions`). A position that Salesforce
 refuses is forgotten, and what was missed since the last poll becomes reconcile tasks (:mod:`consumer.ingest.reconcile.triggers`). An answer
@@ -33,7 +35,7 @@ __all__ = ["ResumePlan"]
 
 
 class ResumePlan:
-    """Where the sessions of one tenure resume.
+    """Plan where the sessions of one tenure resume.
 
     Args:
         channels: channel states of the tenure.
@@ -76,7 +78,9 @@ class ResumePlan:
         self._observer = observer
 
     async def resume(self) -> Mapping[str, str]:
-        """Replay option of each channel: ``-1``, ``-2`` or a replay id. Asked when everything handed over is processed.
+        """Replay option of each channel: ``-1``, ``-2`` or a replay id.
+
+        It is asked for when everything handed over is processed.
 
         Raises:
             SessionFault: no session should be opened now: the org's delivery allocation would not last.
@@ -93,7 +97,9 @@ class ResumePlan:
         return resume
 
     def poll_within_ms(self) -> int | None:
-        """Time within which the next poll should be answered even without events; None where nothing waits for an answer.
+        """Time within which the next poll should be answered even without events.
+
+        The result is None where nothing waits for an answer.
 
         A timer waits for Salesforce's time; a held change waits for the proof that nothing earlier is under way, and that every channel has
         caught up.
@@ -105,7 +111,10 @@ class ResumePlan:
         return held_ms if within_ms is None else min(within_ms, held_ms)
 
     async def unreadable(self, body: bytes, detail: str) -> None:
-        """Count an answer that could not be read; the third identical one in a row is kept, and the service is not ready."""
+        """Count an answer that could not be read.
+
+        The third identical one in a row is kept, and the service is not ready.
+        """
         dead_letter = self._unreadable_answers.failed(
             body, self._channels.resume(), detail, self._clock.wall_ms()
         )

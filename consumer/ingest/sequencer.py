@@ -128,7 +128,7 @@ class Sequencer(Generic[T]):
         self._by_arrival.append(held)
 
     def pop(self, *, session_ms: int, answered_ms: int) -> list[T]:
-        """Everything that may go now, in order."""
+        """Remove and return, in order, all changes that may go now."""
         self.catch_up.advance(session_ms=session_ms, answered_ms=answered_ms)
         released: list[T] = []
         held = self._held
@@ -152,7 +152,10 @@ class Sequencer(Generic[T]):
         return (held.item for _, _, held in self._held)
 
     def due_ms(self) -> int | None:
-        """Session time at which the lowest held change leaves at the latest; None when nothing is held."""
+        """Session time at which the lowest held change leaves at the latest.
+
+        The result is None when nothing is held.
+        """
         if not self._held:
             return None
         lowest = self._held[0][2]
@@ -180,7 +183,10 @@ class Sequencer(Generic[T]):
         return self._is_complete(lowest.key) or (greatest is not None and greatest > lowest.key)
 
     def _must_release(self, session_ms: int) -> bool:
-        """Whether a bound is reached: too many are held, or one of them for too long."""
+        """Check for a bound that is reached.
+
+        Too many changes are held, or one of them for too long.
+        """
         if len(self._held) >= self._max_held:
             return True
         by_arrival = self._by_arrival

@@ -1,4 +1,6 @@
-"""Expiry of states: a walk through everything that the store holds, which proposes states to forget.
+"""Expiry of states.
+
+A walk through everything that the store holds proposes states to forget.
 
 The walk only reads. A state that looks expirable is put into the buffer like an answer of the stream; the ingest loop decides again on what
 it knows by then (:mod:`consumer.ingest.expire`) and removes it in an ordinary commit, so only the holder of the lease forgets, and never a
@@ -96,7 +98,10 @@ class StateExpiry:
         self._applied = True
 
     def proposal_resolved(self, *, applied: bool) -> None:
-        """Note that a proposal was committed, or was not applied because a reconcile task is open."""
+        """Note the outcome of a proposal.
+
+        It was committed, or was not applied because a reconcile task is open.
+        """
         self._applied = applied
         self._resolved.set()
 
@@ -122,7 +127,10 @@ class StateExpiry:
             wait_ms = INTERVAL_MS
 
     async def _walk(self, cutoff: ExpiryCutoff, *, steps: bool) -> tuple[Counter[str], Counter[str]]:
-        """Walk once and propose steps, or everything but steps; returns the number of states of each kind, and their bytes."""
+        """Walk once and propose steps, or everything but steps.
+
+        The result is the number of states of each kind, and their bytes.
+        """
         counts: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         cursor: str | None = None

@@ -1,4 +1,6 @@
-"""Time as a stream of answers defines it: session time, answered time, and Salesforce's own time.
+"""Time as a stream of answers defines it.
+
+It is threefold: session time, answered time, and Salesforce's own time.
 
 A change is held back because an earlier one may still be under way. While no session is open nothing is under way, so that time proves
 nothing and must not count:
@@ -76,14 +78,20 @@ class StreamClock:
         return self._elapsed_ms + min(max(now_ms - self.answered_at_ms, 0), self._poll_limit_ms)
 
     def until_ms(self, session_ms: int, now_ms: int) -> int | None:
-        """Milliseconds from monotonic ``now_ms`` until ``session_ms``; None when only an answer or a session brings it."""
+        """Milliseconds from monotonic ``now_ms`` until ``session_ms``.
+
+        The result is None when only an answer or a session brings it.
+        """
         if self.answered_at_ms is None:
             return None
         remaining_ms = session_ms - self.session_ms(now_ms)
         return remaining_ms if now_ms + remaining_ms <= self.answered_at_ms + self._poll_limit_ms else None
 
     def server_now_ms(self, now_ms: int) -> int | None:
-        """Salesforce's time now, carried on from the last answer; None before the first session."""
+        """Salesforce's time now, carried on from the last answer.
+
+        The result is None before the first session.
+        """
         if self.server_ms is None or self.answered_at_ms is None:
             return self.server_ms
         return self.server_ms + now_ms - self.answered_at_ms

@@ -1,4 +1,6 @@
-"""Supervisor that keeps one session open, puts its answers into the buffer, and decides what the end of a session requires.
+"""Supervisor that keeps one session open.
+
+It puts the answers of the session into the buffer, and decides what the end of a session requires.
 
 Sessions are disposable and never repaired, so there is one loop and one path to test::
 
@@ -51,7 +53,7 @@ _FULL = "backpressure"
 
 @dataclass(frozen=True, slots=True)
 class SupervisorOptions:
-    """Waits between two sessions and limits of one, in milliseconds.
+    """Intervals between two sessions and limits of one, in milliseconds.
 
     Attributes:
         first_ms: upper bound of the wait after the first failure; doubles with each further one. The wait is uniform below the bound
@@ -76,12 +78,12 @@ class SupervisorOptions:
 
     @property
     def failed(self) -> Backoff:
-        """Waits after failures in a row."""
+        """Backoff after failures in a row."""
         return Backoff(self.first_ms, self.max_ms, shortest=0.0)
 
     @property
     def locked(self) -> Backoff:
-        """Waits after refused authentications in a row."""
+        """Backoff after refused authentications in a row."""
         return Backoff(self.locked_first_ms, self.locked_max_ms, longest=1.25)
 
     @property
@@ -91,7 +93,10 @@ class SupervisorOptions:
 
 
 class Supervisor:
-    """Supervisor of one session at a time, until it is cancelled or the service has to stop."""
+    """Supervisor of one session at a time.
+
+    It runs until it is cancelled or the service has to stop.
+    """
 
     def __init__(
         self,
@@ -236,7 +241,10 @@ class Supervisor:
 
 
 def _no_token(failure: AuthenticationFailed) -> SessionFault:
-    """Fault of a session without a token: an unreachable endpoint is a failed connection, a refusal is a refused token."""
+    """Fault of a session without a token.
+
+    An unreachable endpoint is a failed connection, a refusal is a refused token.
+    """
     remedy = Remedy.REAUTHENTICATE if failure.permanent else Remedy.RETRY
     fault = SessionFault(EndReason(_NO_TOKEN, str(failure), remedy))
     fault.__cause__ = failure

@@ -105,7 +105,10 @@ async def begin_ingest(
         return stream_clock.server_now_ms(clock.monotonic_ms())
 
     def received_through_ms() -> int | None:
-        """Salesforce time up to which all changes have been received; None before a first change and a first answer."""
+        """Salesforce time up to which all changes have been received.
+
+        The result is None before a first change and a first answer.
+        """
         newest_ms, now_ms = states.newest_commit_ms, server_now_ms()
         return None if newest_ms is None or now_ms is None else min(newest_ms, now_ms)
 

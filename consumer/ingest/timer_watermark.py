@@ -1,4 +1,6 @@
-"""Watermark of timers: they fire once Salesforce's own time is past due *and* everything up to then is committed.
+"""Watermark of timers.
+
+They fire once Salesforce's own time is past due *and* everything up to then is committed.
 
 Only answers carry Salesforce's time, and only some of them show that everything before it has been delivered: one without events, or one
 whose events were all committed a moment ago. An answer full of old events is a backlog, in which the change that cancels a timer may still
@@ -18,7 +20,9 @@ LIVE_WITHIN_MS = 30 * 1000
 
 
 class TimerWatermark:
-    """Next timer of a tenure, and the Salesforce time up to which everything has arrived.
+    """Next timer of a tenure, and the watermark of the stream.
+
+    The watermark is the Salesforce time up to which everything has arrived.
 
     Args:
         lateness_ms: ``ordering.lateness``, the time that changes may take to arrive.
@@ -75,7 +79,10 @@ class TimerWatermark:
         return watermark_ms if self._next_ms <= watermark_ms else None
 
     def poll_within_ms(self, now_ms: int) -> int | None:
-        """Time within which a poll should be answered even without events, so that the next timer finds Salesforce's time past due."""
+        """Time within which a poll should be answered even without events.
+
+        Its answer lets the next timer find Salesforce's time past due.
+        """
         if self._next_ms is None or self._server_ms is None:
             return None
         left_ms = self._next_ms + self._lateness_ms - self._server_ms - (now_ms - self._server_received_ms)

@@ -31,7 +31,9 @@ class UnreadableAnswers:
     def failed(
         self, body: bytes, resume: Mapping[str, str], detail: str, at_ms: int
     ) -> IngestDeadLetter | None:
-        """Count an unreadable answer; returns the dead letter to keep when it is the third of its kind.
+        """Count an unreadable answer.
+
+        The result is the dead letter to keep when it is the third of its kind.
 
         Args:
             body: the exact bytes.
@@ -52,6 +54,9 @@ class UnreadableAnswers:
         )
 
     def recovered(self) -> bool:
-        """Note an answer with messages that could be read; True if the input was stuck before."""
+        """Note an answer with messages that could be read.
+
+        The result is True if the input was stuck before.
+        """
         was_stuck, self.stuck, self._last, self._times = self.stuck, False, None, 0
         return was_stuck

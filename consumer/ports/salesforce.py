@@ -11,7 +11,7 @@ __all__ = ["RecordPage", "RecordSource"]
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """Some rows and the time of the answer.
+    """Rows and the time of the answer.
 
     Attributes:
         records: rows as Salesforce wrote them.
@@ -23,7 +23,10 @@ class RecordPage:
 
 
 class RecordSource(Protocol):
-    """Records and limits of the org; each method raises ``CadenceError`` when there is no answer."""
+    """Records and limits of the org.
+
+    Each method raises ``CadenceError`` when there is no answer.
+    """
 
     async def rows(self, entity: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Id to fields of those of ``ids`` that exist and may be seen; any number of ids."""
@@ -32,7 +35,10 @@ class RecordSource(Protocol):
     async def rows_with_time(
         self, entity: str, ids: Sequence[str], fields: Sequence[str]
     ) -> tuple[dict[str, dict[str, Any]], int]:
-        """As :meth:`rows`, for at most 2,000 ids, with Salesforce's time of the answer."""
+        """Rows as from :meth:`rows`, for at most 2,000 ids, with the time of the answer.
+
+        The time is Salesforce's.
+        """
         ...
 
     async def page(self, soql: str) -> RecordPage:
@@ -40,7 +46,10 @@ class RecordSource(Protocol):
         ...
 
     async def deleted(self, entity: str, since_ms: int, until_ms: int) -> list[tuple[int, str]]:
-        """Delete log between two times, ascending: time in milliseconds and record id. Salesforce counts whole minutes."""
+        """Delete log between two times, ascending: time in milliseconds and record id.
+
+        Salesforce counts whole minutes.
+        """
         ...
 
     async def count(self, soql: str) -> int:

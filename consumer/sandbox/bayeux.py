@@ -115,7 +115,10 @@ def server_disconnect() -> Message:
 
 
 def unknown_client(message: Message, error: str = UNKNOWN_CLIENT) -> Message:
-    """Tell a client without a session to handshake again; the reply has no client id."""
+    """Reply that advises a client without a session to handshake again.
+
+    It has no client id.
+    """
     return _with_id(
         message,
         {"advice": {"interval": 0, "reconnect": "handshake"}, "channel": message.get("channel")},

@@ -40,7 +40,7 @@ class UnknownRecord(SandboxError):
 
 
 class UnknownFault(SandboxError):
-    """There is no fault of this kind."""
+    """Unknown kind of fault."""
 
     def __init__(self, *, kind: str, known: Iterable[str]) -> None:
         self.kind = kind

@@ -1,4 +1,4 @@
-"""Stores: one contract, one conformance suite, two implementations.
+"""Store adapters: one contract, one conformance suite, two implementations.
 
 The contract is ``consumer.ports.store.Store``.
 """

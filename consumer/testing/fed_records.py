@@ -15,7 +15,7 @@ __all__ = ["InMemoryContextStore"]
 
 
 class InMemoryContextStore:
-    """Implements ``consumer.plugin.Memory``.
+    """Implementation of ``consumer.plugin.Memory`` in memory.
 
     Attributes:
         done: (handler, key) of everything that :meth:`~consumer.Context.once` has marked as done.

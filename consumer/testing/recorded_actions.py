@@ -38,14 +38,14 @@ class RecordedActions:
         self._faults: deque[ActionError | str] = deque()
 
     def refuse(self, code: str = "UNKNOWN_EXCEPTION", message: str = "refused by the test") -> None:
-        """Let the next call fail with this error for each of its inputs.
+        """Make the next call fail with this error for each of its inputs.
 
         Further uses of this method are for the calls after it.
         """
         self._faults.append(ActionError(status_code=code, message=message))
 
     def break_off(self, why: str = "connection reset") -> None:
-        """Let the next call lose its response, so that its effect is unknown."""
+        """Make the next call lose its response, so that its effect is unknown."""
         self._faults.append(why)
 
     async def send(self, inputs: Sequence[InputT], *, client: str) -> list[ActionResult[InputT]]:

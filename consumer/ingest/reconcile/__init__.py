@@ -1,1 +1,4 @@
-"""Reconcile tasks: triggers, fetching from Salesforce, comparing with known states, applying the result."""
+"""Reconcile tasks, from their triggers to the result.
+
+The stages are triggers, fetching from Salesforce, comparing with known states, and applying the result.
+"""

@@ -1,4 +1,6 @@
-"""Application of what was fetched beside the stream: rows are compared with what is known, proposed states expire; both end in a commit.
+"""Application of what was fetched beside the stream.
+
+Rows are compared with what is known, and proposed states expire; both end in a commit.
 
 The reconcile worker and the expiry of states work beside the stream and put what they found into the buffer. Here, between two commits of
 the stream and by the only task that writes states, it is decided on what is known by then.
@@ -79,7 +81,10 @@ class RowApplier:
         self._queue.append(fetched)
 
     async def process(self) -> None:
-        """Commit what is queued, each item once no change of its records is held back; the rest is tried next time."""
+        """Commit what is queued.
+
+        Each item is committed once no change of its records is held back; the rest is tried next time.
+        """
         while self._queue:
             fetched = self._queue[0]
             waited_ms = self._clock.monotonic_ms() - fetched.received_ms
@@ -97,7 +102,10 @@ class RowApplier:
             self._queue.popleft()
 
     def _touches_held_changes(self, page: FetchedPage | ExpiryProposal) -> bool:
-        """Check for held changes of the page's records: interpreted after the page, they would be late."""
+        """Check for held changes of the page's records.
+
+        Interpreted after the page, they would be late.
+        """
         if isinstance(page, ExpiryProposal) or not self._intake.held:
             return False
         records = {row.record_id for row in page.rows}
@@ -147,7 +155,10 @@ class RowApplier:
     # ------------------------------------------------------------ expiry
 
     async def _expire(self, proposal: ExpiryProposal) -> None:
-        """Remove what may go by what is known now: no other task writes states, so nothing changes meanwhile."""
+        """Remove what may go by what is known now.
+
+        No other task writes states, so nothing changes meanwhile.
+        """
         if self._is_reconciling():
             self._state_expiry.proposal_resolved(applied=False)
             return
@@ -167,7 +178,10 @@ class RowApplier:
         self._state_expiry.proposal_resolved(applied=True)
 
     def _is_reconciling(self) -> bool:
-        """Check for tasks that still read what the stream lost: known states may be about to be found wrong."""
+        """Check for tasks that still read what the stream lost.
+
+        Known states may be about to be found wrong.
+        """
         known = self._reconcile_worker.reconcile_tasks if self._reconcile_worker is not None else {}
         return any(
             not task.is_waiting

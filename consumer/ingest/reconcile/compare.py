@@ -1,4 +1,6 @@
-"""Comparison of rows that REST answered with against what is known: the states they change and the events they cause.
+"""Comparison of rows that REST answered with against what is known.
+
+The result is the states that the rows change and the events that they cause.
 
 Pure; :mod:`consumer.ingest.reconcile.apply` loads, commits and writes back.
 """

@@ -1,4 +1,6 @@
-"""Fetching of one page of a reconcile task: the query, the rows of the answer that are old enough to be used, and where the task continues.
+"""Fetching of one page of a reconcile task.
+
+It covers the query, the rows of the answer that are old enough to be used, and where the task continues.
 
 A row is used once the answer is at least two seconds younger than it, because both clocks tick in seconds; a younger one is asked for
 again, five times at most. A window ends some minutes before the answer's time, so its rows are old enough by themselves; rows that a
@@ -79,7 +81,9 @@ class PageFetcher:
         self._store = store
 
     async def next(self, task: ReconcileTask, server_ms: int) -> FetchedPage | ReconcileTask:
-        """Fetch the next page; returns the task with one more try when it is too early to use any row.
+        """Fetch the next page.
+
+        The result is the task with one more try when it is too early to use any row.
 
         Args:
             task: the task.
@@ -188,7 +192,10 @@ def _deleted_rows(entity: str, record_ids: Iterable[str], seen_ms: int) -> tuple
 
 
 def _last_row(records: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:
-    """Time and id after which the next page begins, even if the last row could not be read."""
+    """Time and id after which the next page begins.
+
+    They are given even if the last row could not be read.
+    """
     if not records:
         return None
     last = records[-1]

@@ -71,7 +71,10 @@ def on_opening(
 def on_refusal(
     options: IngestOptions, channel: str, position: str, since_ms: int, now_ms: int
 ) -> Iterator[ReconcileTask]:
-    """Tasks that read what was missed since a refused position; all times are Salesforce's, in milliseconds."""
+    """Tasks that read what was missed since a refused position.
+
+    All times are Salesforce's, in milliseconds.
+    """
     for entity in entities_of([channel]):
         if options.snapshot == "when_needed" and now_ms - since_ms > DELETE_LOG_MS:
             yield snapshot_task(entity, f"{channel}/{position}", verify=True)
@@ -87,7 +90,10 @@ def unknown_record_policy(task: ReconcileTask, options: IngestOptions) -> Unknow
 
 
 def report_of(task: ReconcileTask, org_id: str, at_ms: int) -> JournalRecord | None:
-    """Event that reports what an ended task has changed; None where there is nothing to report."""
+    """Event that reports what an ended task has changed.
+
+    The result is None where there is nothing to report.
+    """
     if task.reason == "sweep" and not task.events:
         return None
     if task.reason == "snapshot" and not task.is_snapshot:

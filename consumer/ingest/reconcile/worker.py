@@ -1,4 +1,6 @@
-"""Worker that fetches what the stream lost, page by page, beside the stream and never in its way.
+"""Worker that fetches what the stream lost, page by page.
+
+It works beside the stream and never in its way.
 
 The worker only fetches: each page goes into the buffer like an answer of the stream, the ingest loop compares it with what is known and
 commits it together with the progress of the task, and only then is the next page asked for. A crash at any instant costs one page, an
@@ -79,7 +81,10 @@ class ReconcileWorker:
         return self._tasks
 
     def update_tasks(self, reconcile_tasks: Mapping[str, ReconcileTask | None]) -> None:
-        """Take the tasks that a commit changed, or that the store holds at the beginning; None for one that is done."""
+        """Take the tasks that a commit changed, or that the store holds at the beginning.
+
+        A value of None stands for a task that is done.
+        """
         for task_id, task in reconcile_tasks.items():
             if task is None:
                 self._tasks.pop(task_id, None)
@@ -129,7 +134,10 @@ class ReconcileWorker:
                 return
 
     async def _postpone(self, task: ReconcileTask, why: str) -> None:
-        """Let a task wait; when others failed too, Salesforce does not answer at all, and every task waits."""
+        """Postpone a task.
+
+        When others failed too, Salesforce does not answer at all, and every task waits.
+        """
         failures = self._failures[task.id] = self._failures.get(task.id, 0) + 1
         wait_ms = _BACKOFF.delay_ms(failures)
         self._not_before_ms[task.id] = self._clock.monotonic_ms() + wait_ms
@@ -139,7 +147,9 @@ class ReconcileWorker:
             await asyncio.sleep(_BACKOFF.delay_ms(len(self._failing_task_ids) - 1) / 1000)
 
     def _next_task(self, server_ms: int) -> ReconcileTask | None:
-        """Choose among the tasks that are due: named records first, then windows, then sweeps, then snapshots.
+        """Choose among the tasks that are due.
+
+        Named records come first, then windows, then sweeps, then snapshots.
 
         A task that failed comes after those that did not, so that it delays none that could be fetched.
         """
@@ -162,7 +172,10 @@ class ReconcileWorker:
         )
 
     async def _wait(self) -> None:
-        """Wait until a commit changes tasks, or until it is time to look for one that was added or has come due."""
+        """Wait until a commit changes tasks, or until it is time to look for one.
+
+        That is a task that was added or has come due.
+        """
         self._changed.clear()
         try:
             async with asyncio.timeout(_IDLE_WAIT_MS / 1000):

@@ -1,1 +1,4 @@
-"""Record states of a tenure: cache, look-ups over REST, and the repository that owns both."""
+"""Record states of a tenure.
+
+They consist of a cache, look-ups over REST, and the repository that owns both.
+"""

@@ -57,7 +57,10 @@ class RecordCache:
         self.weight -= self._weights.pop(record_id, 0)
 
     def evict(self, uncommitted_ids: Container[str]) -> None:
-        """Evict what was not used for longest, until the rest is light enough or the next is one of ``uncommitted_ids``."""
+        """Evict what was not used for longest.
+
+        This ends when the rest is light enough or the next is one of ``uncommitted_ids``.
+        """
         while self.weight > self._max_weight:
             record_id = next(iter(self._records))
             if record_id in uncommitted_ids:

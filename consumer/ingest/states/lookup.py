@@ -1,4 +1,6 @@
-"""Look-up over REST of fields that the stream does not carry: the run of an unseen step, the target of a run, the name of a cadence.
+"""Look-up over REST of fields that the stream does not carry.
+
+These are the run of an unseen step, the target of a run, and the name of a cadence.
 
 Only fields that never change in a record's life are looked up (and names, which are as of the look-up), because an answer is about now and
 the change is about then. The stream does not wait long: after :data:`TIMEOUT_MS` without an answer the change is interpreted with what is
@@ -60,7 +62,10 @@ class RecordLookup:
         self.cadence_names: dict[str, str] = {}
 
     async def fetch(self, entity: str, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Fields of ``ids``, asked for where they are not known; records that are gone or cannot be fetched are missing."""
+        """Fields of ``ids``, asked for where they are not known.
+
+        Records that are gone or cannot be fetched are missing.
+        """
         wanted = list(dict.fromkeys(ids))
         unknown = [record_id for record_id in wanted if record_id not in self._answers]
         if unknown and self._source is not None and self._clock.monotonic_ms() >= self._not_before_ms:

@@ -1,4 +1,6 @@
-"""Repository of record states: the only owner of the cache, of the runs of targets, and of look-ups over REST.
+"""Repository of record states.
+
+It is the only owner of the cache, of the runs of targets, and of look-ups over REST.
 
 A decision is made in three steps: load everything that it may read, decide (a pure function), write back what it changed. The commit before
 may be in flight while a batch is loaded and decided, so what a batch changed is written back only after that commit was applied, and stays
@@ -57,7 +59,9 @@ class StateRepository:
     # ------------------------------------------------------------ load
 
     async def load(self, parts: Sequence[Part]) -> LoadedStates:
-        """Load everything that changes are about: their records and runs, targets of new runs, names of cadences.
+        """Load everything that changes are about.
+
+        That is their records and runs, the targets of new runs, and the names of cadences.
 
         The cache grows by what is loaded until :meth:`write_back` is called.
 
@@ -85,7 +89,9 @@ class StateRepository:
         return loaded
 
     async def load_rows(self, rows: Sequence[Row]) -> LoadedStates:
-        """Load the records of rows, their runs, the targets of runs among them, and the names of cadences.
+        """Load the records of rows and everything that they refer to.
+
+        That is their runs, the targets of runs among them, and the names of cadences.
 
         Read past the cache: a page passes through once, and must not evict what the stream is about.
 
@@ -110,7 +116,9 @@ class StateRepository:
         return loaded
 
     async def load_expirable(self, keys: Sequence[str]) -> LoadedStates:
-        """Load proposed states, the runs of steps among them, and the targets of runs among them, past the cache.
+        """Load proposed states and everything that they refer to, past the cache.
+
+        That is the runs of steps among them, and the targets of runs among them.
 
         Raises:
             StoreUnavailable: states could not be loaded; nothing has changed.
@@ -173,7 +181,7 @@ class StateRepository:
         await self._load(runs - wanted, loaded)
 
     async def _hydrate(self, parts: Sequence[Part], loaded: LoadedStates) -> None:
-        """Look up the run of steps that were never seen, and the target of runs that were never seen."""
+        """Look up the run of steps, and the target of runs, that were never seen."""
         has_run: dict[str, bool] = {}
         for part in parts:
             change = part.change
@@ -207,7 +215,10 @@ class StateRepository:
         loaded.records[record_id] = state
 
     async def _load_targets(self, parts: Sequence[Part], loaded: LoadedStates) -> None:
-        """Load the lists of runs that new runs, and those that were looked up, will be added to."""
+        """Load the lists of runs to which runs will be added.
+
+        These are new runs, and those that were looked up.
+        """
         wanted = {
             target_id
             for fields in self._run_lookups.values()

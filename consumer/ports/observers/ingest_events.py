@@ -161,7 +161,9 @@ class ChangesHeld:
 
 @dataclass(frozen=True, slots=True)
 class ChangesReleasedEarly:
-    """A bound on holding was reached: changes were released although something earlier may still arrive.
+    """A bound on holding was reached, and changes were released early.
+
+    Something earlier may still arrive.
 
     Attributes:
         changes: number of them.
