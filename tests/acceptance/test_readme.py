@@ -212,7 +212,8 @@ def leaves(command, path=()):
     below = getattr(command, "commands", None)
     if below is None:
         return [" ".join(path)]
-    return [leaf for name, one in below.items() for leaf in leaves(one, (*path, name))]
+    shown = {name: each for name, each in below.items() if not getattr(each, "hidden", False)}  # former names
+    return [leaf for name, each in shown.items() for leaf in leaves(each, (*path, name))]
 
 
 def test_the_page_of_commands_has_every_command_and_no_other():

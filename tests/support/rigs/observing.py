@@ -20,10 +20,13 @@ class Recorder:
     """Keeps every event; one that is in no union of ``consumer.ports.observers`` is an error."""
 
     def __init__(self) -> None:
+        self.seen: list[Any] = []
+        """Every event, in order."""
         self._events: dict[type[Any], list[Any]] = defaultdict(list)
 
     def observe(self, event: object) -> None:
         assert type(event) in EVENT_TYPES, f"{event} is not an observer event"
+        self.seen.append(event)
         self._events[type(event)].append(event)
 
     def of(self, event_type: type[E]) -> list[E]:

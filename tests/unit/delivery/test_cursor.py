@@ -109,7 +109,7 @@ def test_a_snapshot_says_all_of_it_and_is_read_again():
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b'{"v":9,"offset":0,"settled":[]}', "of format 9; this version reads up to 2"),
+        (b'{"v":9,"offset":0,"settled":[]}', "it has format 9; this version reads up to 2"),
         (b'{"v":2,"settled":[]}', "without an offset or ranges"),
         (b'{"v":2,"offset":-1,"settled":[]}', "no offsets of a journal"),
         (b'{"v":2,"offset":0,"settled":[[2,1]]}', "do not ascend"),

@@ -8,7 +8,13 @@ import pytest
 
 from consumer.delivery.handler_state import STOP_CAUSES, HandlerState, HandlerStateMachine, Trigger
 from consumer.ports.journal import JournalEntry
-from tests.support.rigs.delivery import Observer
+from consumer.ports.observers.handler_events import (
+    HandlerDisabled,
+    HandlerHalted,
+    HandlerPaused,
+    HandlerResumed,
+)
+from tests.support.rigs.observing import Recorder
 
 RUNNING, PAUSED, HALTED, DISABLED = HandlerState
 LIMIT = 3
@@ -17,7 +23,7 @@ ENTRY = JournalEntry(7, "e7", "run.updated", "run", b"{}")
 
 @pytest.fixture
 def observer():
-    return Observer()
+    return Recorder()
 
 
 @pytest.fixture
@@ -116,13 +122,13 @@ def test_dead_letters_that_are_not_stored_yet_count(machine):
 @pytest.mark.parametrize(
     ("causes", "notified"),
     [
-        ((PAUSED,), [("resumed", "h"), ("paused", "h")]),
-        ((HALTED,), [("halted", "h", LIMIT, LIMIT)]),
+        ((PAUSED,), [HandlerResumed("h"), HandlerPaused("h")]),
+        ((HALTED,), [HandlerHalted("h", LIMIT, LIMIT)]),
         (
             (HALTED, PAUSED),
-            [("resumed", "h"), ("paused", "h"), ("paused", "h"), ("halted", "h", LIMIT, LIMIT)],
+            [HandlerResumed("h"), HandlerPaused("h"), HandlerPaused("h"), HandlerHalted("h", LIMIT, LIMIT)],
         ),
-        ((DISABLED,), [("disabled", "h", "e7", "no licence")]),
+        ((DISABLED,), [HandlerDisabled("h", ENTRY, "no licence")]),
     ],
 )
 def test_the_observer_is_notified_of_all_that_stops_a_handler(machine, observer, causes, notified):
@@ -133,10 +139,10 @@ def test_the_observer_is_notified_of_all_that_stops_a_handler(machine, observer,
 @pytest.mark.parametrize(
     ("causes", "notified"),
     [
-        ((HALTED,), [("resumed", "h")]),
-        ((HALTED, PAUSED), [("resumed", "h"), ("paused", "h")]),
+        ((HALTED,), [HandlerResumed("h")]),
+        ((HALTED, PAUSED), [HandlerResumed("h"), HandlerPaused("h")]),
         ((DISABLED, HALTED), []),
-        ((DISABLED, HALTED, PAUSED), [("paused", "h")]),
+        ((DISABLED, HALTED, PAUSED), [HandlerPaused("h")]),
     ],
 )
 def test_the_end_of_a_halt_is_announced_unless_the_handler_is_disabled(machine, observer, causes, notified):
@@ -149,9 +155,9 @@ def test_the_end_of_a_halt_is_announced_unless_the_handler_is_disabled(machine, 
 @pytest.mark.parametrize(
     ("causes", "notified"),
     [
-        ((PAUSED,), [("resumed", "h")]),
-        ((DISABLED, PAUSED), [("resumed", "h")]),
-        ((HALTED, PAUSED), [("halted", "h", LIMIT, LIMIT)]),
+        ((PAUSED,), [HandlerResumed("h")]),
+        ((DISABLED, PAUSED), [HandlerResumed("h")]),
+        ((HALTED, PAUSED), [HandlerHalted("h", LIMIT, LIMIT)]),
     ],
 )
 def test_the_end_of_a_pause_is_announced_unless_the_handler_is_halted(machine, observer, causes, notified):
