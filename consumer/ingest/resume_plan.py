@@ -2,7 +2,7 @@
 
 Sessions resume after the last position that was handed over completely (:mod:`consumer.ingest.positions`). A position that Salesforce
 refuses is forgotten, and what was missed since the last poll becomes reconcile tasks (:mod:`consumer.ingest.reconcile.triggers`). An answer
-that cannot be read three times in a row is kept as a dead letter.
+that cannot be read three times in a row at the same positions is kept as a dead letter.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ResumePlan:
         channels: channel states of the tenure.
         pending_commit: takes what a refusal or an unreadable answer has to write.
         stream_clock: Salesforce's time.
-        unreadable_answers: counts identical unreadable answers.
+        unreadable_answers: counts unreadable answers.
         timer_watermark: asked when the next timer is due.
         quota_guard: asked before each session; None admits every session.
         org: asked for the org's id.
@@ -94,7 +94,7 @@ class ResumePlan:
         return self._timer_watermark.poll_within_ms(self._clock.monotonic_ms())
 
     async def unreadable(self, body: bytes, detail: str) -> None:
-        """Count an answer that could not be read; the third identical one in a row is kept, and the service is not ready."""
+        """Count an answer that could not be read; the third in a row at the same positions is kept, and the service is not ready."""
         dead_letter = self._unreadable_answers.failed(
             body, self._channels.resume(), detail, self._clock.wall_ms()
         )
@@ -102,7 +102,9 @@ class ResumePlan:
             self._pending_commit.dead_letters.append((dead_letter, None))
             self._pending_commit.touch(self._clock.monotonic_ms())
             self._observer.observe(
-                InputStuck(dead_letter.channel, f"the same answer could not be read three times: {detail}")
+                InputStuck(
+                    dead_letter.channel, f"three answers at the same positions could not be read: {detail}"
+                )
             )
 
     async def refused(self, channel: str, position: str, detail: str, server_ms: int | None = None) -> None:

@@ -23,7 +23,7 @@ class CountingGrant:
         del endpoint
         self.handed_out += 1
         value = SecretStr(f"00D!secret-{self.handed_out}")
-        return AccessToken(value, self.org.url, "00Dd000000XXXXXEAA", "005d000000XXXXXEAA", 1)
+        return AccessToken(value, self.org.url, "00Dd000000XXXXXEAA", "005d000000XXXXXEAA")
 
 
 class Sessions:
