@@ -67,6 +67,8 @@ class HealthFacts:
     store: OngoingFailure | None = None
     stuck_channels: dict[str, str] = field(default_factory=dict)
     halted: dict[str, str] = field(default_factory=dict)
+    reconcile: dict[str, OngoingFailure] = field(default_factory=dict)
+    """Reconcile tasks that are set aside, by id."""
     journal: str | None = None
     stopped: str | None = None
     stopping: bool = False
@@ -100,6 +102,7 @@ class HealthFacts:
                 "last_ms": now_ms - commits.last_ms if commits.last_ms is not None else None,
                 "failing": _shown(commits.failure, now_ms),
             },
+            "reconcile": {task: _shown(failure, now_ms) for task, failure in sorted(self.reconcile.items())},
             "stopping": self.stopping,
             "stopped": self.stopped,
         }
