@@ -5,6 +5,7 @@
     CadenceError
     ├── SettingsError        the configuration is unusable (exit code 2); carries every problem at once
     ├── StopService          Salesforce or the store reports a problem that only a person can solve (exit code 77 or 69)
+    ├── UnusableAnswer       an answer of Salesforce has content that cannot be used, so that asking again is no remedy
     ├── BadEvent             one change event cannot be decoded; it becomes an ingest dead letter
     ├── SessionFault         a CometD session ended; carries the reason, by which the supervisor decides the next step
     ├── AuthenticationFailed no access token could be obtained
@@ -41,6 +42,7 @@ __all__ = [
     "StoreError",
     "StoreForeign",
     "StoreUnavailable",
+    "UnusableAnswer",
     "first_error",
 ]
 
@@ -91,6 +93,10 @@ class StopService(CadenceError):
         self.action = action
         self.permission = permission
         super().__init__(f"{what} {action}")
+
+
+class UnusableAnswer(CadenceError):
+    """An answer of Salesforce is readable, and its content cannot be used; the same request would bring it again."""
 
 
 class BadEvent(CadenceError):

@@ -127,7 +127,7 @@ async def make_service(
             lambda error: instruments.tenure.observe(StoreUnreachable(error)),
             instruments.redactor,
         ),
-        TokenEndpoint(clock),
+        TokenEndpoint(clock, instance_url=salesforce.instance_url),
         lambda token: instruments.redactor.learn(token.get_secret_value()),
     )
     log = structlog.get_logger("service")
@@ -211,7 +211,10 @@ async def open_rest(settings: Settings) -> AsyncIterator[tuple[RestClient, RestA
         if settings.salesforce.auth is AuthFlow.REFRESH_TOKEN:
             store = await stack.enter_async_context(open_store(settings, read_only=False))
         rest = RestClient(
-            TokenCache(_grant(settings.salesforce, store), TokenEndpoint(clock)),
+            TokenCache(
+                _grant(settings.salesforce, store),
+                TokenEndpoint(clock, instance_url=settings.salesforce.instance_url),
+            ),
             api_version=settings.salesforce.api_version,
         )
         stack.push_async_callback(rest.aclose)
@@ -226,7 +229,9 @@ async def open_org_checks(settings: Settings) -> AsyncIterator[OrgChecks]:
     """
     clock, salesforce = SystemClock(), settings.salesforce
     grant = _grant(salesforce, _OnDemandSecretStore(settings))
-    tokens = TokenCache(grant, TokenEndpoint(clock, timeout_ms=_TIMEOUT_MS))
+    tokens = TokenCache(
+        grant, TokenEndpoint(clock, timeout_ms=_TIMEOUT_MS, instance_url=salesforce.instance_url)
+    )
     rest = RestClient(tokens, api_version=salesforce.api_version, timeout_ms=_TIMEOUT_MS)
     limits = RequestLimits(handshake_ms=_TIMEOUT_MS, subscribe_ms=_TIMEOUT_MS)
     source = CometdSource(tokens, clock, api_version=salesforce.api_version, limits=limits)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from consumer.domain.record_ids import RUN_PREFIX, STEP_PREFIX, parse_record_id
-from consumer.salesforce.soql import ACTIVE_RUNS, batches, quoted_list
+from consumer.domain.soql import ACTIVE_RUNS, batches, quoted_list
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

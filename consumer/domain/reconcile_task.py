@@ -85,6 +85,7 @@ class ReconcileTask:
         events: number of lifecycle events emitted for them.
         tries: number of attempts to read a record whose row was too recent to be trusted.
         deletions_since_ms: time before which deletions can no longer be determined; None when all of the window's can.
+        error: why the task is set aside, one line; None while it is not.
     """
 
     id: str
@@ -105,6 +106,7 @@ class ReconcileTask:
     events: int = 0
     tries: int = 0
     deletions_since_ms: int | None = None
+    error: str | None = None
 
     @property
     def is_window(self) -> bool:

@@ -16,6 +16,7 @@ __all__ = [
     "RUN_PREFIX",
     "STEP_PREFIX",
     "USER_PREFIX",
+    "canonical_id",
     "is_record_id",
     "is_wildcard",
     "parse_record_id",
@@ -73,6 +74,15 @@ def parse_record_id(text: str) -> str:
     raise ValueError(
         f"{text!r} contains no Salesforce record id (15 or 18 letters and digits, or a record's URL)"
     )
+
+
+def canonical_id(record_id: str) -> str:
+    """Return the 18-character form of an id as Salesforce sends it; the checksum of 18 characters is not verified.
+
+    Raises:
+        ValueError: it is not a record id.
+    """
+    return record_id if is_record_id(record_id) else to_18(record_id)
 
 
 def is_wildcard(record_id: str) -> bool:

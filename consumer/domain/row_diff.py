@@ -23,6 +23,7 @@ from consumer.clock import iso, parse_iso_ms, to_ms
 from consumer.domain.change_events import Change, decode_event
 from consumer.domain.lifecycle import OrgInfo, events_for
 from consumer.domain.objects import ENTITIES
+from consumer.domain.record_ids import canonical_id
 from consumer.domain.record_state import RecordState
 from consumer.errors import BadEvent
 
@@ -86,7 +87,7 @@ def read_row(entity: str, fields: Mapping[str, Any]) -> Row:
     """
     try:
         at_ms = parse_iso_ms(_required_text(fields["SystemModstamp"]))
-        record_id = _required_text(fields["Id"])
+        record_id = canonical_id(_required_text(fields["Id"]))
     except KeyError as error:
         raise BadEvent("wrong_type", f"the row has no {error.args[0]}") from None
     except ValueError as error:

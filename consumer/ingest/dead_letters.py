@@ -6,7 +6,6 @@ They are messages that could not be understood, with their exact bytes.
 from __future__ import annotations
 
 import hashlib
-import re
 from functools import lru_cache
 
 import orjson
@@ -14,11 +13,9 @@ import orjson
 from consumer.errors import BadEvent
 from consumer.ports.commit import IngestDeadLetter
 from consumer.ports.source import Answer
+from consumer.safe_json import split_array
 
 __all__ = ["raw_messages", "to_dead_letter"]
-
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
-"""Tokens that show where an element of an array ends: strings, so that nothing in them counts, brackets and commas."""
 
 
 def to_dead_letter(
@@ -36,7 +33,7 @@ def to_dead_letter(
 
 
 def _raw(answer: Answer, index: int) -> bytes:
-    spans = _data_messages(answer.body)
+    spans = answer.spans if answer.spans is not None else _data_messages(answer.body)
     if len(spans) == len(answer.messages):
         begin, end = spans[index]
         return answer.body[begin:end]
@@ -55,7 +52,7 @@ def _data_messages(body: bytes) -> tuple[tuple[int, int], ...]:
     They are remembered, because a bad event seldom comes alone.
     """
     try:
-        return tuple(span for span in _elements(body) if _is_data(body[slice(*span)]))
+        return tuple(span for span in split_array(body) if _is_data(body[slice(*span)]))
     except ValueError:
         return ()
 
@@ -72,27 +69,4 @@ def raw_messages(body: bytes) -> list[bytes]:
     Raises:
         ValueError: it is no JSON array.
     """
-    return [body[begin:end] for begin, end in _elements(body)]
-
-
-def _elements(body: bytes) -> list[tuple[int, int]]:
-    # Without recursion: messages that are nested too deeply are among those that end as dead letters.
-    if not isinstance(orjson.loads(body), list):
-        raise ValueError("the body is no array")  # noqa: TRY004 - as what is no JSON
-    spans: list[tuple[int, int]] = []
-    depth = begin = 0
-    for token in _TOKEN.finditer(body):
-        mark = token.group()
-        if mark in {b"[", b"{"}:
-            depth += 1
-            begin = token.end() if depth == 1 else begin
-        elif (depth == 1 and mark == b",") or (mark in {b"]", b"}"} and (depth := depth - 1) == 0):
-            spans.append((begin, token.start()))
-            begin = token.end()
-    return [span for span in (_stripped(body, *span) for span in spans) if span[0] < span[1]]
-
-
-def _stripped(body: bytes, begin: int, end: int) -> tuple[int, int]:
-    piece = body[begin:end]
-    begin += len(piece) - len(piece.lstrip())
-    return begin, begin + len(piece.strip())
+    return [body[begin:end] for begin, end in split_array(body)]

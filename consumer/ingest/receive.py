@@ -26,7 +26,7 @@ from consumer.ingest.reconcile import triggers
 from consumer.ingest.sequencer import Sequencer
 from consumer.ingest.stream_clock import StreamClock
 from consumer.ingest.timer_watermark import TimerWatermark
-from consumer.ingest.unreadable_answers import UnreadableAnswers
+from consumer.ingest.unreadable_answers import QUIET_SESSION_MS, UnreadableAnswers
 from consumer.ports.observers.ingest_events import (
     BadEventReceived,
     ChangeEventsReceived,
@@ -36,6 +36,7 @@ from consumer.ports.observers.ingest_events import (
     IngestEvent,
     InputRecovered,
     UnknownValuesReceived,
+    ValuesReplaced,
 )
 from consumer.ports.observers.observer import Observer
 from consumer.ports.source import Answer, SessionOpened
@@ -98,6 +99,7 @@ class Intake:
         self._reconcile_tasks = reconcile_tasks
         self._clock = clock
         self._observer = observer
+        self._session_opened_ms = 0
         self._sequencer: Sequencer[Part] = Sequencer(
             options.channels,
             lateness_ms=options.lateness_ms,
@@ -169,6 +171,7 @@ class Intake:
         """Begin a session that has every channel acknowledged."""
         # Before any of its answers is taken: the epoch of their changes depends on whether the org has moved.
         await self._instance.refresh()
+        self._session_opened_ms = opened.received_ms
         server_ms = opened.server_ms or self._clock.wall_ms()
         self._stream_clock.opened(opened.received_ms, server_ms, opened.poll_limit_ms)
         self._sequencer.catch_up.opened(
@@ -220,7 +223,11 @@ class Intake:
             self._observer.observe(ChangeEventsReceived(channel, changes))
         if unknown_values:
             self._observer.observe(UnknownValuesReceived(unknown_values))
-        if answer.messages and self._unreadable_answers.recovered():
+        for index, fields in answer.repaired.items():
+            self._observer.observe(ValuesReplaced(str(answer.messages[index]["channel"]), fields))
+        # An empty answer at the beginning of a session may come before what waits at its position.
+        is_quiet = answer.received_ms - self._session_opened_ms >= QUIET_SESSION_MS
+        if (answer.messages or is_quiet) and self._unreadable_answers.recovered():
             self._observer.observe(InputRecovered(" ".join(sorted(self._options.channels))))
         if self.channels.answer_ended(answer.server_ms):
             self.pending_commit.channels = True
@@ -247,8 +254,11 @@ class Intake:
         if positions is None:
             # No session subscribed to it: kept for the operator, without influence on any checkpoint.
             not_subscribed = BadEvent("unknown_channel", f"{channel} is not subscribed")
-            return self._dead_letter(answer, index, channel, position, not_subscribed, None)
+            reason = answer.unusable.get(index, not_subscribed)
+            return self._dead_letter(answer, index, channel, position, reason, None)
         try:
+            if index in answer.unusable:
+                raise answer.unusable[index]
             changes = decode(message, channel, position)
         except BadEvent as error:
             return self._dead_letter(answer, index, channel, position, error, positions.arrive(position, 1))

@@ -4,7 +4,7 @@ The supervisor asks it before a session, and reports to it when one ends badly.
 
 Sessions resume after the last position that was handed over completely (:mod:`consumer.ingest.positions`). A position that Salesforce
 refuses is forgotten, and what was missed since the last poll becomes reconcile tasks (:mod:`consumer.ingest.reconcile.triggers`). An answer
-that cannot be read three times in a row is kept as a dead letter.
+that cannot be read three times in a row at the same positions is kept as a dead letter.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ResumePlan:
         channels: channel states of the tenure.
         pending_commit: takes what a refusal or an unreadable answer has to write.
         stream_clock: Salesforce's time.
-        unreadable_answers: counts identical unreadable answers.
+        unreadable_answers: counts unreadable answers.
         timer_watermark: asked when the next timer is due.
         held: number of changes that are held back.
         quota_guard: asked before each session; None admits every session.
@@ -113,7 +113,7 @@ class ResumePlan:
     async def unreadable(self, body: bytes, detail: str) -> None:
         """Count an answer that could not be read.
 
-        The third identical one in a row is kept, and the service is not ready.
+        The third in a row at the same positions is kept, and the service is not ready.
         """
         dead_letter = self._unreadable_answers.failed(
             body, self._channels.resume(), detail, self._clock.wall_ms()
@@ -122,7 +122,9 @@ class ResumePlan:
             self._pending_commit.dead_letters.append((dead_letter, None))
             self._pending_commit.touch(self._clock.monotonic_ms())
             self._observer.observe(
-                InputStuck(dead_letter.channel, f"the same answer could not be read three times: {detail}")
+                InputStuck(
+                    dead_letter.channel, f"three answers at the same positions could not be read: {detail}"
+                )
             )
 
     async def refused(self, channel: str, position: str, detail: str, server_ms: int | None = None) -> None:

@@ -134,6 +134,7 @@ class TaskStatus:
         changed: number of rows that contained something new.
         deleted: number of records that are gone.
         events: number of lifecycle events emitted for them.
+        error: why the task is set aside; None while it is not.
     """
 
     task: str
@@ -150,6 +151,7 @@ class TaskStatus:
     changed: int
     deleted: int
     events: int
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,4 +325,5 @@ def _task(task: ReconcileTask) -> TaskStatus:
         task.changed,
         task.deleted,
         task.events,
+        task.error,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["RecordPage", "RecordSource"]
+__all__ = ["DeletedLog", "RecordPage", "RecordSource"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +14,27 @@ class RecordPage:
     """Rows and the time of the answer.
 
     Attributes:
-        records: rows as Salesforce wrote them.
+        records: rows as Salesforce wrote them; one that is not an object is empty.
         server_ms: Salesforce's time of the answer, in milliseconds and whole seconds.
+        is_whole: whether these are all rows that the query selects.
     """
 
     records: list[dict[str, Any]]
     server_ms: int
+    is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedLog:
+    """Records deleted between two times.
+
+    Attributes:
+        records: time of deletion in milliseconds and record id, ascending.
+        unreadable: entries that could not be read: id and reason.
+    """
+
+    records: list[tuple[int, str]]
+    unreadable: tuple[tuple[str, str], ...] = ()
 
 
 class RecordSource(Protocol):
@@ -45,11 +60,8 @@ class RecordSource(Protocol):
         """First page of a query over live and deleted records."""
         ...
 
-    async def deleted(self, entity: str, since_ms: int, until_ms: int) -> list[tuple[int, str]]:
-        """Delete log between two times, ascending: time in milliseconds and record id.
-
-        Salesforce counts whole minutes.
-        """
+    async def deleted(self, entity: str, since_ms: int, until_ms: int) -> DeletedLog:
+        """Delete log between two times; Salesforce counts whole minutes."""
         ...
 
     async def count(self, soql: str) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from consumer.errors import BadEvent
 
 __all__ = ["Answer", "FetchedItem", "Inbound", "Session", "SessionEnded", "SessionOpened", "Source"]
 
@@ -19,6 +21,9 @@ class Answer:
         body: the raw bytes, so that a bad event can be stored exactly.
         server_ms: Salesforce time (``Date`` header), milliseconds since the epoch; None when absent.
         received_ms: monotonic milliseconds at which the answer had arrived completely.
+        unusable: reasons why messages cannot be used, by index of the message.
+        repaired: fields of messages whose value was changed to make it usable, by index of the message.
+        spans: location of each message in the body; None when every element on a channel is a message.
     """
 
     session: int
@@ -26,6 +31,9 @@ class Answer:
     body: bytes
     server_ms: int | None
     received_ms: int
+    unusable: Mapping[int, BadEvent] = field(default_factory=dict)
+    repaired: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    spans: Sequence[tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,10 @@ from consumer.actions.validation import is_cadence_id
 from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.domain.record_ids import to_18
+from consumer.domain.soql import ACTIVE_RUNS, batches, quoted, quoted_list
 from consumer.errors import AuthenticationFailed
 from consumer.rate_limit import RateLimiter
 from consumer.salesforce.rest import RestClient, RestError, rest_error
-from consumer.salesforce.soql import ACTIVE_RUNS, batches, quoted, quoted_list
 
 __all__ = ["RestActionSender"]
 

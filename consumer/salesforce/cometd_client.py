@@ -40,17 +40,28 @@ from aiosfstream.replay import ReplayMarker, ReplayMarkerStorage
 from consumer.clock import Clock
 from consumer.errors import EndReason, SessionFault
 from consumer.safe_json import parse
-from consumer.salesforce.bayeux import Exchange, http_date_ms, parse_answer
+from consumer.salesforce.bayeux import (
+    BadBody,
+    Exchange,
+    http_date_ms,
+    parse_answer,
+    parse_elements,
+    read_elements,
+)
 from consumer.salesforce.error_catalogue import (
     Stage,
     http_reason,
     one_line,
     reply_reason,
 )
+from consumer.salesforce.http_exchange import ACCEPT_ENCODING, HttpFault, read_body
 from consumer.salesforce.token_endpoint import AccessToken
 
 __all__ = ["CometdClient", "RequestLimits", "SingleRequestTransport"]
 
+_FAREWELL_BYTES = 64 * 1024
+_ERROR_BYTES = 256 * 1024
+"""Maximum size of an error body that is parsed."""
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 
 
@@ -140,7 +151,7 @@ class CometdClient(Client):
             replay=_ResumeExtension(resume),
             replay_storage_policy=ReplayMarkerStoragePolicy.MANUAL,
         )
-        self.url = f"{token.instance_url}/{COMETD_PATH}/{api_version}"
+        self.url = token.origin.join(f"/{COMETD_PATH}/{api_version}")
         self._options = resume
         self._limits = limits
         self._single_request_transport = SingleRequestTransport(self, token, http, clock, limits)
@@ -285,8 +296,8 @@ class SingleRequestTransport(LongPollingTransport):
         await self._process_outgoing_payload(message, headers)
         try:
             async with asyncio.timeout(limit_ms / 1000), self._post(message, headers) as response:
-                await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError):
+                await read_body(response, _FAREWELL_BYTES)
+        except Exception:  # noqa: BLE001 - whatever a library raises
             # Documented: Salesforce drops a client that is silent for 40 s; nothing depends on this reply.
             return
 
@@ -316,38 +327,34 @@ class SingleRequestTransport(LongPollingTransport):
                 # An answer that begins at the last moment gets the margin to arrive.
                 started_s = asyncio.get_running_loop().time()
                 deadline.reschedule(max(deadline.when() or started_s, started_s + margin_s))
-                body = await self._read(stage, response)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                body = await read_body(response, self._limits.answer_bytes)
+        except HttpFault as fault:
+            raise _body_fault(stage, fault) from fault
+        except Exception as error:
+            # Whatever a library raises ends the session.
             raise SessionFault(_transport_reason(stage, error, limit_ms)) from error
         received_ms = self._clock.monotonic_ms()
         if response.status != 200:
             raise SessionFault(self._status_reason(stage, response, body))
-        return parse_answer(stage, messages, body, http_date_ms(response.headers.get("Date")), received_ms)
+        elements = parse_elements(body)
+        if elements is None:
+            elements = await asyncio.to_thread(read_elements, stage, body)
+        server_ms = http_date_ms(response.headers.get("Date"))
+        return parse_answer(stage, messages, body, server_ms, received_ms, elements)
 
     def _post(self, messages: Sequence[Mapping[str, Any]], headers: dict[str, str]) -> Any:
         return self._http.post(
             self._url,
             data=orjson.dumps(messages),
-            headers={**headers, "Content-Type": "application/json"},
+            headers={**headers, "Content-Type": "application/json", "Accept-Encoding": ACCEPT_ENCODING},
             allow_redirects=False,
+            auto_decompress=False,
         )
-
-    async def _read(self, stage: Stage, response: aiohttp.ClientResponse) -> bytes:
-        chunks = []
-        size = 0
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > self._limits.answer_bytes:
-                response.close()
-                detail = f"{stage}: the answer has more than {self._limits.answer_bytes} bytes"
-                raise SessionFault(EndReason("answer_too_large", detail))
-            chunks.append(chunk)
-        return b"".join(chunks)
 
     def _status_reason(self, stage: Stage, response: aiohttp.ClientResponse, body: bytes) -> EndReason:
         text = body[:2_000].decode("utf-8", "replace").replace(self._secret.get_secret_value(), "***")
         return http_reason(
-            stage, response.status, response.headers.get("Content-Type", ""), parse(body), text
+            stage, response.status, response.headers.get("Content-Type", ""), parse(body[:_ERROR_BYTES]), text
         )
 
 
@@ -359,6 +366,13 @@ def _require_success(stage: Stage, reply: Mapping[str, Any]) -> None:
 def _not_acknowledged(channels: Sequence[str]) -> EndReason:
     detail = f"subscribe: not acknowledged: {', '.join(channels)}"
     return EndReason("not_acknowledged", one_line(detail), channel=channels[0])
+
+
+def _body_fault(stage: Stage, fault: HttpFault) -> SessionFault:
+    """Build the fault of an answer that cannot be read; one that would come again the same carries its beginning."""
+    if fault.code in ("answer_too_large", "bad_encoding"):
+        return BadBody(stage, fault.detail, fault.body or b"", fault.code)
+    return SessionFault(EndReason(fault.code, f"{stage}: {one_line(fault.detail)}"))
 
 
 def _to_wire(option: str) -> int | str:

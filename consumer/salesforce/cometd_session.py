@@ -25,6 +25,7 @@ from ssl import SSLContext
 
 import aiohttp
 
+from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.errors import EndReason, Remedy, SessionFault
 from consumer.ports.source import Answer, SessionOpened
@@ -34,6 +35,15 @@ from consumer.salesforce.token_cache import TokenCache
 from consumer.salesforce.token_endpoint import AccessToken
 
 __all__ = ["CometdSession", "CometdSource"]
+
+_MAX_HOLD_MS = 600_000
+"""Longest time a server may hold a poll: with a longer one nobody would notice a dead connection."""
+_MAX_INTERVAL_MS = 40_000
+"""Longest pause between polls; documented: Salesforce forgets a client that stays away longer."""
+_INSTANT_MS = 50
+"""An empty answer within this time was not held, unless it was asked for so early."""
+_EMPTY_ANSWER_WAITS = Backoff(10, 1_000)
+"""Waits after empty answers in a row that the server did not hold."""
 
 # After these the server has no client that could be disconnected.
 _LOST_CLIENTS = frozenset(
@@ -101,6 +111,7 @@ class CometdSession:
         self._early_answers: deque[Answer] = deque()
         self._fault: SessionFault | None = None
         self._interval_ms = 0
+        self._instant_answers = 0
         self._hold_ms = source.limits.poll_ms
 
     async def open(self, resume: Mapping[str, str]) -> SessionOpened:
@@ -156,8 +167,9 @@ class CometdSession:
         if self._fault is not None:
             raise self._fault
         with self._recording_fault():
-            if self._interval_ms:
-                await asyncio.sleep(self._interval_ms / 1000)
+            wait_ms = max(self._interval_ms, self._empty_answer_wait_ms())
+            if wait_ms:
+                await asyncio.sleep(wait_ms / 1000)
             exchange = await self._poll()
             if exchange.end_reason is None:
                 return self._answer(exchange)
@@ -198,9 +210,16 @@ class CometdSession:
             if requested_ms is not None and fault.reason.code == "poll_timeout":
                 support.honoured = False
             raise
+        held_ms = exchange.received_ms - started_ms
+        is_instant = not exchange.events and held_ms < min(_INSTANT_MS, hold_ms)
+        self._instant_answers = self._instant_answers + 1 if is_instant else 0
         if requested_ms is not None and not exchange.events:
-            support.honoured = exchange.received_ms - started_ms <= requested_ms + self._limits.poll_margin_ms
+            support.honoured = held_ms <= requested_ms + self._limits.poll_margin_ms
         return exchange
+
+    def _empty_answer_wait_ms(self) -> int:
+        """Pause before the next poll while the server answers polls at once and empty."""
+        return _EMPTY_ANSWER_WAITS.delay_ms(self._instant_answers) if self._instant_answers else 0
 
     async def _connect(self, requested_ms: int | None, limit_ms: int) -> Exchange:
         assert self._client is not None
@@ -209,8 +228,8 @@ class CometdSession:
         if isinstance(advice, Mapping):
             if not requested_ms:
                 # What a short poll answers may repeat what was asked of it: the server's own time-out stays as it was.
-                self._hold_ms = _milliseconds(advice.get("timeout")) or self._hold_ms
-            self._interval_ms = _milliseconds(advice.get("interval"))
+                self._hold_ms = _milliseconds(advice.get("timeout"), _MAX_HOLD_MS) or self._hold_ms
+            self._interval_ms = _milliseconds(advice.get("interval"), _MAX_INTERVAL_MS)
         return exchange
 
     def _buffer_events(self, exchange: Exchange) -> None:
@@ -221,7 +240,16 @@ class CometdSession:
             self._early_answers.append(self._answer(exchange))
 
     def _answer(self, exchange: Exchange) -> Answer:
-        return Answer(self.number, exchange.events, exchange.body, exchange.server_ms, exchange.received_ms)
+        return Answer(
+            self.number,
+            exchange.events,
+            exchange.body,
+            exchange.server_ms,
+            exchange.received_ms,
+            exchange.unusable,
+            exchange.repaired,
+            exchange.spans,
+        )
 
     def _recording_fault(self) -> _FaultRecorder:
         return _FaultRecorder(self._record_fault)
@@ -261,6 +289,8 @@ class _AnswerIterator:
         return await self._next_answer()
 
 
-def _milliseconds(value: object) -> int:
-    """Convert a duration of the server's advice to milliseconds; 0 if it is invalid."""
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
+def _milliseconds(value: object, maximum: int) -> int:
+    """Convert a duration of the server's advice to milliseconds, up to a maximum; 0 if it is invalid."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+        return 0
+    return int(min(value, maximum))

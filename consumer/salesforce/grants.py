@@ -13,7 +13,14 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from consumer.errors import AuthenticationFailed
-from consumer.salesforce.token_endpoint import AccessToken, TokenEndpoint, parse_token, required_id
+from consumer.salesforce.origin import Origin
+from consumer.salesforce.token_endpoint import (
+    AccessToken,
+    TokenEndpoint,
+    is_header_value,
+    parse_token,
+    required_id,
+)
 
 __all__ = ["ClientCredentials", "Grant", "JwtBearer", "Password", "RefreshToken", "StaticAccessToken"]
 
@@ -72,7 +79,8 @@ class JwtBearer:
             detail = f"the private key cannot sign ({type(error).__name__}): set an RSA key in PEM format, without passphrase"
             raise AuthenticationFailed("bad_settings", detail, permanent=True) from None
         form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
-        return parse_token(await endpoint.token(self.login_url, form, [SecretStr(assertion)]))
+        answer = await endpoint.token(self.login_url, form, [SecretStr(assertion)])
+        return parse_token(answer, self.login_url, endpoint.instance_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,8 @@ class ClientCredentials:
             "client_id": self.client_id,
             "client_secret": self.client_secret.get_secret_value(),
         }
-        return parse_token(await endpoint.token(self.login_url, form, [self.client_secret]))
+        answer = await endpoint.token(self.login_url, form, [self.client_secret])
+        return parse_token(answer, self.login_url, endpoint.instance_url)
 
 
 class RefreshToken:
@@ -168,14 +177,14 @@ class RefreshToken:
             secrets.append(self._client_secret)
         answer = await endpoint.token(self._login_url, form, secrets)
         rotated = answer.get("refresh_token")
-        if isinstance(rotated, str) and rotated not in ("", self._refresh_token.get_secret_value()):
+        if is_header_value(rotated) and rotated != self._refresh_token.get_secret_value():
             # Kept in memory first: even if it cannot be stored now, this process must not use the old one again.
             self._refresh_token = SecretStr(rotated)
             if self._on_rotated is not None:
                 self._unsaved = True
                 await self._on_rotated(self._refresh_token)
                 self._unsaved = False
-        return parse_token(answer)
+        return parse_token(answer, self._login_url, endpoint.instance_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +217,8 @@ class Password:
             "password": self.password.get_secret_value(),
         }
         secrets = [self.client_secret, self.password]
-        return parse_token(await endpoint.token(self.login_url, form, secrets))
+        answer = await endpoint.token(self.login_url, form, secrets)
+        return parse_token(answer, self.login_url, endpoint.instance_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +240,7 @@ class StaticAccessToken:
         user = await endpoint.userinfo(self.instance_url, self.access_token)
         return AccessToken(
             value=self.access_token,
-            instance_url=self.instance_url.rstrip("/"),
+            instance_url=str(Origin.parse(self.instance_url)),
             org_id=required_id(user.get("organization_id"), "organization_id"),
             user_id=required_id(user.get("user_id"), "user_id"),
         )

@@ -10,11 +10,11 @@ every secret of the request replaced.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeGuard
 
 import aiohttp
 from pydantic import SecretStr
@@ -22,11 +22,15 @@ from pydantic import SecretStr
 from consumer.clock import Clock
 from consumer.domain.record_ids import to_18
 from consumer.errors import AuthenticationFailed
-from consumer.safe_json import parse
 from consumer.salesforce.error_catalogue import one_line
+from consumer.salesforce.http_exchange import HttpFault, exchange, parse_json
+from consumer.salesforce.origin import Origin, instance_origin
 
-__all__ = ["AccessToken", "TokenEndpoint", "parse_token", "required_id"]
+__all__ = ["AccessToken", "TokenEndpoint", "is_header_value", "parse_token", "required_id"]
 
+_MAX_BYTES = 1024 * 1024
+"""Maximum size of an answer; Salesforce's have one or two kilobytes."""
+_HEADER_VALUE = re.compile(r"[!-~]{1,8000}")
 
 _PERMANENT_ERRORS = frozenset(
     {
@@ -52,7 +56,7 @@ class AccessToken:
 
     Attributes:
         value: the secret; hidden from ``repr`` and ``str``.
-        instance_url: base URL of the org's API, without a trailing slash.
+        instance_url: base URL of the org's API, without a trailing slash; the token is sent to this origin only.
         org_id: 18 characters.
         user_id: 18 characters.
     """
@@ -67,15 +71,32 @@ class AccessToken:
         """Value of the ``Authorization`` header."""
         return f"Bearer {self.value.get_secret_value()}"
 
+    @property
+    def origin(self) -> Origin:
+        """Origin that the token may be sent to."""
+        return Origin.parse(self.instance_url)
+
 
 class TokenEndpoint:
     """Client of the two OAuth resources that grants use.
 
     Every request has a connection of its own and a timeout.
+
+    Attributes:
+        clock: clock for assertions.
+        instance_url: ``salesforce.instance_url``, accepted as the org's besides the login URL and Salesforce's domains; None if unset.
     """
 
-    def __init__(self, clock: Clock, *, timeout_ms: int = 30_000, ssl: SSLContext | bool = True) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        timeout_ms: int = 30_000,
+        ssl: SSLContext | bool = True,
+        instance_url: str | None = None,
+    ) -> None:
         self.clock = clock
+        self.instance_url = instance_url
         self._timeout_s = timeout_ms / 1000
         self._ssl = ssl
 
@@ -87,8 +108,9 @@ class TokenEndpoint:
         Raises:
             AuthenticationFailed: Salesforce refused, cannot be reached, or the answer is not Salesforce's.
         """
-        url = login_url.rstrip("/") + "/services/oauth2/token"
-        return await self._request_json("POST", url, secrets=secrets, data=dict(form))
+        return await self._request_json(
+            "POST", login_url, "/services/oauth2/token", secrets=secrets, data=dict(form)
+        )
 
     async def userinfo(self, instance_url: str, token: SecretStr) -> dict[str, Any]:
         """GET ``/services/oauth2/userinfo`` with ``token`` and return its JSON object.
@@ -96,63 +118,96 @@ class TokenEndpoint:
         Raises:
             AuthenticationFailed: the token was refused (permanent), or Salesforce cannot be reached.
         """
-        url = instance_url.rstrip("/") + "/services/oauth2/userinfo"
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
+        path = "/services/oauth2/userinfo"
         try:
-            return await self._request_json("GET", url, secrets=(token,), headers=headers)
+            return await self._request_json("GET", instance_url, path, secrets=(token,), headers=headers)
         except AuthenticationFailed as failure:
             if failure.code not in ("http_401", "http_403"):
                 raise
             # The body varies (JSON, or the bare word Bad_OAuth_Token); the status is the same.
-            detail = f"{_host(url)} refused the access token: it has expired, was revoked, or lacks the scope to identify its user"
+            host = Origin.parse(instance_url).host
+            detail = f"{host} refused the access token: it has expired, was revoked, or lacks the scope to identify its user"
             raise AuthenticationFailed("access_token_refused", detail, permanent=True) from failure
 
     async def _request_json(
-        self, method: str, url: str, *, secrets: Iterable[SecretStr], **options: Any
+        self,
+        method: str,
+        base_url: str,
+        path: str,
+        *,
+        secrets: Iterable[SecretStr],
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
+        try:
+            origin = Origin.parse(base_url)
+        except ValueError as error:
+            raise AuthenticationFailed("bad_settings", str(error), permanent=True) from error
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
                 aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
-                http.request(method, url, ssl=self._ssl, allow_redirects=False, **options) as response,
             ):
-                body = await response.read()
-                status = response.status
+                answer = await exchange(
+                    http,
+                    method,
+                    origin.join(path),
+                    max_bytes=_MAX_BYTES,
+                    headers=headers or {},
+                    data=data,
+                    ssl=self._ssl,
+                )
         except TimeoutError as error:
-            detail = f"{_host(url)} did not answer within {self._timeout_s:g} s"
+            detail = f"{origin.host} did not answer within {self._timeout_s:g} s"
             raise AuthenticationFailed("unreachable", detail, permanent=False) from error
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            raise AuthenticationFailed(
-                "bad_settings", f"{one_line(url, 80)!r} is not an HTTP URL", permanent=True
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            detail = one_line(f"{_host(url)}: {str(error) or type(error).__name__}")
-            raise AuthenticationFailed("unreachable", detail, permanent=False) from error
-        answer = parse(body)
-        if status == 200 and isinstance(answer, dict):
-            return answer
-        raise _error_from_response(status, answer, [secret.get_secret_value() for secret in secrets])
+        except HttpFault as fault:
+            code = fault.code if fault.code in ("answer_too_large", "bad_encoding") else "unreachable"
+            detail = one_line(f"{origin.host}: {fault.detail}")
+            raise AuthenticationFailed(code, detail, permanent=False) from fault
+        content = await parse_json(answer.body)
+        if answer.status == 200 and isinstance(content, dict):
+            return content
+        raise _error_from_response(answer.status, content, [secret.get_secret_value() for secret in secrets])
 
 
-def parse_token(answer: Mapping[str, Any]) -> AccessToken:
-    """Read a token response.
+def parse_token(
+    answer: Mapping[str, Any], login_url: str, configured_instance_url: str | None = None
+) -> AccessToken:
+    """Read a token response, completely before any of it is used.
+
+    Args:
+        answer: the response.
+        login_url: URL that issued it.
+        configured_instance_url: ``salesforce.instance_url``, where it is set.
 
     Raises:
-        AuthenticationFailed: the response lacks the token, its instance, or its org and user.
+        AuthenticationFailed: the response lacks the token, its instance, or its org and user; or the instance is not the org's.
     """
-    value, instance = answer.get("access_token"), answer.get("instance_url")
-    if not isinstance(value, str) or not value or not isinstance(instance, str) or not _host(instance):
+    value, instance_url = answer.get("access_token"), answer.get("instance_url")
+    if not is_header_value(value) or not isinstance(instance_url, str):
         raise AuthenticationFailed(
             "bad_answer", "the token response lacks access_token or instance_url", permanent=False
         )
     # The identity URL ends in /id/<org>/<user>.
-    identity = str(answer.get("id", "")).rstrip("/").split("/")
-    return AccessToken(
-        value=SecretStr(value),
-        instance_url=instance.rstrip("/"),
-        org_id=required_id(identity[-2] if len(identity) > 1 else None, "id"),
-        user_id=required_id(identity[-1], "id"),
-    )
+    identity_url = answer.get("id")
+    identity = identity_url.rstrip("/").split("/")[-2:] if isinstance(identity_url, str) else []
+    org_id = required_id(identity[0] if len(identity) == 2 else None, "id")
+    user_id = required_id(identity[-1], "id")
+    try:
+        origin = Origin.parse(instance_url)
+    except ValueError as error:
+        raise AuthenticationFailed("bad_answer", f"instance_url: {error}", permanent=False) from error
+    try:
+        origin = instance_origin(origin, login_url, configured_instance_url)
+    except ValueError as error:
+        raise AuthenticationFailed("foreign_instance", f"instance_url: {error}", permanent=True) from error
+    return AccessToken(value=SecretStr(value), instance_url=str(origin), org_id=org_id, user_id=user_id)
+
+
+def is_header_value(value: object) -> TypeGuard[str]:
+    """Report whether a secret can be sent: visible ASCII of a length that headers allow."""
+    return isinstance(value, str) and _HEADER_VALUE.fullmatch(value) is not None
 
 
 def required_id(value: object, field: str) -> str:
@@ -162,7 +217,7 @@ def required_id(value: object, field: str) -> str:
         AuthenticationFailed: the value is not a record id.
     """
     try:
-        return to_18(str(value))
+        return to_18(value if isinstance(value, str) else "")
     except ValueError as error:
         raise AuthenticationFailed(
             "bad_answer",
@@ -186,10 +241,3 @@ def _error_from_response(status: int, answer: Any, secrets: Iterable[str]) -> Au
         status < 500 and status != 429 and error in _PERMANENT_ERRORS and "rate exceeded" not in description
     )
     return AuthenticationFailed(one_line(error, 60), one_line(description), permanent=permanent)
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

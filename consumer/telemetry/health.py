@@ -101,6 +101,7 @@ class Health:
         commits.held = 0
         self._facts.stuck_channels.clear()
         self._facts.halted.clear()
+        self._facts.reconcile.clear()
         self._facts.journal = None
 
     # -------------------------------------------------------- facts: session
@@ -215,6 +216,17 @@ class Health:
     def handler_resumed(self, handler: str) -> None:
         """A handler makes attempts again."""
         self._facts.halted.pop(handler, None)
+
+    def reconcile_failing(self, now_ms: int, task: str, what: str) -> None:
+        """A reconcile task is set aside because it fails repeatedly; the stream is not affected."""
+        previous = self._facts.reconcile.get(task)
+        self._facts.reconcile[task] = OngoingFailure(
+            previous.since_ms if previous else now_ms, "reconcile", what
+        )
+
+    def reconcile_recovered(self, task: str) -> None:
+        """A reconcile task that was set aside continues."""
+        self._facts.reconcile.pop(task, None)
 
     def journal_over_limit(self, what: str) -> None:
         """The journal cannot be kept within its limit; ``what`` is a sentence."""

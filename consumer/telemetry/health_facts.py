@@ -71,6 +71,8 @@ class HealthFacts:
     store: OngoingFailure | None = None
     stuck_channels: dict[str, str] = field(default_factory=dict)
     halted: dict[str, str] = field(default_factory=dict)
+    reconcile: dict[str, OngoingFailure] = field(default_factory=dict)
+    """Reconcile tasks that are set aside, by id."""
     journal: str | None = None
     stopped: str | None = None
     stopping: bool = False
@@ -110,6 +112,7 @@ class HealthFacts:
                     now_ms - commits.released_early_ms if commits.released_early_ms is not None else None
                 ),
             },
+            "reconcile": {task: _shown(failure, now_ms) for task, failure in sorted(self.reconcile.items())},
             "stopping": self.stopping,
             "stopped": self.stopped,
         }

@@ -28,6 +28,7 @@ from consumer.ports.observers.ingest_events import (
     PositionRefused,
     QuotaUnknown,
     UnknownValuesReceived,
+    ValuesReplaced,
 )
 from consumer.telemetry.dispatch import Methods, on
 from consumer.telemetry.health import Health
@@ -51,8 +52,8 @@ _OTHER: Final = "other"
 """Label of channels and reasons that are not in the sets below: text from a server must not become a label."""
 
 _BAD_EVENT_REASONS: Final = (
-    "no_data", "no_header", "no_payload", "no_position", "no_record_ids", "too_deep", "unknown_change_type", "unknown_channel",
-    "unknown_entity", "unreadable_answer", "wrong_type",
+    "no_channel", "no_data", "no_header", "no_payload", "no_position", "no_record_ids", "too_deep", "too_large", "unknown_change_type",
+    "unknown_channel", "unknown_entity", "unreadable_answer", "wrong_type",
 )  # fmt: skip
 
 
@@ -92,10 +93,11 @@ class IngestTelemetry:
         self._journal: dict[str, Counter] = {}
         self._held = metrics.gauge(MetricName.HELD_CHANGES)
         self._commit_duration = metrics.histogram(MetricName.COMMIT_DURATION_SECONDS)
-        self._methods: Methods = ReconcileTelemetry(metrics, self._throttle).methods | dict((
+        self._methods: Methods = ReconcileTelemetry(metrics, self._throttle, health, clock).methods | dict((
             on(ChangeEventsReceived, self._change_events_received),
             on(BadEventReceived, self._bad_event_received),
             on(UnknownValuesReceived, self._unknown_values_received),
+            on(ValuesReplaced, self._values_replaced),
             on(GapReceived, self._gap_received),
             on(PositionRefused, self._position_refused),
             on(InputStuck, self._input_stuck),
@@ -174,6 +176,11 @@ class IngestTelemetry:
                 self._log.warning(
                     f"undocumented_{what}", entity=entity, field=name[:_MAX_LOGGED_TEXT], **facts
                 )
+
+    def _values_replaced(self, event: ValuesReplaced) -> None:
+        for name in event.fields:
+            if self._is_first("replaced", event.channel, name):
+                self._log.warning("value_replaced", channel=event.channel, field=name[:_MAX_LOGGED_TEXT])
 
     def _is_first(self, *what: str) -> bool:
         """Remember ``what``; False if it is known, or if too much is remembered."""

@@ -6,10 +6,12 @@ from typing import Final
 
 import structlog
 
+from consumer.clock import Clock
 from consumer.domain.reconcile_task import REASONS
 from consumer.ports.observers.reconcile_events import (
     ReconcileFetchFailed,
     ReconcileTaskCompleted,
+    ReconcileTaskRecovered,
     ReconcileTasksCounted,
     RowsReconciled,
     RowUnreadable,
@@ -17,6 +19,7 @@ from consumer.ports.observers.reconcile_events import (
     StatesExpired,
 )
 from consumer.telemetry.dispatch import Methods, on
+from consumer.telemetry.health import Health
 from consumer.telemetry.log_throttle import LogThrottle
 from consumer.telemetry.metric_catalogue import MetricName
 from consumer.telemetry.metrics import Metrics
@@ -32,13 +35,17 @@ class ReconcileTelemetry:
     Args:
         metrics: where it counts.
         throttle: leaves lines out in a storm.
+        health: is notified of tasks that fail repeatedly.
+        clock: for the age of a failure.
 
     Attributes:
         methods: its part of the observer's dispatch.
     """
 
-    def __init__(self, metrics: Metrics, throttle: LogThrottle) -> None:
+    def __init__(self, metrics: Metrics, throttle: LogThrottle, health: Health, clock: Clock) -> None:
         self._throttle = throttle
+        self._health = health
+        self._clock = clock
         self._gauge = metrics.gauge
         self._rows = {reason: metrics.counter(MetricName.RECONCILE_ROWS, reason) for reason in REASONS}
         self._changed = {reason: metrics.counter(MetricName.RECONCILE_CHANGED, reason) for reason in REASONS}
@@ -50,6 +57,7 @@ class ReconcileTelemetry:
         self.methods: Methods = dict((
             on(ReconcileTasksCounted, self._tasks_counted),
             on(ReconcileFetchFailed, self._fetch_failed),
+            on(ReconcileTaskRecovered, self._task_recovered),
             on(RowUnreadable, self._row_unreadable),
             on(RowsReconciled, self._rows_reconciled),
             on(ReconcileTaskCompleted, self._task_completed),
@@ -66,6 +74,12 @@ class ReconcileTelemetry:
         self._log.warning(
             "reconcile_fetch_failed", task=event.task, error=event.error, retry_after_ms=event.retry_after_ms
         )
+        if event.set_aside:
+            self._health.reconcile_failing(self._clock.monotonic_ms(), event.task, event.error)
+
+    def _task_recovered(self, event: ReconcileTaskRecovered) -> None:
+        self._health.reconcile_recovered(event.task)
+        self._log.info("reconcile_task_recovered", task=event.task)
 
     def _row_unreadable(self, event: RowUnreadable) -> None:
         if self._throttle.allow("row_unreadable", entity=event.entity):

@@ -1,6 +1,7 @@
 """Answers that are not whole, and connections that do not bring any: nothing of them is handed over, and the reason is said."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -61,12 +62,6 @@ async def test_a_truncated_body_that_pretends_to_be_complete_is_not_consumed(org
 @pytest.mark.parametrize(
     "spoil",
     [
-        pytest.param(lambda good, reply: [*good, "text", reply], id="an element that is no object"),
-        pytest.param(lambda good, reply: [*good, {"data": {}}, reply], id="an event without a channel"),
-        pytest.param(
-            lambda good, reply: [*good, {"channel": 7, "data": {}}, reply], id="a channel that is no text"
-        ),
-        pytest.param(lambda good, reply: [*good, {"channel": TRACKER}, reply], id="an event without data"),
         pytest.param(lambda good, _reply: [*good], id="no reply to the poll"),
         pytest.param(lambda good, reply: [*good, reply, reply], id="two replies to the poll"),
         pytest.param(lambda good, reply: [*good, {**reply, "id": "other"}], id="the reply to another poll"),
@@ -78,12 +73,129 @@ async def test_a_truncated_body_that_pretends_to_be_complete_is_not_consumed(org
         pytest.param(lambda _good, _reply: None, id="null"),
     ],
 )
-async def test_one_malformed_message_makes_the_whole_answer_void(org, sessions, spoil):
+async def test_an_answer_without_exactly_one_reply_is_void(org, sessions, spoil):
     good = [event(TRACKER, number) for number in range(10)]
     fault = await after_poll(org, sessions, replies(lambda sent: spoil(good, ok(sent[0]))))
     assert isinstance(fault, BadBody)
     assert fault.reason.code == "bad_body"
     assert fault.body
+
+
+DEEP = "[" * 5_000 + "]" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        pytest.param('"text"', "no_channel", id="an element that is no object"),
+        pytest.param("7", "no_channel", id="a number"),
+        pytest.param('{"data":{}}', "no_channel", id="an event without a channel"),
+        pytest.param('{"channel":7,"data":{}}', "no_channel", id="a channel that is no text"),
+        pytest.param('{"channel":"data","data":{}}', "no_channel", id="a channel that is none"),
+        pytest.param(f'{{"channel":"{TRACKER}"}}', "no_data", id="an event without data"),
+        pytest.param(
+            f'{{"channel":"{TRACKER}","data":{{"payload":{{"A":{DEEP}}},"event":{{"replayId":77}}}}}}',
+            "too_deep",
+            id="an event that is too deep for any parser",
+        ),
+        pytest.param(DEEP, "too_deep", id="an array that is too deep for any parser"),
+    ],
+)
+async def test_a_message_that_cannot_be_used_takes_no_other_with_it_and_keeps_its_bytes(
+    org, sessions, spoilt, reason
+):
+    good = [json.dumps(event(TRACKER, number)) for number in range(4)]
+
+    async def answers(_org, _request, sent):
+        return web.Response(text=f"[{good[0]}, {spoilt} ,{', '.join(good[1:])},{json.dumps(ok(sent[0]))}]")
+
+    org.script["poll"].append(answers)
+    session = sessions()
+    await session.open(BOTH)
+    answer = await session.next_answer()
+    assert [one["data"]["event"]["replayId"] for index, one in enumerate(answer.messages) if index != 1] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    assert {index: error.reason for index, error in answer.unusable.items()} == {1: reason}
+    begin, end = answer.spans[1]
+    assert answer.body[begin:end] == spoilt.encode()
+    if spoilt.startswith("{") and reason == "too_deep":
+        assert answer.messages[1]["data"] == {"event": {"replayId": 77}}
+
+
+async def test_half_of_a_surrogate_pair_is_replaced_and_marked_and_the_stream_goes_on(org, sessions):
+    async def answers(_org, _request, sent):
+        messages = [
+            event(TRACKER, 1, A="good"),
+            event(TRACKER, 2, StepTitle="bad \ud83d name"),
+            event(TRACKER, 3),
+        ]
+        return web.Response(text=json.dumps([*messages, ok(sent[0])]))
+
+    org.script["poll"].append(answers)
+    session = sessions()
+    await session.open(BOTH)
+    answer = await session.next_answer()
+    assert [one["data"]["event"]["replayId"] for one in answer.messages] == [1, 2, 3]
+    assert answer.messages[1]["data"]["payload"] == {"StepTitle": "bad \ufffd name"}
+    assert answer.repaired == {1: ("StepTitle",)}
+    assert not answer.unusable
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["NaN", '{"channel":"/data/X","data":{"a":Infinity}}', '"\x01"', "{]", "{'a':1}"]
+)
+async def test_what_is_not_json_by_its_grammar_makes_the_body_unreadable(org, sessions, spoilt):
+    async def answers(_org, _request, sent):
+        return web.Response(text=f"[{json.dumps(event(TRACKER, 1))},{spoilt},{json.dumps(ok(sent[0]))}]")
+
+    fault = await after_poll(org, sessions, answers)
+    assert fault.reason.code == "bad_body"
+
+
+async def test_an_answer_larger_than_what_is_parsed_at_once_is_whole_and_holds_the_loop_only_for_moments(
+    org, sessions
+):
+    async def answers(_org, _request, sent):
+        messages = [event(TRACKER, number, Text="x" * 1_000) for number in range(8_000)]
+        return web.Response(text=json.dumps([*messages, ok(sent[0])]))
+
+    org.script["poll"].append(answers)
+    session = sessions()
+    await session.open(BOTH)
+    answer = await session.next_answer()
+    assert [one["data"]["event"]["replayId"] for one in answer.messages] == list(range(8_000))
+    assert len(answer.spans) == 8_000
+
+
+async def test_a_server_that_answers_polls_at_once_and_empty_is_asked_a_few_times_a_second(org, sessions):
+    org.script["poll"].extend([replies(lambda sent: [ok(sent[0])])] * 1_000)
+    session = sessions()
+    await session.open(BOTH)
+    before = len(org.of("poll"))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2.5):
+            while True:
+                assert not (await session.next_answer()).messages
+    assert 3 <= len(org.of("poll")) - before <= 12
+    org.script["poll"].clear()
+    await org.publish(event(TRACKER, 1))
+    async with asyncio.timeout(5):
+        while not (await session.next_answer()).messages:
+            pass
+
+
+@pytest.mark.parametrize(
+    "advice", [{"timeout": 1e300, "interval": 1e300}, {"timeout": 10**18, "interval": 10**18}]
+)
+async def test_advice_that_nobody_could_wait_for_is_bounded(org, sessions, advice):
+    org.advice.update(advice)
+    session = sessions()
+    opened = await session.open(BOTH)
+    assert opened.poll_limit_ms < 700_000
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Each target is a function of bytes that returns when the promise was kept. What it raises is a defect. Nothing here knows of a fuzzer.
 """
 
+import asyncio
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -37,13 +38,14 @@ from consumer.errors import AuthenticationFailed, BadEvent, EndReason, SettingsE
 from consumer.ingest.dead_letters import to_dead_letter
 from consumer.ports.commit import ChannelState
 from consumer.ports.source import Answer
-from consumer.safe_json import is_shallow, parse
+from consumer.safe_json import is_shallow, loads, parse
 from consumer.salesforce.action_sender import _parse_answers
 from consumer.salesforce.bayeux import BadBody, http_date_ms, parse_answer
 from consumer.salesforce.cometd_client import _to_wire
 from consumer.salesforce.error_catalogue import Stage, http_reason, reply_reason
 from consumer.salesforce.grants import StaticAccessToken
-from consumer.salesforce.rest import RestClient, RestError, _Reply
+from consumer.salesforce.http_exchange import INLINE_BYTES, HttpAnswer
+from consumer.salesforce.rest import RestClient, RestError
 from consumer.salesforce.token_endpoint import _error_from_response, parse_token
 from consumer.settings import Settings, load_settings
 from consumer.stores.encoding import decode_blocked_run, decode_channels, encode_blocked_run, encode_channels
@@ -93,13 +95,19 @@ def answer(data: bytes) -> None:
         if exchange.end_reason is not None:
             told(exchange.end_reason)
         if stage is Stage.CONNECT:
-            polled(Answer(1, exchange.events, data, 1, 1))
+            polled(
+                Answer(1, exchange.events, data, 1, 1, exchange.unusable, exchange.repaired, exchange.spans)
+            )
 
 
 def polled(answer: Answer) -> None:
     """Every message is changes, or a dead letter with its own bytes."""
     for index, one in enumerate(answer.messages):
-        position = position_of(one["data"])
+        position = position_of(one.get("data"))
+        if index in answer.unusable:
+            letter = to_dead_letter(answer, index, one["channel"], position, answer.unusable[index], 1)
+            assert letter.raw in answer.body
+            continue
         if position is not None:
             assert str(_to_wire(position)) == position
         try:
@@ -110,7 +118,7 @@ def polled(answer: Answer) -> None:
             understood(changes)
             continue
         dead_letter = to_dead_letter(answer, index, one["channel"], position, bad, 1)
-        again = orjson.loads(dead_letter.raw)
+        again = loads(dead_letter.raw)
         assert again == one if is_shallow(one) else list(again) == list(one)
         assert dead_letter == to_dead_letter(answer, index, one["channel"], position, bad, 1)
 
@@ -185,15 +193,18 @@ def row(data: bytes) -> None:
                 assert interpret_row(one, state, None, THERE, "gap")[1] == []
 
 
+_DATED = {"Date": "Wed, 01 Jul 2026 09:30:15 GMT"}
+
+
 class _Answered(RestClient):
     """A client to which every request is answered alike, and the third and further ones with the end of it."""
 
     def __init__(self, status: int, body: bytes) -> None:
         self._api_version = "66.0"
-        self._left = [_Reply(status, body, 1)] * 2
+        self._left = [HttpAnswer(status, body, _DATED)] * 2
 
-    async def _request_authorized(self, method: str, path: str, payload: Any, client: str) -> _Reply:
-        return self._left.pop() if self._left else _Reply(200, b'{"done":true,"records":[]}', 1)
+    async def _request_authorized(self, method: str, path: str, payload: Any, client: str) -> HttpAnswer:
+        return self._left.pop() if self._left else HttpAnswer(200, b'{"done":true,"records":[]}', _DATED)
 
 
 def rest(data: bytes) -> None:
@@ -210,7 +221,9 @@ def rest(data: bytes) -> None:
             lambda client: client.versions(),
         ):
             with suppress(RestError):
-                found = at_once(ask(_Answered(status, data)))
+                client = _Answered(status, data)
+                # Large answers are parsed in a thread.
+                found = at_once(ask(client)) if len(data) <= INLINE_BYTES else asyncio.run(ask(client))
                 for one in found.values() if isinstance(found, dict) else ():
                     assert isinstance(one, dict | tuple)
                 for one in found if isinstance(found, list) else ():
@@ -226,7 +239,7 @@ def token(data: bytes) -> None:
     if not isinstance(told_token, dict):
         return
     with suppress(AuthenticationFailed):
-        parse_token(told_token)
+        parse_token(told_token, "https://example.my.salesforce.com")
     with suppress(AuthenticationFailed):
         at_once(StaticAccessToken(SecretStr("x"), "https://example.com").obtain(_Endpoint(told_token)))  # type: ignore[arg-type]
 
@@ -407,11 +420,12 @@ def loaded(data: bytes) -> Any:
 
 
 def at_once(asked: Any) -> Any:
-    """The outcome of a coroutine that waits for nothing."""
+    """The outcome of a coroutine that waits for nothing, but for the parsing of what is large."""
     try:
         asked.send(None)
     except StopIteration as done:
         return done.value
+    asked.close()
     raise AssertionError("it waits")
 
 

@@ -145,6 +145,8 @@ def _task(status: TaskStatus, now_ms: int) -> Row:
         note = f"{iso(status.since_ms)} to {iso(status.until_ms) if status.until_ms is not None else 'now'}"
     else:
         note = f"{status.records} records left" if status.records else ""
+    if status.error is not None:
+        note = f"set aside: {status.error}"
     return (
         status.reason,
         status.entity,

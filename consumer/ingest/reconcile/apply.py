@@ -116,14 +116,20 @@ class RowApplier:
     async def _compare(self, page: FetchedPage) -> None:
         began_ms = self._clock.monotonic_ms()
         task = page.task
-        batch = compare_rows(
-            page.rows,
-            "gap" if task.reason == "gap" else "repair",
-            await self._states.load_rows(page.rows),
-            self._org(),
-            unknown_records=triggers.unknown_record_policy(task, self._options),
-            server_ms=page.server_ms,
-        )
+        assert self._reconcile_worker is not None
+        loaded = await self._states.load_rows(page.rows)
+        try:
+            batch = compare_rows(
+                page.rows,
+                "gap" if task.reason == "gap" else "repair",
+                loaded,
+                self._org(),
+                unknown_records=triggers.unknown_record_policy(task, self._options),
+                server_ms=page.server_ms,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever rows do to the code that compares them concerns their task alone
+            self._reconcile_worker.reject(task.id, f"{type(error).__name__}: {error}")
+            return
         self._states.write_back(batch, only_cached=True)
         commit = self._commits.draft(batch)
         task = task.with_counts(
@@ -144,7 +150,6 @@ class RowApplier:
                 commit.journal.append(report)
         commit.reconcile_tasks = {one: None if kept is None else kept.encode() for one, kept in known.items()}
         await self._commits.apply(commit, batch, began_ms=began_ms)
-        assert self._reconcile_worker is not None
         self._reconcile_worker.update_tasks(known)
         for record_id, why in page.unreadable_rows:
             self._observer.observe(RowUnreadable(task.entity, record_id, why))

@@ -15,12 +15,11 @@ Source: REST API Developer Guide, "Query", "Get Deleted", "Get Records Using sOb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from consumer.clock import iso, to_ms
+from consumer.clock import iso
 from consumer.domain.reconcile_task import (
     DELETE_LOG_MS,
     LAG_MS,
@@ -30,9 +29,10 @@ from consumer.domain.reconcile_task import (
 from consumer.domain.record_ids import is_record_id
 from consumer.domain.record_state import RecordState
 from consumer.domain.row_diff import ROW_FIELDS, Row, read_row
-from consumer.errors import BadEvent
+from consumer.domain.soql import quoted
+from consumer.errors import BadEvent, UnusableAnswer
 from consumer.ports.commit import IngestStore
-from consumer.ports.salesforce import RecordSource
+from consumer.ports.salesforce import RecordPage, RecordSource
 
 __all__ = ["PAGE_SIZE", "SNAPSHOT_PAGE_SIZE", "FetchedPage", "PageFetcher"]
 
@@ -42,6 +42,10 @@ SNAPSHOT_PAGE_SIZE = 1_000
 """Rows of a page of a snapshot: five times as many, because nearly none of them causes an event."""
 MIN_ROW_AGE_MS = 2_000
 MAX_TRIES = 5
+MAX_UNCOUNTED = 100_000
+"""Rows that may have been added while a snapshot reads: with more, and twice as many as were counted, it does not end."""
+_SHOWN_ID = 40
+"""Characters that are shown of an id that may not be one."""
 _MINUTE_MS = 60_000
 _LOG_SLACK_MS = 10 * _MINUTE_MS
 """Margin by which the delete log is asked for less than it is documented to hold: seconds are ignored, and the request takes time."""
@@ -103,7 +107,7 @@ class PageFetcher:
     async def _named_records(self, task: ReconcileTask) -> FetchedPage | ReconcileTask:
         wanted = task.ids[:PAGE_SIZE]
         found, server_ms = await self._source.rows_with_time(task.entity, wanted, ROW_FIELDS[task.entity])
-        rows, unreadable_rows = _read(task.entity, found.values())
+        rows, unreadable_rows = _read(task.entity, found.items())
         if task.tries < MAX_TRIES and any(_is_fresh(row, server_ms) for row in rows):
             return replace(task, tries=task.tries + 1)
         deleted_rows = _deleted_rows(task.entity, (one for one in wanted if one not in found), server_ms)
@@ -118,10 +122,12 @@ class PageFetcher:
         assert task.since_ms is not None
         answer = await self._source.page(_window_query(task))
         until_ms = task.until_ms if task.until_ms is not None else answer.server_ms - LAG_MS
-        rows, unreadable_rows = _read(task.entity, answer.records)
+        rows, unreadable_rows = _read(task.entity, _with_ids(answer.records))
         within = tuple(row for row in rows if row.at_ms <= until_ms)
-        next_task = replace(task, until_ms=until_ms, after=_last_row(answer.records) or task.after)
-        if len(answer.records) < PAGE_SIZE or len(within) < len(rows):
+        next_task = replace(task, until_ms=until_ms, after=_last_row(rows) or task.after)
+        if task.after is not None and next_task.after is not None and next_task.after[0] < task.after[0]:
+            raise UnusableAnswer(f"a page of {task.entity} ends before the one before it")
+        if _is_last(answer, PAGE_SIZE, task, next_task) or len(within) < len(rows):
             next_task = replace(next_task, phase="deleted", after=None)
         return FetchedPage(next_task, within, answer.server_ms, unreadable_rows)
 
@@ -135,11 +141,13 @@ class PageFetcher:
         if since_ms >= until_ms:
             return FetchedPage(task, (), server_ms, is_last=True)
         log = await self._source.deleted(task.entity, since_ms, until_ms)
-        remaining = [one for one in log if task.after is None or one > task.after]
+        remaining = [one for one in log.records if task.after is None or one > task.after]
         chunk = remaining[:PAGE_SIZE]
         deleted_rows = (Row(task.entity, record_id, at_ms, {}, is_deleted=True) for at_ms, record_id in chunk)
         next_task = replace(task, after=chunk[-1] if chunk else task.after)
-        return FetchedPage(next_task, tuple(deleted_rows), server_ms, is_last=len(remaining) <= PAGE_SIZE)
+        return FetchedPage(
+            next_task, tuple(deleted_rows), server_ms, log.unreadable, is_last=len(remaining) <= PAGE_SIZE
+        )
 
     # ------------------------------------------------------------ a snapshot
 
@@ -149,10 +157,12 @@ class PageFetcher:
             task = replace(task, total=total)
         answer = await self._source.page(_snapshot_query(task))
         began_ms = task.until_ms if task.until_ms is not None else answer.server_ms
-        rows, unreadable_rows = _read(task.entity, answer.records)
+        rows, unreadable_rows = _read(task.entity, _with_ids(answer.records))
         fresh = tuple(row.record_id for row in rows if _is_fresh(row, answer.server_ms))
-        next_task = replace(task, until_ms=began_ms, after=_last_row(answer.records) or task.after)
-        ended = len(answer.records) < SNAPSHOT_PAGE_SIZE
+        next_task = replace(task, until_ms=began_ms, after=_last_row(rows) or task.after)
+        ended = _is_last(answer, SNAPSHOT_PAGE_SIZE, task, next_task)
+        if not ended and task.fetched > 2 * (task.total or 0) + MAX_UNCOUNTED:
+            raise UnusableAnswer(f"{task.fetched} rows of {task.entity} came, and {task.total} were counted")
         if ended:
             next_task = replace(next_task, phase="known", after=None)
         return FetchedPage(
@@ -191,15 +201,29 @@ def _deleted_rows(entity: str, record_ids: Iterable[str], seen_ms: int) -> tuple
     return tuple(Row(entity, one, seen_ms, {}, is_deleted=True) for one in record_ids)
 
 
-def _last_row(records: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:
-    """Time and id after which the next page begins.
+def _last_row(rows: Sequence[Row]) -> tuple[int, str] | None:
+    """Time and id of the last row that could be read, after which the next page begins."""
+    return (rows[-1].at_ms, rows[-1].record_id) if rows else None
 
-    They are given even if the last row could not be read.
+
+def _is_last(answer: RecordPage, size: int, task: ReconcileTask, next_task: ReconcileTask) -> bool:
+    """Check for the last page.
+
+    Raises:
+        UnusableAnswer: more rows follow, and the next page would be this one again.
     """
-    if not records:
-        return None
-    last = records[-1]
-    return to_ms(datetime.fromisoformat(str(last["SystemModstamp"]))), str(last["Id"])
+    if answer.is_whole and len(answer.records) < size:
+        return True
+    if next_task.after == task.after:
+        raise UnusableAnswer(
+            f"a page of {len(answer.records)} rows of {task.entity} has none after which the next could begin"
+        )
+    return False
+
+
+def _with_ids(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for record in records:
+        yield str(record.get("Id"))[:_SHOWN_ID], record
 
 
 def _window_query(task: ReconcileTask) -> str:
@@ -207,7 +231,7 @@ def _window_query(task: ReconcileTask) -> str:
         where = f"SystemModstamp >= {iso(task.since_ms or 0)}"
     else:
         at = iso(task.after[0])
-        where = f"(SystemModstamp > {at} OR (SystemModstamp = {at} AND Id > '{task.after[1]}'))"
+        where = f"(SystemModstamp > {at} OR (SystemModstamp = {at} AND Id > {quoted(task.after[1])}))"
     if task.until_ms is not None:
         where += f" AND SystemModstamp <= {iso(task.until_ms)}"
     return _query(task.entity, where, "SystemModstamp, Id", PAGE_SIZE)
@@ -216,7 +240,7 @@ def _window_query(task: ReconcileTask) -> str:
 def _snapshot_query(task: ReconcileTask) -> str:
     where = "IsDeleted = false"
     if task.after is not None:
-        where += f" AND Id > '{task.after[1]}'"
+        where += f" AND Id > {quoted(task.after[1])}"
     return _query(task.entity, where, "Id", SNAPSHOT_PAGE_SIZE)
 
 
@@ -226,12 +250,12 @@ def _query(entity: str, where: str, order_by: str, limit: int) -> str:
 
 
 def _read(
-    entity: str, records: Iterable[Mapping[str, Any]]
+    entity: str, records: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> tuple[tuple[Row, ...], tuple[tuple[str, str], ...]]:
     rows, unreadable_rows = [], []
-    for record in records:
+    for record_id, record in records:
         try:
             rows.append(read_row(entity, record))
         except BadEvent as error:
-            unreadable_rows.append((str(record.get("Id")), str(error)))
+            unreadable_rows.append((record_id, str(error)))
     return tuple(rows), tuple(unreadable_rows)

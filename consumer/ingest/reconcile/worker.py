@@ -14,17 +14,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 from consumer.backoff import Backoff
 from consumer.clock import Clock
 from consumer.domain.reconcile_task import ReconcileTask
-from consumer.errors import CadenceError
+from consumer.errors import CadenceError, UnusableAnswer
 from consumer.ingest.buffer import BufferClosed, IntakeBuffer
 from consumer.ingest.reconcile.fetch import FetchedPage, PageFetcher
 from consumer.ports.commit import IngestStore
 from consumer.ports.observers.ingest_events import IngestEvent
 from consumer.ports.observers.observer import Observer
-from consumer.ports.observers.reconcile_events import ReconcileFetchFailed, ReconcileTasksCounted
+from consumer.ports.observers.reconcile_events import (
+    ReconcileFetchFailed,
+    ReconcileTaskRecovered,
+    ReconcileTasksCounted,
+)
 from consumer.ports.salesforce import RecordSource
 from consumer.ports.source import FetchedItem
 
@@ -32,6 +38,12 @@ __all__ = ["ReconcileWorker"]
 
 _RETRY_AFTER_MS = 1_000
 _BACKOFF = Backoff(1_000, 60_000)
+SET_ASIDE_AFTER = 3
+"""Failures in a row after which a task is reported until it succeeds."""
+_CONTENT_RETRY_MS = 600_000
+"""Wait of a task that is set aside for the content of its answers."""
+_STORED_ERROR = 300
+"""Characters of an error that are stored with its task."""
 _IDLE_WAIT_MS = 1_000
 """Longest wait before the worker looks for a task that has come due."""
 _STORE_POLL_MS = 10_000
@@ -68,6 +80,8 @@ class ReconcileWorker:
         self._tasks: dict[str, ReconcileTask] = {}
         self._committed: set[str] = set()
         self._failures: dict[str, int] = {}
+        self._rejections: dict[str, str] = {}
+        """Tasks whose last page could not be compared, with the reason."""
         self._not_before_ms: dict[str, int] = {}
         """Monotonic milliseconds until which a task whose page could not be fetched waits."""
         self._failing_task_ids: set[str] = set()
@@ -116,32 +130,67 @@ class ReconcileWorker:
             try:
                 page = await self._page_fetcher.next(task, server_ms)
             except CadenceError as error:
-                await self._postpone(task, str(error))
+                await self._postpone(
+                    task, str(error), server_ms, by_content=isinstance(error, UnusableAnswer)
+                )
                 continue
-            self._failures.pop(task.id, None)
-            self._failing_task_ids.clear()
+            except Exception as error:  # noqa: BLE001 - whatever an answer does to the code that reads it
+                await self._postpone(task, _shown(error), server_ms, by_content=True)
+                continue
             if not isinstance(page, FetchedPage):
+                self._recovered(task)
                 self._tasks[task.id] = page
                 self._not_before_ms[task.id] = self._clock.monotonic_ms() + _RETRY_AFTER_MS
                 continue
-            self._committed.discard(task.id)
             try:
-                await self._buffer.put(FetchedItem(page, self._clock.monotonic_ms()))
-                while task.id not in self._committed:
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._commit(replace(page, task=replace(page.task, error=None)))
             except BufferClosed:
                 return
+            rejection = self._rejections.pop(task.id, None)
+            if rejection is None:
+                self._recovered(task)
+            else:
+                await self._postpone(task, rejection, server_ms, by_content=True)
 
-    async def _postpone(self, task: ReconcileTask, why: str) -> None:
+    def reject(self, task_id: str, why: str) -> None:
+        """Take back a page that could not be compared; its task is postponed."""
+        self._rejections[task_id] = why
+        self._committed.add(task_id)
+        self._changed.set()
+
+    async def _commit(self, page: FetchedPage) -> None:
+        """Hand a page over and wait until it is committed or rejected.
+
+        Raises:
+            BufferClosed: the tenure ends.
+        """
+        self._committed.discard(page.task.id)
+        await self._buffer.put(FetchedItem(page, self._clock.monotonic_ms()))
+        while page.task.id not in self._committed:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _recovered(self, task: ReconcileTask) -> None:
+        if self._failures.pop(task.id, 0) >= SET_ASIDE_AFTER:
+            self._observer.observe(ReconcileTaskRecovered(task.id))
+        self._failing_task_ids.clear()
+
+    async def _postpone(self, task: ReconcileTask, why: str, server_ms: int, *, by_content: bool) -> None:
         """Postpone a task.
 
         When others failed too, Salesforce does not answer at all, and every task waits.
+
+        A task that failed several times is set aside: the reason is stored with it and reported until it succeeds, and where the content
+        of answers is the reason, the task is tried again only rarely.
         """
         failures = self._failures[task.id] = self._failures.get(task.id, 0) + 1
-        wait_ms = _BACKOFF.delay_ms(failures)
+        is_aside = failures >= SET_ASIDE_AFTER
+        wait_ms = _CONTENT_RETRY_MS if is_aside and by_content else _BACKOFF.delay_ms(failures)
         self._not_before_ms[task.id] = self._clock.monotonic_ms() + wait_ms
-        self._observer.observe(ReconcileFetchFailed(task.id, why, wait_ms))
+        self._observer.observe(ReconcileFetchFailed(task.id, why, wait_ms, is_aside))
+        if is_aside and task.error is None:
+            with suppress(BufferClosed):
+                await self._commit(FetchedPage(replace(task, error=why[:_STORED_ERROR]), (), server_ms))
         self._failing_task_ids.add(task.id)
         if len(self._failing_task_ids) > 1:
             await asyncio.sleep(_BACKOFF.delay_ms(len(self._failing_task_ids) - 1) / 1000)
@@ -198,3 +247,7 @@ class ReconcileWorker:
         }
         if added:
             self.update_tasks(added)
+
+
+def _shown(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_STORED_ERROR]

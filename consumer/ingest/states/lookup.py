@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from consumer.clock import Clock
 from consumer.domain.objects import RUN, STEP
+from consumer.domain.record_ids import canonical_id
 from consumer.errors import CadenceError
 from consumer.ports.observers.ingest_events import LookupFailed
 from consumer.ports.observers.observer import Observer
@@ -42,6 +43,7 @@ LOOKUP_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     CADENCE: ("Name",),
 }
 """Fields that are asked for, by entity."""
+_NUMBERS: Final = frozenset({"DaisyChainIteration", "GoToStepIterationCount"})
 
 
 class RecordLookup:
@@ -77,7 +79,7 @@ class RecordLookup:
         unknown = [record_id for record_id in dict.fromkeys(ids) if record_id not in self.cadence_names]
         if unknown:
             for cadence_id, row in (await self.fetch(CADENCE, unknown)).items():
-                self.cadence_names[cadence_id] = str(row.get("Name") or "")
+                self.cadence_names[cadence_id] = row.get("Name", "")
 
     async def _fetch_unknown(self, source: RecordSource, entity: str, ids: list[str]) -> None:
         try:
@@ -92,6 +94,22 @@ class RecordLookup:
         for record_id in ids:
             # Only the fields that were asked for: an answer has attributes of its own, which are no fields.
             row = found.get(record_id, {})
-            self._answers[record_id] = {name: row[name] for name in fields_wanted if name in row}
+            self._answers[record_id] = {
+                name: value for name in fields_wanted if (value := _usable(name, row.get(name))) is not None
+            }
         while len(self._answers) > MAX_REMEMBERED:
             self._answers.popitem(last=False)
+
+
+def _usable(name: str, value: Any) -> Any:
+    """The value of a field, if it has the field's type; None otherwise."""
+    if name in _NUMBERS:
+        return value if type(value) is int else None
+    if not isinstance(value, str):
+        return None
+    if not name.endswith("Id"):
+        return value
+    try:
+        return canonical_id(value)
+    except ValueError:
+        return None

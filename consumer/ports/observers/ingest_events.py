@@ -24,6 +24,7 @@ __all__ = [
     "PositionRefused",
     "QuotaUnknown",
     "UnknownValuesReceived",
+    "ValuesReplaced",
 ]
 
 
@@ -62,6 +63,21 @@ class UnknownValuesReceived:
     """
 
     counts: Mapping[tuple[str, UnknownValue], int]
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesReplaced:
+    """An event held values that cannot be encoded; it is used with replacements.
+
+    Half of a surrogate pair becomes U+FFFD, and a number that is out of range becomes text.
+
+    Attributes:
+        channel: the subscribed channel.
+        fields: names of the fields.
+    """
+
+    channel: str
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +232,7 @@ IngestEvent = (
     ChangeEventsReceived
     | BadEventReceived
     | UnknownValuesReceived
+    | ValuesReplaced
     | GapReceived
     | PositionRefused
     | InputStuck

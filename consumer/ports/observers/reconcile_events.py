@@ -10,6 +10,7 @@ __all__ = [
     "ReconcileEvent",
     "ReconcileFetchFailed",
     "ReconcileTaskCompleted",
+    "ReconcileTaskRecovered",
     "ReconcileTasksCounted",
     "RowUnreadable",
     "RowsReconciled",
@@ -37,11 +38,24 @@ class ReconcileFetchFailed:
         task: id of the task.
         error: one line.
         retry_after_ms: milliseconds until the next request.
+        set_aside: whether the task failed so often that it is reported until it succeeds.
     """
 
     task: str
     error: str
     retry_after_ms: int
+    set_aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileTaskRecovered:
+    """A task that was set aside continues.
+
+    Attributes:
+        task: id of the task.
+    """
+
+    task: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,7 @@ class StatesExpired:
 ReconcileEvent = (
     ReconcileTasksCounted
     | ReconcileFetchFailed
+    | ReconcileTaskRecovered
     | RowUnreadable
     | RowsReconciled
     | ReconcileTaskCompleted

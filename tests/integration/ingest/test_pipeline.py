@@ -257,14 +257,16 @@ async def test_at_the_limit_the_lowest_leave_and_intake_never_stops(path):
         assert rig.witness.forced == 400 - 49
 
 
-async def test_the_same_unreadable_answer_three_times_is_kept_and_says_so(path):
+async def test_three_unreadable_answers_at_the_same_position_are_kept_whatever_their_bytes_and_it_says_so(
+    path,
+):
     async with tenure(path) as rig:
         await rig.open()
-        await rig.ingest.plan.unreadable(b"[{", "truncated")
-        await rig.ingest.plan.unreadable(b"[{", "truncated")
+        await rig.ingest.plan.unreadable(b"[{1", "truncated")
+        await rig.ingest.plan.unreadable(b"[{2", "truncated")
         assert rig.witness.stuck == []
         await rig.ingest.plan.unreadable(b"[{", "truncated")
-        assert rig.witness.stuck == ["the same answer could not be read three times: truncated"]
+        assert rig.witness.stuck == ["three answers at the same positions could not be read: truncated"]
         await rig.pass_time(500)
         (dead_letter,) = await rig.store.ingest_dead_letters(10)
         assert (dead_letter.reason, dead_letter.raw) == ("unreadable_answer", b"[{")
@@ -273,11 +275,32 @@ async def test_the_same_unreadable_answer_three_times_is_kept_and_says_so(path):
         assert rig.witness.stuck == []
 
 
-async def test_different_unreadable_answers_are_faults_of_the_transport(path):
+async def test_unreadable_answers_at_different_positions_are_faults_of_the_transport(path):
     async with tenure(path) as rig:
         await rig.open()
-        for body in (b"[{", b"[{}", b"[{", b"<html>"):
-            await rig.ingest.plan.unreadable(body, "truncated")
+        for number in range(4):
+            await rig.ingest.plan.unreadable(b"[{", "truncated")
+            await rig.answer(message("UPDATE", RUN, RUN_1, {"State": "Paused"}, commit=number + 1))
+            await rig.pass_time(2_000)
+        assert rig.witness.stuck == []
+
+
+async def test_an_empty_answer_of_a_session_that_has_been_open_for_a_while_shows_that_nothing_unreadable_waits(
+    path,
+):
+    async with tenure(path) as rig:
+        await rig.open()
+        await rig.pass_time(500)
+        await rig.ingest.plan.unreadable(b"[{", "truncated")
+        await rig.ingest.plan.unreadable(b"[{", "truncated")
+        await rig.pass_time(1_000)
+        await rig.answer()
+        await rig.pass_time(1_000)
+        await rig.ingest.plan.unreadable(b"[{", "truncated")
+        assert len(rig.witness.stuck) == 1, "it may have come before what waits"
+        await rig.pass_time(40_000)
+        await rig.answer()
+        await rig.pass_time(1_000)
         assert rig.witness.stuck == []
 
 

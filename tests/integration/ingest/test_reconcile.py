@@ -7,7 +7,7 @@ from consumer.domain.reconcile_task import ReconcileTask, window_task
 from consumer.domain.record_state import RecordState
 from consumer.errors import CadenceError
 from consumer.ingest.reconcile.fetch import PAGE_SIZE, SNAPSHOT_PAGE_SIZE
-from consumer.ports.salesforce import RecordPage
+from consumer.ports.salesforce import DeletedLog, RecordPage
 from tests.support.builders.changes import (
     COMMIT_MS,
     RUN,
@@ -61,7 +61,9 @@ class Org:
         self.asked.append(("deleted", entity, since_ms, until_ms))
         if self.down:
             raise CadenceError("REST does not answer")
-        return sorted(one for one in self.log if one[1].startswith(self._prefix(f"FROM {entity} ")))
+        return DeletedLog(
+            sorted(one for one in self.log if one[1].startswith(self._prefix(f"FROM {entity} ")))
+        )
 
     @staticmethod
     def _prefix(soql):

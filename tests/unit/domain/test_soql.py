@@ -1,4 +1,4 @@
-from consumer.salesforce.soql import batches, quoted, quoted_list
+from consumer.domain.soql import batches, quoted, quoted_list
 
 
 def test_a_literal_ends_where_its_value_ends():
