@@ -77,7 +77,7 @@ class Subscription:
         random: chance in [0, 1), for jitter.
         observer: notified of everything.
         decode: decodes an entry; raises ValueError when it cannot.
-        http: makes or returns the HTTP session that all handlers share.
+        http: makes or returns the HTTP session of the handler.
         window: largest number of entries above the lowest unacknowledged one.
         action_sender: sends the handler's actions.
     """

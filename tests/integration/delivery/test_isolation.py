@@ -202,3 +202,35 @@ async def test_a_stop_does_not_wait_for_a_call_that_ignores_it(world, where):
     assert (await world.cursor("deaf")).offset == 0
     ending.set()
     await asyncio.sleep(7_200)
+
+
+async def test_what_a_handler_does_to_its_event_and_its_session_reaches_no_other_handler(world):
+    seen, sessions = [], []
+
+    async def vandal(event, ctx):
+        event.__dict__.update(type="nonsense", tracker_id=None, after=None)
+        await ctx.http.close()
+
+    async def other(event, ctx):
+        seen.append((event.type, event.tracker_id))
+        sessions.append(ctx.http.closed)
+
+    await world.publish(*(record(n, "run-1") for n in range(20)))
+    async with world.delivering(loaded(vandal, "vandal"), loaded(other, "other")):
+        await world.settled_through(20, "vandal")
+        await world.settled_through(20, "other")
+    assert seen == [("run.advanced", "run-1")] * 20
+    assert sessions == [False] * 20
+
+
+async def test_an_observer_that_raises_reaches_no_handler(world):
+    got = Log()
+
+    def observe(event):
+        raise RuntimeError("a metric of another type")
+
+    world.observer.observe = observe
+    await world.publish(record(0), record(1))
+    async with world.delivering(loaded(got)):
+        await world.settled_through(2)
+    assert got.ids == ["e0", "e1"]
