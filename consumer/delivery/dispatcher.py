@@ -173,7 +173,7 @@ class _UnfailingObserver:
     def observe(self, event: DeliveryEvent) -> None:
         try:
             self._observe(event)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it is no reason to end delivery
             structlog.get_logger().exception("observer_failed", observed=type(event).__name__)
 
 
