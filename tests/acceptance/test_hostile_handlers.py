@@ -10,7 +10,7 @@ from consumer.sandbox import Sandbox, SandboxOptions
 from tests.acceptance.test_kill import journal_of, live
 from tests.support.processes.service_process import ServiceProcess, settings_for
 
-HOSTILE = '''
+HOSTILE = """
 import asyncio, logging, os, sys, threading, time
 from pathlib import Path
 from consumer import BatchHandler, Handler, handler
@@ -99,7 +99,7 @@ async def poison(event, ctx):
         out.write(f"{event.id} {ctx.attempt}\\\\n")
     if event.type == "run.enrolled" and Path("poisoned").exists() and event.id == Path("poisoned").read_text():
         os._exit(9)
-'''.replace("\\\\", "\\")
+""".replace("\\\\", "\\")
 
 
 def ids_of(path):
