@@ -168,7 +168,7 @@ class Context:
     Args:
         handler: name of the handler in the settings.
         log: logger from which :attr:`log` is derived.
-        http: makes or returns the HTTP session that all handlers share.
+        http: makes or returns the HTTP session of the handler.
         attempt: number of the attempt, from 1.
         replayed: whether a replay delivers the event again.
         event_id: id of the event; None for batches and for ``open``.
@@ -238,7 +238,7 @@ class Context:
 
     @property
     def http(self) -> ClientSession:
-        """HTTP session of aiohttp that all handlers share.
+        """HTTP session of aiohttp, one for all calls of the handler.
 
         It is opened on first use and closed by the service; its requests may take 30 s, and it keeps no cookies.
 

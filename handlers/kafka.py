@@ -200,15 +200,21 @@ class Kafka(BatchHandler):
     # ------------------------------------------------------------ the producer
 
     def _start_producer(self) -> None:
-        self._fatal = False
-        self._has_rejections = False
         self._logged_errors: set[str] = set()
         self._closing = threading.Event()
         self._producer = Producer(_options(self._settings) | {"error_cb": self._on_error, "log_level": 0})
         self._polling = threading.Thread(
-            target=_poll, args=(self._producer, self._closing), name="kafka", daemon=True
+            target=self._poll, args=(self._producer, self._closing), name="kafka", daemon=True
         )
-        self._polling.start()
+        self._fatal = False
+        self._has_rejections = False
+        try:
+            self._polling.start()
+        except BaseException:
+            self._fatal = (
+                True  # without its thread nothing is confirmed: the next batch starts another producer
+            )
+            raise
 
     def _check_topic(self) -> None:
         topic = self._settings.topic
@@ -223,6 +229,15 @@ class Kafka(BatchHandler):
         polling.join()
         producer.purge()
         producer.flush(CLOSE_S)
+
+    def _poll(self, producer: Producer, closing: threading.Event) -> None:
+        """Poll until closing; called in the polling thread."""
+        try:
+            while not closing.is_set():
+                producer.poll(POLL_S)
+        except Exception as error:  # noqa: BLE001 - nothing is confirmed any more: the next batch starts another producer
+            self._fatal = True
+            self._log.warning("kafka client error", error=type(error).__name__, reason=str(error))
 
     def _on_error(self, error: KafkaError) -> None:
         """Log an error of the client, and note a fatal one; called in the polling thread."""
@@ -240,10 +255,7 @@ class Kafka(BatchHandler):
         pending = self._in_flight.get(event.id)
         if pending is not None and not (pending.done() and pending.result() is not None):
             return pending
-        confirmation = self._in_flight[event.id] = self._loop.create_future()
-        self._in_flight.move_to_end(event.id)
-        while len(self._in_flight) > MAX_IN_FLIGHT:
-            self._in_flight.popitem(last=False)
+        confirmation: Confirmation = self._loop.create_future()
         try:
             self._producer.produce(
                 self._settings.topic,
@@ -260,6 +272,13 @@ class Kafka(BatchHandler):
             confirmation.set_result(Retry(reason="the producer's queue is full"))
         except KafkaException as error:
             confirmation.set_result(_classify(error.args[0]))
+        except Exception as error:  # noqa: BLE001 - whatever it is, this event was not sent, and the others are not to blame
+            confirmation.set_result(error)
+        else:
+            self._in_flight[event.id] = confirmation
+            self._in_flight.move_to_end(event.id)
+            while len(self._in_flight) > MAX_IN_FLIGHT:
+                self._in_flight.popitem(last=False)
         return confirmation
 
     def _on_delivery_report(self, confirmation: Confirmation, error: KafkaError | None) -> None:
@@ -302,11 +321,6 @@ def _options(settings: Kafka.Settings) -> dict[str, Any]:
     if settings.ca_file is not None:
         options["ssl.ca.location"] = settings.ca_file
     return options
-
-
-def _poll(producer: Producer, closing: threading.Event) -> None:
-    while not closing.is_set():
-        producer.poll(POLL_S)
 
 
 def _resolve(confirmation: Confirmation, result: DeliveryResult) -> None:

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import structlog
+
 from consumer.clock import Clock
 from consumer.delivery.cursor import WINDOW
 from consumer.delivery.loading import LoadedHandler
@@ -65,8 +67,8 @@ class Dispatcher:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._observer = observer
-        self._http = SharedHttp()
+        self._observer = observer = _UnfailingObserver(observer)
+        self._http = [SharedHttp() for _ in handlers]
         decode = _CachingDecoder().decode if len(handlers) > 1 else _decode
         self._subscriptions = [
             Subscription(
@@ -77,11 +79,11 @@ class Dispatcher:
                 random=random,
                 observer=observer,
                 decode=decode,
-                http=self._http.session,
+                http=http.session,
                 window=window,
                 action_sender=action_sender,
             )
-            for loaded in handlers
+            for loaded, http in zip(handlers, self._http, strict=True)
         ]
         self._stopping = asyncio.Event()
         self._running = False
@@ -113,7 +115,8 @@ class Dispatcher:
         finally:
             self._running = False
             try:
-                await self._http.aclose()
+                for http in self._http:
+                    await http.aclose()
             finally:
                 self._ended.set()
 
@@ -161,8 +164,24 @@ class Dispatcher:
                 )
 
 
+class _UnfailingObserver:
+    """Observer that raises nothing: what counts or logs must not end what is counted or logged."""
+
+    def __init__(self, observer: Observer[DeliveryEvent]) -> None:
+        self._observe = observer.observe
+
+    def observe(self, event: DeliveryEvent) -> None:
+        try:
+            self._observe(event)
+        except Exception:  # noqa: BLE001 - whatever it is, it is no reason to end delivery
+            structlog.get_logger().exception("observer_failed", observed=type(event).__name__)
+
+
 class _CachingDecoder:
-    """Decoder that decodes an entry once for all handlers, with a bounded cache."""
+    """Decoder that decodes an entry once for all handlers, with a bounded cache.
+
+    Each handler gets a copy of its own.
+    """
 
     def __init__(self) -> None:
         self._events: OrderedDict[int, LifecycleEvent] = OrderedDict()
@@ -173,7 +192,7 @@ class _CachingDecoder:
             event = self._events[entry.offset] = _decode(entry)
             if len(self._events) > CACHED_EVENTS:
                 self._events.popitem(last=False)
-        return event
+        return event.own_copy()
 
 
 def _decode(entry: JournalEntry) -> LifecycleEvent:
@@ -181,14 +200,17 @@ def _decode(entry: JournalEntry) -> LifecycleEvent:
 
 
 class SharedHttp:
-    """HTTP session of all handlers, made on first use."""
+    """HTTP session of one handler, shared by its calls and made on first use.
+
+    Handlers do not share one: they could close it, or use up its connections.
+    """
 
     def __init__(self) -> None:
         self._session: ClientSession | None = None
         self._closed = False
 
     def session(self) -> ClientSession:
-        """Return the session, which is made on the first call.
+        """Return the session, which is made on the first call, and again when the handler has closed it.
 
         Raises:
             RuntimeError: the session was closed for good.
@@ -197,7 +219,7 @@ class SharedHttp:
             raise RuntimeError(
                 "the service has stopped and closed ctx.http; finish requests before the handler returns"
             )
-        if self._session is None:
+        if self._session is None or self._session.closed:
             import aiohttp  # a slow import that only handlers with requests need
 
             self._session = aiohttp.ClientSession(

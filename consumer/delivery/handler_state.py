@@ -12,8 +12,11 @@ from enum import Enum
 from consumer.ports.journal import JournalEntry
 from consumer.ports.observers.delivery_events import DeliveryEvent
 from consumer.ports.observers.handler_events import (
+    CancellationIgnored,
     HandlerDisabled,
     HandlerHalted,
+    HandlerOpened,
+    HandlerOpenFailed,
     HandlerPaused,
     HandlerResumed,
 )
@@ -32,6 +35,8 @@ class HandlerState(Enum):
     PAUSED = "paused"
     HALTED = "halted"
     DISABLED = "disabled"
+    STUCK = "stuck"
+    OPENING_FAILED = "opening failed"
 
 
 class Trigger(Enum):
@@ -42,6 +47,10 @@ class Trigger(Enum):
     LIMIT_REACHED = "the handler has `dead_letter_limit` dead letters"
     BELOW_LIMIT = "dead letters were redriven or discarded, and fewer than the limit are left"
     DISABLE = "the handler raises Disable"
+    CANCELLATION_IGNORED = "a call of the handler continues although it was cancelled"
+    CALLS_ENDED = "all such calls have ended"
+    OPEN_FAILED = "the handler's `open` raises or takes too long"
+    OPENED = "the handler is open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +69,11 @@ class StopCause:
 
 
 STOP_CAUSES = (
-    # Highest precedence first: disabled and halted make the service unready, a pause is what an operator wanted.
-    # After a restart: a disabled handler runs again, for nothing is stored; a halted or paused one does not, for the store has its dead
-    # letters and the pause command.
+    # Highest precedence first: all but paused make the service unready, a pause is what an operator wanted.
+    # After a restart: a halted or paused handler does not run, for the store has its dead letters and the pause command; any other runs
+    # again, for nothing is stored.
+    StopCause(HandlerState.OPENING_FAILED, begins_with=Trigger.OPEN_FAILED, ends_with=Trigger.OPENED),
+    StopCause(HandlerState.STUCK, begins_with=Trigger.CANCELLATION_IGNORED, ends_with=Trigger.CALLS_ENDED),
     StopCause(HandlerState.DISABLED, begins_with=Trigger.DISABLE, ends_with=Trigger.RESUME),
     StopCause(HandlerState.HALTED, begins_with=Trigger.LIMIT_REACHED, ends_with=Trigger.BELOW_LIMIT),
     StopCause(HandlerState.PAUSED, begins_with=Trigger.PAUSE, ends_with=Trigger.RESUME),
@@ -86,6 +97,7 @@ class HandlerStateMachine:
         self._handler = handler
         self._dead_letter_limit = dead_letter_limit
         self._dead_letters = 0
+        self._stuck_calls = 0
         self._observer = observer
         self._causes: set[HandlerState] = set()
 
@@ -126,6 +138,32 @@ class HandlerStateMachine:
         if HandlerState.DISABLED not in self._causes:
             self._apply(Trigger.DISABLE)
             self._observer.observe(HandlerDisabled(self._handler, entry, reason))
+
+    def opening_failed(self, error: BaseException, retry_after_ms: int) -> None:
+        """Stop the handler until it is open; ``open`` is called again after ``retry_after_ms`` milliseconds."""
+        self._apply(Trigger.OPEN_FAILED)
+        self._observer.observe(HandlerOpenFailed(self._handler, error, retry_after_ms))
+
+    def opened(self, offset: int) -> None:
+        """Let the handler run, which is open and continues after ``offset``."""
+        had_failed = HandlerState.OPENING_FAILED in self._causes
+        self._apply(Trigger.OPENED)
+        self._observer.observe(HandlerOpened(self._handler, offset))
+        if had_failed:
+            self._notify()
+
+    def cancellation_ignored(self) -> None:
+        """Stop the handler until the call that ignores its cancellation has ended."""
+        self._stuck_calls += 1
+        self._apply(Trigger.CANCELLATION_IGNORED)
+        self._observer.observe(CancellationIgnored(self._handler))
+
+    def stuck_call_ended(self) -> None:
+        """Let the handler run when no other call ignores its cancellation."""
+        self._stuck_calls -= 1
+        if not self._stuck_calls:
+            self._apply(Trigger.CALLS_ENDED)
+            self._notify()
 
     def _apply(self, trigger: Trigger) -> None:
         for cause in STOP_CAUSES:

@@ -44,7 +44,7 @@ class HandlerInvoker:
 
     Args:
         loaded: the handler.
-        http: makes or returns the HTTP session that all handlers share.
+        http: makes or returns the HTTP session of the handler.
         action_sender: sends the handler's actions; None where there is no org.
         memory: answers ``ctx.latest`` and ``ctx.once``.
         dry_run: value of ``ctx.dry_run``, which says that nothing is to be changed anywhere.

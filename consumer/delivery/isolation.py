@@ -42,21 +42,23 @@ class CallTask:
 
     Args:
         task: the task; every method but :meth:`cancel` is called in it.
+        on_ignored: called with True when a call continues although it was cancelled, with False when that call has ended.
 
     Attributes:
         task: the task.
         is_cancelled: whether the service has cancelled it.
     """
 
-    __slots__ = ("_limit_ms", "_loop", "_on_ignored", "_timed_out", "_timer", "is_cancelled", "task")
+    __slots__ = ("_is_ignored", "_loop", "_on_ignored", "_timed_out", "_timer", "is_cancelled", "task")
 
-    def __init__(self, task: asyncio.Task[Any], on_ignored: Callable[[], None] | None = None) -> None:
+    def __init__(self, task: asyncio.Task[Any], on_ignored: Callable[[bool], None] | None = None) -> None:
         self.task = task
         self.is_cancelled = False
         self._loop = task.get_loop()
         self._on_ignored = on_ignored
         self._timer: asyncio.TimerHandle | None = None
         self._timed_out = False
+        self._is_ignored = False
 
     def cancel(self) -> None:
         """Cancel the task, which ends."""
@@ -83,6 +85,9 @@ class CallTask:
         except BaseException as raised:  # noqa: BLE001 - a handler may raise anything; it becomes an outcome
             error = raised
         self._timer.cancel()
+        if self._is_ignored and self._on_ignored is not None:
+            self._is_ignored = False
+            self._on_ignored(False)
         was_cancelled = isinstance(error, asyncio.CancelledError)
         if self.is_cancelled:
             if was_cancelled:
@@ -137,7 +142,8 @@ class CallTask:
     def _insist(self) -> None:
         self.task.cancel()
         if self._on_ignored is not None:
-            self._on_ignored()
+            self._is_ignored = True
+            self._on_ignored(True)
 
 
 async def call_in_own_task(
@@ -164,7 +170,7 @@ async def call_in_own_task(
     async def run() -> None:
         current = asyncio.current_task()
         assert current is not None
-        call_task = CallTask(current, lambda: end(Ignored()))
+        call_task = CallTask(current, lambda is_ignored: end(Ignored()) if is_ignored else None)
         calls.append(call_task)
         end(await call_task.call(limit_ms, handler_call))
 

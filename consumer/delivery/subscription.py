@@ -44,8 +44,6 @@ from consumer.ports.observers.delivery_events import DeliveryEvent
 from consumer.ports.observers.handler_events import (
     CursorUnsaved,
     HandlerCloseFailed,
-    HandlerOpened,
-    HandlerOpenFailed,
 )
 from consumer.ports.observers.observer import Observer
 
@@ -77,7 +75,7 @@ class Subscription:
         random: chance in [0, 1), for jitter.
         observer: notified of everything.
         decode: decodes an entry; raises ValueError when it cannot.
-        http: makes or returns the HTTP session that all handlers share.
+        http: makes or returns the HTTP session of the handler.
         window: largest number of entries above the lowest unacknowledged one.
         action_sender: sends the handler's actions.
     """
@@ -105,7 +103,7 @@ class Subscription:
         self._grace_ends_ms = 0
         self._prepare_task: asyncio.Task[None] | None = None
         self._invoker = HandlerInvoker(loaded, http, action_sender, HandlerContextStore(store, clock))
-        state = HandlerStateMachine(loaded.name, loaded.spec.dead_letter_limit, observer)
+        self._state = state = HandlerStateMachine(loaded.name, loaded.spec.dead_letter_limit, observer)
         self._pool = WorkerPool(
             loaded,
             self._invoker,
@@ -203,9 +201,9 @@ class Subscription:
                 await self._invoker.open()
             except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is opened again later
                 retry_after_ms = OPEN_BACKOFF.delay_ms(attempt, self._random())
-                self._observer.observe(HandlerOpenFailed(self.name, error, retry_after_ms))
+                self._state.opening_failed(error, retry_after_ms)
             else:
-                self._observer.observe(HandlerOpened(self.name, self._main_reader.cursor_saver.cursor.offset))
+                self._state.opened(self._main_reader.cursor_saver.cursor.offset)
                 return
             await asyncio.sleep(retry_after_ms / 1000)
 

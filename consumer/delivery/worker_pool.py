@@ -138,10 +138,14 @@ class WorkerPool:
         if self._workers:
             await asyncio.wait(set(self._workers), timeout=CANCEL_MS / 1000)
         if self._workers:
-            self._on_ignored()
+            self._observer.observe(CancellationIgnored(self.queue.name))
 
-    def _on_ignored(self) -> None:
-        self._observer.observe(CancellationIgnored(self.queue.name))
+    def _on_ignored(self, is_ignored: bool) -> None:
+        if is_ignored:
+            self._state.cancellation_ignored()
+        else:
+            self._state.stuck_call_ended()
+            self.start_workers()
 
     def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
         self._workers.pop(worker, None)

@@ -8,6 +8,7 @@ handlers read a few fields of most events, and typing two whole records per even
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from copy import deepcopy
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -166,6 +167,8 @@ class LifecycleEvent(_Frozen):
 
     _untyped: dict[str, Any] | None = PrivateAttr(None)
     """Raw journal values by field, to be converted on first access."""
+    _is_typed: bool = PrivateAttr(default=True)
+    """Whether all fields have been converted."""
 
     @field_validator("before", "after", mode="plain")
     @classmethod
@@ -230,29 +233,40 @@ class LifecycleEvent(_Frozen):
         set_attribute(event, "__dict__", values)
         set_attribute(event, "__pydantic_fields_set__", set(value))
         set_attribute(event, "__pydantic_extra__", None)
-        set_attribute(event, "__pydantic_private__", {"_untyped": untyped})
+        set_attribute(event, "__pydantic_private__", {"_untyped": untyped, "_is_typed": False})
         return event
 
     def __getattr__(self, name: str) -> Any:
         convert = _LAZY_FIELDS.get(name)
         if convert is not None:
+            # Handlers look at an event from several threads. The untyped values are never removed, and copies share them; threads that
+            # convert at the same time get the value of the first.
             untyped = (self.__pydantic_private__ or {}).get("_untyped") or {}
             if name in untyped:
-                # The untyped value is kept: copies share it.
-                self.__dict__[name] = typed = convert(self.__dict__["entity"], untyped[name])
-                return typed
+                return self.__dict__.setdefault(name, convert(self.__dict__["entity"], untyped[name]))
         # The base class defines __getattr__ for private attributes, but hides it from type checkers, lest they allow every misspelling.
         return super().__getattr__(name)  # type: ignore[misc]
 
     def _typed(self) -> LifecycleEvent:
-        if self._untyped is not None:
-            for name in self._untyped:
-                getattr(self, name)
-            # Field order, which is the order of the JSON.
-            values = self.__dict__
-            object.__setattr__(self, "__dict__", {name: values[name] for name in _DEFAULTS})
-            self._untyped = None
+        if self._untyped is not None and not self._is_typed:
+            # Field order, which is the order of the JSON. The new dictionary is complete before anybody sees it.
+            object.__setattr__(self, "__dict__", {name: getattr(self, name) for name in _DEFAULTS})
+            self._is_typed = True
         return self
+
+    def own_copy(self) -> LifecycleEvent:
+        """Copy for one handler, of an event that nobody has looked at.
+
+        Whatever the handler does to the copy reaches no other copy: what they share is immutable, or converted for each.
+        """
+        cls = type(self)
+        event = cls.__new__(cls)
+        set_attribute = object.__setattr__
+        set_attribute(event, "__dict__", dict(self.__dict__))
+        set_attribute(event, "__pydantic_fields_set__", set(self.__pydantic_fields_set__))
+        set_attribute(event, "__pydantic_extra__", None)
+        set_attribute(event, "__pydantic_private__", dict(self.__pydantic_private__ or {}))
+        return event
 
     # The methods below read all fields at once, so they convert them first.
 
@@ -325,6 +339,10 @@ def _fields(data: bytes) -> dict[str, Any]:
 
 
 def _record(entity: str | None, raw: Any) -> Record:
+    if any(isinstance(value, dict | list) for value in raw.values()):
+        # A record keeps the value of a field that it does not know, and its owner may change it.
+        # A record keeps the value of a field that it does not know, and its owner may change it.
+        raw = deepcopy(raw)
     return ENTITIES.get(entity or "", Record).model_validate(raw)
 
 

@@ -43,6 +43,7 @@ from consumer.ports.observers.handler_events import (
     ReplayEnded,
     ReplayStarted,
 )
+from consumer.safe_text import text_of
 from consumer.telemetry.dispatch import Methods, on
 from consumer.telemetry.health import Health
 from consumer.telemetry.log_throttle import LogThrottle
@@ -138,6 +139,11 @@ class DeliveryTelemetry:
     def _set_stopped(self, handler: str, *, stopped: bool) -> None:
         self._metrics.gauge(MetricName.HANDLER_STOPPED, handler).set(stopped)
 
+    def _stop(self, handler: str, reason: str) -> None:
+        self._set_stopped(handler, stopped=True)
+        if self._health is not None:
+            self._health.handler_halted(handler, reason)
+
     # -------------------------------------------------------- handlers
 
     def _handler_opened(self, event: HandlerOpened) -> None:
@@ -148,6 +154,10 @@ class DeliveryTelemetry:
         self._log.info("handler_opened", handler=event.handler, offset=event.offset)
 
     def _handler_open_failed(self, event: HandlerOpenFailed) -> None:
+        error = f"{type(event.exception).__name__}: {text_of(event.exception).partition(chr(10))[0][:500]}"
+        self._stop(
+            event.handler, f"Handler {event.handler} cannot open, and is opened again and again: {error}"
+        )
         self._log.error(
             "handler_open_failed",
             handler=event.handler,
@@ -159,6 +169,10 @@ class DeliveryTelemetry:
         self._log.warning("handler_close_failed", handler=event.handler, exc_info=event.exception)
 
     def _cancellation_ignored(self, event: CancellationIgnored) -> None:
+        self._stop(
+            event.handler,
+            f"Handler {event.handler} does not end a call that was cancelled at its time limit: mend it, and restart the service",
+        )
         self._log.error("handler_ignores_cancellation", handler=event.handler)
 
     def _handler_paused(self, event: HandlerPaused) -> None:
@@ -167,13 +181,11 @@ class DeliveryTelemetry:
 
     def _handler_halted(self, event: HandlerHalted) -> None:
         handler, dead_letters, limit = event.handler, event.dead_letters, event.limit
-        self._set_stopped(handler, stopped=True)
-        if self._health is not None:
-            self._health.handler_halted(
-                handler,
-                f"Handler {handler} has stopped at {dead_letters} dead letters (handlers.{handler}.dead_letter_limit = {limit}): "
-                "redrive or discard them (`cadence-consumer dead-letters`)",
-            )
+        self._stop(
+            handler,
+            f"Handler {handler} has stopped at {dead_letters} dead letters (handlers.{handler}.dead_letter_limit = {limit}): "
+            "redrive or discard them (`cadence-consumer dead-letters`)",
+        )
         self._log.error("handler_halted", handler=handler, dead_letters=dead_letters, limit=limit)
 
     def _handler_resumed(self, event: HandlerResumed) -> None:
@@ -185,9 +197,7 @@ class DeliveryTelemetry:
     def _handler_disabled(self, event: HandlerDisabled) -> None:
         handler = event.handler
         self._metrics_of(handler).failed.inc()
-        self._set_stopped(handler, stopped=True)
-        if self._health is not None:
-            self._health.handler_halted(handler, f"Handler {handler} has asked to be stopped: {event.error}")
+        self._stop(handler, f"Handler {handler} has asked to be stopped: {event.error}")
         self._log.error("handler_disabled", **_facts(handler, event.entry), error=event.error)
 
     # -------------------------------------------------------- events

@@ -8,7 +8,12 @@ import contextlib
 import pytest
 
 from consumer.plugin import BatchHandler, Handler
-from consumer.ports.observers.handler_events import HandlerCloseFailed, HandlerOpenFailed
+from consumer.ports.observers.handler_events import (
+    CancellationIgnored,
+    HandlerCloseFailed,
+    HandlerOpenFailed,
+    HandlerResumed,
+)
 from tests.support.rigs.delivery import Log, loaded, record, until
 
 pytestmark = pytest.mark.looptime
@@ -204,3 +209,60 @@ async def test_a_stop_does_not_wait_for_a_call_that_ignores_it(world, where):
     assert (await world.cursor("deaf")).offset == 0
     ending.set()
     await asyncio.sleep(7_200)
+
+
+async def test_what_a_handler_does_to_its_event_and_its_session_reaches_no_other_handler(world):
+    seen, sessions = [], []
+
+    async def vandal(event, ctx):
+        event.__dict__.update(type="nonsense", tracker_id=None, after=None)
+        await ctx.http.close()
+
+    async def other(event, ctx):
+        seen.append((event.type, event.tracker_id))
+        sessions.append(ctx.http.closed)
+
+    await world.publish(*(record(n, "run-1") for n in range(20)))
+    async with world.delivering(loaded(vandal, "vandal"), loaded(other, "other")):
+        await world.settled_through(20, "vandal")
+        await world.settled_through(20, "other")
+    assert seen == [("run.advanced", "run-1")] * 20
+    assert sessions == [False] * 20
+
+
+async def test_an_observer_that_raises_reaches_no_handler(world):
+    got = Log()
+
+    def observe(event):
+        raise RuntimeError("a metric of another type")
+
+    world.observer.observe = observe
+    await world.publish(record(0), record(1))
+    async with world.delivering(loaded(got)):
+        await world.settled_through(2)
+    assert got.ids == ["e0", "e1"]
+
+
+async def test_a_call_that_does_not_end_stops_its_handler_alone_until_it_ends(world):
+    got, other, ending = Log(), Log(), asyncio.Event()
+
+    async def deaf(event, ctx):
+        got.note(event, ctx)
+        while event.id == "e0" and not ending.is_set():
+            with contextlib.suppress(BaseException):
+                await asyncio.sleep(3_600)
+
+    await world.publish(record(0, "a"), record(1, "b"))
+    spec = {"timeout": 10, "max_attempts": 1, "concurrency": 2}
+    async with world.delivering(loaded(deaf, "deaf", **spec), loaded(other, "other")):
+        await until(lambda: world.observer.count(CancellationIgnored), 20)
+        await world.publish(*(record(n, "c") for n in range(2, 5)))
+        await world.settled_through(5, "other")
+        await asyncio.sleep(100)
+        assert got.ids == ["e0", "e1"], "nothing is taken while the call has not ended"
+        ending.set()
+        await world.settled_through(5, "deaf")
+    assert world.observer.count(HandlerResumed) == 1
+    assert [(letter.event_id, letter.error) for letter in world.store.dead_letters] == [
+        ("e0", "TimedOut: not done after 10 s, and cancelled")
+    ]

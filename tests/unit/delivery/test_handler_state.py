@@ -16,7 +16,7 @@ from consumer.ports.observers.handler_events import (
 )
 from tests.support.rigs.observing import Recorder
 
-RUNNING, PAUSED, HALTED, DISABLED = HandlerState
+RUNNING, PAUSED, HALTED, DISABLED, STUCK, OPENING_FAILED = HandlerState
 LIMIT = 3
 ENTRY = JournalEntry(7, "e7", "run.updated", "run", b"{}")
 
@@ -51,8 +51,10 @@ def test_a_new_handler_runs_and_nobody_is_notified(machine, observer):
 
 
 def test_every_state_but_running_has_one_row():
-    assert [cause.state for cause in STOP_CAUSES] == [DISABLED, HALTED, PAUSED]
+    assert [cause.state for cause in STOP_CAUSES] == [OPENING_FAILED, STUCK, DISABLED, HALTED, PAUSED]
     assert {cause.begins_with for cause in STOP_CAUSES} == {
+        Trigger.OPEN_FAILED,
+        Trigger.CANCELLATION_IGNORED,
         Trigger.PAUSE,
         Trigger.LIMIT_REACHED,
         Trigger.DISABLE,

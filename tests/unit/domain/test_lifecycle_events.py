@@ -2,7 +2,10 @@
 
 import copy
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from threading import Barrier
 
 import orjson
 import pytest
@@ -150,3 +153,52 @@ def test_a_cloudevent_of_no_org_and_no_run_has_the_given_source_and_no_subject()
     document = orjson.loads(event.to_cloudevent("/cadence"))
     assert (document["source"], "subject" in document) == ("/cadence", False)
     assert document["time"] == "2026-01-05T10:00:00+00:00"
+
+
+LOOKS = (
+    lambda event: event.to_json(),
+    lambda event: event.to_cloudevent("/x"),
+    lambda event: (event.position, event.transaction, event.error),
+    lambda event: (event.after, event.before),
+    lambda event: event.model_dump(),
+    lambda event: event == event.model_copy(),
+    lambda event: copy.copy(event).position,
+    repr,
+)
+
+
+def test_threads_that_look_at_one_event_at_once_all_see_it_whole():
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(LOOKS)) as threads:
+            for _ in range(300):
+                for data in ENTRIES:
+                    event, barrier = LifecycleEvent.from_journal(data), Barrier(len(LOOKS))
+
+                    def look(one, event=event, barrier=barrier):
+                        barrier.wait()
+                        one(event)
+                        return event.position, event.after
+
+                    positions = {(id(p), id(a)) for p, a in threads.map(look, LOOKS)}
+                    assert len(positions) == 1, "every thread has the same objects"
+                    assert event == LifecycleEvent.from_json(data)
+                    assert event.to_json() == LifecycleEvent.from_json(data).to_json()
+    finally:
+        sys.setswitchinterval(switch)
+
+
+def test_what_a_handler_does_to_its_copy_reaches_no_other():
+    value = orjson.loads(ENTRIES[0])
+    value["after"]["Unknown__c"] = {"inner": [1]}
+    pristine = LifecycleEvent.from_journal(orjson.dumps(value))
+    mine, yours = pristine.own_copy(), pristine.own_copy()
+    wanted = pristine.own_copy().to_json()
+    mine.after.model_extra["Unknown__c"]["inner"].append(2)
+    mine.after.__dict__["state"] = "Broken"
+    mine.__dict__["type"] = "nonsense"
+    mine.model_fields_set.clear()
+    del mine.__dict__["id"]
+    assert yours.to_json() == wanted
+    assert pristine.own_copy().to_json() == wanted

@@ -20,6 +20,7 @@ from consumer.ports.observers.delivery_events import (
     RunBlocked,
 )
 from consumer.ports.observers.handler_events import (
+    CancellationIgnored,
     CursorSaved,
     CursorUnsaved,
     HandlerCloseFailed,
@@ -32,6 +33,7 @@ from consumer.ports.observers.handler_events import (
     OffsetOutOfRange,
 )
 from consumer.telemetry.delivery_telemetry import DeliveryTelemetry
+from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import Metrics
 
 ENTRY = JournalEntry(41, "event-1", "run.enrolled", "0qB1", b"{}")
@@ -194,3 +196,26 @@ def test_a_failure_is_found_in_the_stream_and_in_salesforce_by_what_its_line_say
         "event_id": "event-1",
     }  # fmt: skip
     assert "position" not in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (
+            HandlerOpenFailed("h", OSError("no \ud83d route"), 1_000),
+            r"Handler h cannot open, .*OSError: no \ud83d route",
+        ),
+        (CancellationIgnored("h"), "Handler h does not end a call"),
+    ],
+)
+def test_a_handler_that_does_not_run_is_in_readiness_and_metrics(world, event, words):
+    health = Health(["/data/X"], 0)
+    events = DeliveryTelemetry(world.metrics, health)
+    health.lease_held(0, "me")
+    events.observe(event)
+    assert any(words.split(".*")[0] in reason for reason in health.report(0).reasons)
+    assert any(words.split(".*")[-1] in reason for reason in health.report(0).reasons)
+    assert 'cadence_handler_stopped{handler="h"} 1.0' in world.text()
+    events.observe(HandlerResumed("h"))
+    assert not any("Handler h" in reason for reason in health.report(0).reasons)
+    assert 'cadence_handler_stopped{handler="h"} 0.0' in world.text()
