@@ -97,9 +97,12 @@ sink-kills: $(VENV)/.dev
 	SINK_KILLS=20 FILE_KILLS=20 $(BIN)/pytest -q -s tests/acceptance/test_kill_sinks.py tests/acceptance/test_kill_files.py
 
 # Everything that reads bytes of others, under a coverage-guided fuzzer: so many minutes for each of the targets, two at a time.
+# Then 100,000 generated answers of Salesforce, to the boundary and to the running service.
 MINUTES ?= 2
+ANSWERS ?= 100000
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzzing.answers --count $(ANSWERS)
 
 # Every operator, number and argument of the parts that keep the promises turned into another, one at a time; ends with 1 when no test notices and no reason is listed.
 mutation: $(VENV)/.mutation
