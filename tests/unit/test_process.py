@@ -105,7 +105,7 @@ async def main():
     await world.publish(*(record(n, f"run-{n}") for n in range(5)))
     with stop_on_signals(lambda: None):
         async with world.delivering(loaded(handle, max_attempts=1)):
-            await world.settled_through(5, limit_s=20)
+            await world.acknowledged_through(5, limit_s=20)
     print(*sorted(letter.event_id for letter in store.dead_letters))
 
 

@@ -224,8 +224,8 @@ async def test_what_a_handler_does_to_its_event_and_its_session_reaches_no_other
 
     await world.publish(*(record(n, "run-1") for n in range(20)))
     async with world.delivering(loaded(vandal, "vandal"), loaded(other, "other")):
-        await world.settled_through(20, "vandal")
-        await world.settled_through(20, "other")
+        await world.acknowledged_through(20, "vandal")
+        await world.acknowledged_through(20, "other")
     assert seen == [("run.advanced", "run-1")] * 20
     assert sessions == [False] * 20
 
@@ -239,7 +239,7 @@ async def test_an_observer_that_raises_reaches_no_handler(world):
     world.observer.observe = observe
     await world.publish(record(0), record(1))
     async with world.delivering(loaded(got)):
-        await world.settled_through(2)
+        await world.acknowledged_through(2)
     assert got.ids == ["e0", "e1"]
 
 
@@ -257,11 +257,11 @@ async def test_a_call_that_does_not_end_stops_its_handler_alone_until_it_ends(wo
     async with world.delivering(loaded(deaf, "deaf", **spec), loaded(other, "other")):
         await until(lambda: world.observer.count(CancellationIgnored), 20)
         await world.publish(*(record(n, "c") for n in range(2, 5)))
-        await world.settled_through(5, "other")
+        await world.acknowledged_through(5, "other")
         await asyncio.sleep(100)
         assert got.ids == ["e0", "e1"], "nothing is taken while the call has not ended"
         ending.set()
-        await world.settled_through(5, "deaf")
+        await world.acknowledged_through(5, "deaf")
     assert world.observer.count(HandlerResumed) == 1
     assert [(letter.event_id, letter.error) for letter in world.store.dead_letters] == [
         ("e0", "TimedOut: not done after 10 s, and cancelled")

@@ -161,7 +161,7 @@ async def test_handlers_are_closed_once_and_one_that_hangs_is_left_after_five_se
     assert [facts[0] for facts in world.observer.facts(HandlerCloseFailed)] == ["stuck"]
 
 
-async def test_the_http_session_is_made_on_demand_shared_and_closed_by_the_stop(world):
+async def test_the_http_session_is_made_on_demand_shared_by_a_handlers_calls_and_closed_by_the_stop(world):
     sessions = []
 
     async def handle(event, ctx):
@@ -171,9 +171,10 @@ async def test_the_http_session_is_made_on_demand_shared_and_closed_by_the_stop(
     async with world.delivering(loaded(handle, "a"), loaded(handle, "b")):
         await world.acknowledged_through(2, "a")
         await world.acknowledged_through(2, "b")
-        assert not sessions[0][1].closed
-    assert len({id(session) for _, session in sessions}) == 1
-    assert sessions[0][1].closed
+        assert not any(session.closed for _, session in sessions)
+    assert len({(ctx.handler, id(session)) for ctx, session in sessions}) == 2, "one for each handler"
+    assert len({id(session) for _, session in sessions}) == 2, "which no other handler can close"
+    assert all(session.closed for _, session in sessions)
     with pytest.raises(RuntimeError, match="the service has stopped"):
         _ = sessions[0][0].http
 
