@@ -34,6 +34,7 @@ from consumer.domain.lifecycle_events import (
     LifecycleEvent,
     Origin,
     Position,
+    Report,
     Transaction,
 )
 from consumer.domain.objects import ActionCadenceStepTracker, ActionCadenceTracker
@@ -78,6 +79,7 @@ __all__ = [
     "Position",
     "Reject",
     "RemoveTarget",
+    "Report",
     "ResumeRun",
     "Retry",
     "SelectTemplate",

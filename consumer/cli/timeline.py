@@ -79,7 +79,9 @@ def _print_run(run: str, entries: list[JournalEntry], *, json: bool) -> None:
                 shown_time(row["time"]),
                 row["type"],
                 row["step"] or "",
-                state_change(row["before"], row["after"]),
+                state_change(
+                    row["before"], row["after"] if not row["type"].endswith(".deleted") else row["before"]
+                ),
                 row["actor"] or "",
                 " ".join([row["detail"] or "", *(f"[{mark}]" for mark in row["marks"])]).strip(),
             )

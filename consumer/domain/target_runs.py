@@ -58,11 +58,11 @@ class TargetRuns:
         remaining = tuple(entry for entry in self.runs if entry[0] not in tracker_ids)
         return TargetRuns(self.target_id, remaining) if remaining else None
 
-    def previous_run(self, iteration: Any) -> str | None:
-        """Find the predecessor in a daisy chain: the newest run with the number before."""
+    def possible_predecessors(self, iteration: Any) -> list[str]:
+        """Find the runs with the number before ``iteration``; which of them led to the daisy chain's next is for their states to tell."""
         if not isinstance(iteration, int | float) or iteration <= 1:
-            return None
-        return next((run for run, number in reversed(self.runs) if number == iteration - 1), None)
+            return []
+        return [run for run, number in self.runs if number == iteration - 1]
 
     def encode(self) -> bytes:
         """Encode as stored."""
