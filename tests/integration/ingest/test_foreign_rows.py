@@ -9,7 +9,7 @@ from consumer.ingest.reconcile import apply
 from consumer.ingest.reconcile.fetch import SNAPSHOT_PAGE_SIZE
 from consumer.ports.observers.reconcile_events import ReconcileFetchFailed, ReconcileTaskRecovered
 from consumer.ports.salesforce import DeletedLog, RecordPage
-from tests.integration.ingest.test_reconcile import FULL, Org, enrolled, gap, mended, snapshots, state_of
+from tests.integration.ingest.test_reconcile import FULL, Org, enrolled, gap, reconciled, snapshots, state_of
 from tests.support.builders.changes import COMMIT_MS, RUN, RUN_1, RUN_2, STEP, STEP_1
 from tests.support.rigs.ingest import tenure
 
@@ -96,7 +96,7 @@ async def test_whatever_an_answer_does_to_the_code_its_task_is_set_aside_and_the
     async with tenure(path, record_source=org) as rig:
         await enrolled(rig)
         await rig.answer(gap("GAP_UPDATE", RUN_1, 5), gap("GAP_CREATE", STEP_1, 6, entity=STEP))
-        await mended(rig)
+        await reconciled(rig)
         await rig.pass_time(20_000)
         failed = rig.witness.of(ReconcileFetchFailed)
         assert [event.set_aside for event in failed] == [False, False, True]
@@ -147,7 +147,7 @@ async def test_a_row_that_cannot_be_used_is_no_deletion(path):
     async with tenure(path, record_source=org) as rig:
         await enrolled(rig)
         await rig.answer(gap("GAP_UPDATE", RUN_1, 5))
-        await mended(rig)
+        await reconciled(rig)
         assert "run.deleted" not in await rig.types()
         assert [record_id for record_id, _ in rig.witness.unread] == [RUN_1]
 
