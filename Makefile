@@ -98,10 +98,12 @@ reconcile-kills: $(VENV)/.dev ## ten kills in the middle of each kind of reconci
 sink-kills: $(VENV)/.dev ## twenty kills with sinks behind a flapping receiver, twenty in the middle of writes
 	SINK_KILLS=20 FILE_KILLS=20 $(BIN)/pytest -q -s tests/acceptance/test_kill_sinks.py tests/acceptance/test_kill_files.py
 
-# Minutes for each target; two targets run at a time.
+# Minutes for each target; two targets run at a time. Then generated answers of Salesforce, at the boundary and to the running service.
 MINUTES ?= 2
-fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing of all readers of foreign bytes; MINUTES=2 for each target
+ANSWERS ?= 100000
+fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing of all readers of foreign bytes; MINUTES=2 for each target, ANSWERS=100000 generated answers
 	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzzing.answers --count $(ANSWERS)
 
 # Each operator, number and argument is replaced, one at a time; exits with 1 when a mutant survives without a listed reason.
 mutation: $(VENV)/.mutation ## mutation testing of the parts that keep the promises
