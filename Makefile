@@ -101,7 +101,7 @@ sink-kills: $(VENV)/.dev ## twenty kills with sinks behind a flapping receiver, 
 # Minutes for each target, two at a time; then generated answers of Salesforce, to the boundary and to the running service.
 MINUTES ?= 2
 ANSWERS ?= 100000
-fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing of all readers of foreign bytes, then generated answers; MINUTES=2 ANSWERS=100000
+fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing of all readers of foreign bytes, then generated answers
 	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)
 	$(BIN)/python -m tests.fuzzing.answers --count $(ANSWERS)
 
@@ -111,7 +111,7 @@ mutation: $(VENV)/.mutation ## mutation testing of the parts that keep the promi
 
 # In the suite 5,000 schedules.
 WORLDS ?= 20000
-worlds: $(VENV)/.dev ## random histories in any arrival order beside the oracle, `before` of every event included; WORLDS=20000
+worlds: $(VENV)/.dev ## random histories in any arrival order beside the oracle; WORLDS=20000
 	WORLDS=$(WORLDS) $(BIN)/pytest -q -n 2 tests/properties/test_worlds.py
 
 model: $(VENV)/.dev ## 100,000 random schedules of the store protocol beside a model that predicts every answer

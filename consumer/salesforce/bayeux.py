@@ -62,7 +62,8 @@ class BadBody(SessionFault):
 
     def __init__(self, stage: Stage, problem: str, body: bytes, code: str = "bad_body") -> None:
         self.body = body[:_KEPT]
-        super().__init__(EndReason(code, f"{stage}: {problem} ({len(body)} bytes)"))
+        size = f" ({len(body)} bytes)" if code == "bad_body" else ""
+        super().__init__(EndReason(code, f"{stage}: {problem}{size}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class RequestLimits:
     poll_ms: int = 110_000
     poll_margin_ms: int = 15_000
     disconnect_ms: int = 2_000
-    answer_bytes: int = 64 * 1024 * 1024
+    answer_bytes: int = 32 * 1024 * 1024
     request_bytes: int = 32_768
 
 

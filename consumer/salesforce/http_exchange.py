@@ -149,7 +149,7 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
             raise HttpFault(
                 "answer_too_large",
                 f"the answer has more than {max_bytes} bytes",
-                body=body.getvalue()[:_KEPT],
+                body=bytes(body.getbuffer()[:_KEPT]),
             )
     if not decoder.is_complete:
         raise HttpFault("truncated", "the compressed answer is incomplete")
