@@ -165,7 +165,7 @@ class Dispatcher:
 
 
 class _UnfailingObserver:
-    """Observer that raises nothing: what counts or logs must not end what is counted or logged."""
+    """Observer that never raises; a failing metric must not end delivery."""
 
     def __init__(self, observer: Observer[DeliveryEvent]) -> None:
         self._observe = observer.observe
@@ -210,7 +210,9 @@ class SharedHttp:
         self._closed = False
 
     def session(self) -> ClientSession:
-        """Return the session, which is made on the first call, and again when the handler has closed it.
+        """Return the session, which is made on the first call.
+
+        Another one is made when the handler has closed it.
 
         Raises:
             RuntimeError: the session was closed for good.

@@ -140,12 +140,15 @@ class HandlerStateMachine:
             self._observer.observe(HandlerDisabled(self._handler, entry, reason))
 
     def opening_failed(self, error: BaseException, retry_after_ms: int) -> None:
-        """Stop the handler until it is open; ``open`` is called again after ``retry_after_ms`` milliseconds."""
+        """Stop the handler until it is open.
+
+        Its ``open`` is called again after ``retry_after_ms`` milliseconds.
+        """
         self._apply(Trigger.OPEN_FAILED)
         self._observer.observe(HandlerOpenFailed(self._handler, error, retry_after_ms))
 
     def opened(self, offset: int) -> None:
-        """Let the handler run, which is open and continues after ``offset``."""
+        """Start the handler, which is open and continues after ``offset``."""
         had_failed = HandlerState.OPENING_FAILED in self._causes
         self._apply(Trigger.OPENED)
         self._observer.observe(HandlerOpened(self._handler, offset))
@@ -159,7 +162,7 @@ class HandlerStateMachine:
         self._observer.observe(CancellationIgnored(self._handler))
 
     def stuck_call_ended(self) -> None:
-        """Let the handler run when no other call ignores its cancellation."""
+        """Start the handler again when no other call ignores its cancellation."""
         self._stuck_calls -= 1
         if not self._stuck_calls:
             self._apply(Trigger.CALLS_ENDED)
