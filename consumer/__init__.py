@@ -34,7 +34,7 @@ from consumer.domain.lifecycle_events import (
     LifecycleEvent,
     Origin,
     Position,
-    Report,
+    SystemReport,
     Transaction,
 )
 from consumer.domain.objects import ActionCadenceStepTracker, ActionCadenceTracker
@@ -79,11 +79,11 @@ __all__ = [
     "Position",
     "Reject",
     "RemoveTarget",
-    "Report",
     "ResumeRun",
     "Retry",
     "SelectTemplate",
     "SendEvent",
+    "SystemReport",
     "Template",
     "Transaction",
     "handler",

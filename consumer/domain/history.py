@@ -72,7 +72,7 @@ class History:
         if before == after and last_error is self.last_error:
             return self
         first, second, third = (
-            known + now - then for known, now, then in zip(self.counts, after, before, strict=True)
+            known + new - old for known, new, old in zip(self.counts, after, before, strict=True)
         )
         return replace(self, counts=(first, second, third), last_error=last_error)
 

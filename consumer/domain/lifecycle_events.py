@@ -36,7 +36,7 @@ from consumer.domain.record_ids import ORG_PREFIX
 from consumer.domain.step_error_codes import ErrorKind
 from consumer.domain.stored_json import VERSION_KEY, load_object
 
-__all__ = ["ErrorDetail", "LifecycleEvent", "Origin", "Position", "Report", "Transaction"]
+__all__ = ["ErrorDetail", "LifecycleEvent", "Origin", "Position", "SystemReport", "Transaction"]
 
 FORMAT = 1
 """Version of the journal's JSON; a reader refuses a greater one."""
@@ -96,7 +96,7 @@ class ErrorDetail(_Frozen):
     kind: ErrorKind = "unknown"
 
 
-class Report(_Frozen):
+class SystemReport(_Frozen):
     """Facts of a ``system.*`` event.
 
     Attributes:
@@ -214,7 +214,7 @@ class LifecycleEvent(_Frozen):
     origin: Origin = Origin.STREAM
     position: Position | None = None
     transaction: Transaction | None = None
-    report: Report | None = None
+    report: SystemReport | None = None
 
     _untyped: dict[str, Any] | None = PrivateAttr(None)
     """Raw journal values by field, to be converted on first access."""
@@ -407,7 +407,7 @@ _LAZY_FIELDS: Final[dict[str, Callable[[str | None, Any], Any]]] = {
     "error": lambda _, raw: ErrorDetail.model_validate(raw),
     "position": lambda _, raw: Position.model_validate(raw),
     "transaction": lambda _, raw: Transaction.model_validate(raw),
-    "report": lambda _, raw: Report.model_validate(raw),
+    "report": lambda _, raw: SystemReport.model_validate(raw),
 }
 _DEFAULTS: Final = {name: field.get_default() for name, field in LifecycleEvent.model_fields.items()}
 """Field to the value it has when the journal's JSON lacks it."""

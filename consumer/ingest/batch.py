@@ -133,10 +133,10 @@ class Batch:
 
     def set_step_timers(self, run_before: RecordState | None, run: RecordState) -> None:
         """Remove the timers of a run's steps when the run ends or is deleted, and set them again when it is active again."""
-        is_over = has_ended(run)
-        if run.history.due and is_over != (run_before is not None and has_ended(run_before)):
+        has_run_ended = has_ended(run)
+        if run.history.due and has_run_ended != (run_before is not None and has_ended(run_before)):
             for step_id, due_ms in run.history.due.items():
-                self.timers[timers.key_of(step_id, v.STEP_OVERDUE)] = None if is_over else due_ms
+                self.timers[timers.key_of(step_id, v.STEP_OVERDUE)] = None if has_run_ended else due_ms
 
     def link_target(
         self, run_id: str, fields: Mapping[str, Any], run: RecordState | None, loaded: LoadedStates

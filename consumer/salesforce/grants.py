@@ -13,7 +13,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from consumer.errors import AuthenticationFailed
-from consumer.salesforce.origin import Origin
+from consumer.salesforce.origin import UrlOrigin
 from consumer.salesforce.token_endpoint import (
     AccessToken,
     TokenEndpoint,
@@ -240,7 +240,7 @@ class StaticAccessToken:
         user = await endpoint.userinfo(self.instance_url, self.access_token)
         return AccessToken(
             value=self.access_token,
-            instance_url=str(Origin.parse(self.instance_url)),
+            instance_url=str(UrlOrigin.parse(self.instance_url)),
             org_id=required_id(user.get("organization_id"), "organization_id"),
             user_id=required_id(user.get("user_id"), "user_id"),
         )

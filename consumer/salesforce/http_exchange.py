@@ -11,7 +11,6 @@ import asyncio
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any, Final
 
 import aiohttp
@@ -134,26 +133,26 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         HttpFault: ``answer_too_large``, ``bad_encoding`` or ``truncated``.
     """
     decoder = _Decoder(response.headers.get("Content-Encoding", ""))
-    body = BytesIO()
+    body = bytearray()
     received = 0
     async for chunk in response.content.iter_any():
         received += len(chunk)
         for piece in decoder.pieces(chunk):
-            body.write(piece[: max_bytes + 1 - body.tell()])
-            if body.tell() > max_bytes:
+            body += piece[: max_bytes + 1 - len(body)]
+            if len(body) > max_bytes:
                 break
             if len(piece) == _PIECE:
                 await asyncio.sleep(0)
-        if max(received, body.tell()) > max_bytes:
+        if max(received, len(body)) > max_bytes:
             response.close()
             raise HttpFault(
                 "answer_too_large",
                 f"the answer has more than {max_bytes} bytes",
-                body=bytes(body.getbuffer()[:_KEPT]),
+                body=bytes(body[:_KEPT]),
             )
     if not decoder.is_complete:
         raise HttpFault("truncated", "the compressed answer is incomplete")
-    return body.getvalue()
+    return bytes(body)
 
 
 class _Decoder:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["SALESFORCE_DOMAINS", "Origin", "instance_origin", "is_loopback"]
+__all__ = ["SALESFORCE_DOMAINS", "UrlOrigin", "instance_origin", "is_loopback"]
 
 SALESFORCE_DOMAINS: Final = (
     "salesforce.com",
@@ -36,7 +36,7 @@ _PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class UrlOrigin:
     """Scheme, host and port of a URL, which must be equal for a token to be sent there.
 
     Attributes:
@@ -50,7 +50,7 @@ class Origin:
     port: int
 
     @classmethod
-    def parse(cls, url: Any) -> Origin:
+    def parse(cls, url: Any) -> UrlOrigin:
         """Parse a URL that is scheme, host and port alone; a trailing slash is accepted.
 
         Raises:
@@ -77,7 +77,7 @@ class Origin:
             match = _ORIGIN.match(target)
             if match is not None:
                 path = target[match.end() :]
-                if _PATH.fullmatch(path) is not None and Origin.parse(match[0]) == self:
+                if _PATH.fullmatch(path) is not None and UrlOrigin.parse(match[0]) == self:
                     return f"{self}{path}"
         raise ValueError(
             f"{_shown(target)} does not lead to {self}, and the access token is sent nowhere else"
@@ -103,7 +103,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def instance_origin(origin: Origin, login_url: str, configured_url: str | None) -> Origin:
+def instance_origin(origin: UrlOrigin, login_url: str, configured_url: str | None) -> UrlOrigin:
     """Check that a token may be sent to the origin that its response names.
 
     Args:
@@ -114,7 +114,7 @@ def instance_origin(origin: Origin, login_url: str, configured_url: str | None) 
     Raises:
         ValueError: it is not the org's.
     """
-    trusted = [Origin.parse(url) for url in (login_url, configured_url) if url]
+    trusted = [UrlOrigin.parse(url) for url in (login_url, configured_url) if url]
     if not origin.is_private:
         raise ValueError(f"{origin} would receive the access token unencrypted")
     if origin in trusted or _is_salesforce(origin):
@@ -125,7 +125,7 @@ def instance_origin(origin: Origin, login_url: str, configured_url: str | None) 
     )
 
 
-def _is_salesforce(origin: Origin) -> bool:
+def _is_salesforce(origin: UrlOrigin) -> bool:
     return (
         origin.scheme == "https"
         and origin.port == _DEFAULT_PORTS["https"]

@@ -24,7 +24,7 @@ from consumer.domain.record_ids import to_18
 from consumer.errors import AuthenticationFailed
 from consumer.salesforce.error_catalogue import one_line
 from consumer.salesforce.http_exchange import HttpFault, exchange, parse_json
-from consumer.salesforce.origin import Origin, instance_origin
+from consumer.salesforce.origin import UrlOrigin, instance_origin
 
 __all__ = ["AccessToken", "TokenEndpoint", "is_header_value", "parse_token", "required_id"]
 
@@ -72,9 +72,9 @@ class AccessToken:
         return f"Bearer {self.value.get_secret_value()}"
 
     @property
-    def origin(self) -> Origin:
-        """Origin that the token may be sent to."""
-        return Origin.parse(self.instance_url)
+    def origin(self) -> UrlOrigin:
+        """UrlOrigin that the token may be sent to."""
+        return UrlOrigin.parse(self.instance_url)
 
 
 class TokenEndpoint:
@@ -126,7 +126,7 @@ class TokenEndpoint:
             if failure.code not in ("http_401", "http_403"):
                 raise
             # The body varies (JSON, or the bare word Bad_OAuth_Token); the status is the same.
-            host = Origin.parse(instance_url).host
+            host = UrlOrigin.parse(instance_url).host
             detail = f"{host} refused the access token: it has expired, was revoked, or lacks the scope to identify its user"
             raise AuthenticationFailed("access_token_refused", detail, permanent=True) from failure
 
@@ -141,7 +141,7 @@ class TokenEndpoint:
         data: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         try:
-            origin = Origin.parse(base_url)
+            origin = UrlOrigin.parse(base_url)
         except ValueError as error:
             raise AuthenticationFailed("bad_settings", str(error), permanent=True) from error
         try:
@@ -195,7 +195,7 @@ def parse_token(
     org_id = required_id(identity[0] if len(identity) == 2 else None, "id")
     user_id = required_id(identity[-1], "id")
     try:
-        origin = Origin.parse(instance_url)
+        origin = UrlOrigin.parse(instance_url)
     except ValueError as error:
         raise AuthenticationFailed("bad_answer", f"instance_url: {error}", permanent=False) from error
     try:

@@ -11,6 +11,9 @@ WHOLE_PACKAGE = {
     "cli/test_handling.py": "commands that ask something of handlers",
     "cli/test_reading.py": "commands that look into the store",
     "salesforce/test_auth.py": "sign-in: grants, token endpoint, token cache and stored refresh tokens together",
+    "delivery/test_handler_not_running.py": "handlers that cannot open or do not end a call: state machine, invocation, subscription",
+    "handlers/test_sink_faults.py": "every sink, with a fault at each call of what it writes to",
+    "salesforce/test_foreign_answers.py": "answers that Salesforce should not give: REST, sign-in and stream together",
     "sandbox/test_faults_on_the_wire.py": "what a client sees of the simulated org's faults",
 }
 """Unit tests about several modules of a package, each with its subject."""

@@ -97,7 +97,7 @@ def _with(data: bytes, dice: random.Random, value: bytes) -> bytes:
 def feed_boundary(count: int, seed: int) -> Counter[str]:
     """So many broken answers, each to what reads its kind; whatever is not promised passes through."""
     dice = random.Random(seed)
-    fed: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for _ in range(count):
         kind = dice.choice(KINDS)
         data = broken(dice.choice(SEEDS[kind]), dice)
@@ -106,8 +106,8 @@ def feed_boundary(count: int, seed: int) -> Counter[str]:
         except BaseException:
             print(f'    Found("{kind}", "what is wrong", {data!r}),', file=sys.stderr)
             raise
-        fed[kind] += 1
-    return fed
+        counts[kind] += 1
+    return counts
 
 
 # ---------------------------------------------------------------- the running service

@@ -81,7 +81,7 @@ _ASKED = (
 
 
 def answer(data: bytes) -> None:
-    """A poll answer is whole or refused whole; of a whole one every message is changes, or a dead letter that can be stored."""
+    """A poll answer is whole or refused whole; of a whole one every message is changes, or a dead dead_letter that can be stored."""
     for stage, sent in _ASKED:
         told(http_reason(stage, 400, "text/html", parse(data), data[:2_000].decode("utf-8", "replace")))
         try:
@@ -101,12 +101,12 @@ def answer(data: bytes) -> None:
 
 
 def polled(answer: Answer) -> None:
-    """Every message is changes, or a dead letter with its own bytes."""
+    """Every message is changes, or a dead dead_letter with its own bytes."""
     for index, one in enumerate(answer.messages):
         position = position_of(one.get("data"))
         if index in answer.unusable:
-            letter = to_dead_letter(answer, index, one["channel"], position, answer.unusable[index], 1)
-            assert letter.raw in answer.body
+            dead_letter = to_dead_letter(answer, index, one["channel"], position, answer.unusable[index], 1)
+            assert dead_letter.raw in answer.body
             continue
         if position is not None:
             assert str(_to_wire(position)) == position

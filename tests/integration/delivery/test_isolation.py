@@ -263,6 +263,6 @@ async def test_a_call_that_does_not_end_stops_its_handler_alone_until_it_ends(wo
         ending.set()
         await world.acknowledged_through(5, "deaf")
     assert world.observer.count(HandlerResumed) == 1
-    assert [(letter.event_id, letter.error) for letter in world.store.dead_letters] == [
+    assert [(dead_letter.event_id, dead_letter.error) for dead_letter in world.store.dead_letters] == [
         ("e0", "TimedOut: not done after 10 s, and cancelled")
     ]

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.salesforce.origin import Origin, instance_origin
+from consumer.salesforce.origin import UrlOrigin, instance_origin
 
-ORG = Origin.parse("https://MyDomain.my.salesforce.com/")
+ORG = UrlOrigin.parse("https://MyDomain.my.salesforce.com/")
 LOGIN = "https://login.salesforce.com"
 
 
 def test_an_origin_is_scheme_host_and_port():
     assert (ORG.scheme, ORG.host, ORG.port) == ("https", "mydomain.my.salesforce.com", 443)
     assert str(ORG) == "https://mydomain.my.salesforce.com"
-    assert Origin.parse("https://mydomain.my.salesforce.com:443") == ORG
-    assert str(Origin.parse("http://[::1]:8080")) == "http://[::1]:8080"
-    assert Origin.parse("http://localhost") != Origin.parse("http://localhost:8080")
+    assert UrlOrigin.parse("https://mydomain.my.salesforce.com:443") == ORG
+    assert str(UrlOrigin.parse("http://[::1]:8080")) == "http://[::1]:8080"
+    assert UrlOrigin.parse("http://localhost") != UrlOrigin.parse("http://localhost:8080")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_an_origin_is_scheme_host_and_port():
 )  # fmt: skip
 def test_anything_else_is_no_origin(url):
     with pytest.raises(ValueError, match=r"is not scheme and host|valid port"):
-        Origin.parse(url)
+        UrlOrigin.parse(url)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_whatever_is_joined_stays_at_the_origin(target):
 def test_the_org_is_at_the_login_url_at_a_domain_of_salesforce_or_where_the_settings_say(
     instance, login, configured
 ):
-    assert str(instance_origin(Origin.parse(instance), login, configured)) == instance
+    assert str(instance_origin(UrlOrigin.parse(instance), login, configured)) == instance
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_the_org_is_at_the_login_url_at_a_domain_of_salesforce_or_where_the_sett
 )
 def test_no_other_host_or_port_gets_a_token(instance, login):
     with pytest.raises(ValueError, match=r"no access token is sent|unencrypted"):
-        instance_origin(Origin.parse(instance), login, None)
+        instance_origin(UrlOrigin.parse(instance), login, None)
