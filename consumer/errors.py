@@ -96,7 +96,10 @@ class StopService(CadenceError):
 
 
 class UnusableAnswer(CadenceError):
-    """An answer of Salesforce is readable, and its content cannot be used; the same request would bring it again."""
+    """An answer of Salesforce is readable, and its content cannot be used.
+
+    The same request would bring it again.
+    """
 
 
 class BadEvent(CadenceError):

@@ -70,7 +70,10 @@ class Repaired:
 
 
 def parse(body: bytes) -> Any:
-    """Parse JSON; None when it is invalid, too large, or nested deeper than :data:`MAX_DEPTH`."""
+    """Parse JSON.
+
+    None when it is invalid, too large, or nested deeper than :data:`MAX_DEPTH`.
+    """
     try:
         value = loads(body)
     except ValueError:
@@ -104,7 +107,9 @@ def require_few_values(body: bytes) -> None:
 
 
 def loads_lenient(body: bytes) -> Repaired:
-    """Parse everything that JSON's grammar allows; note the fields whose value had to be changed.
+    """Parse everything that JSON's grammar allows.
+
+    The fields whose value had to be changed are noted.
 
     Raises:
         NotJson: it is not JSON.
@@ -191,7 +196,9 @@ _SPACE: Final = b" \t\r\n"
 
 
 def split_array(body: bytes) -> list[tuple[int, int]]:
-    """Locate the elements of a JSON array; their content is not validated beyond brackets and strings.
+    """Locate the elements of a JSON array.
+
+    Their content is not validated beyond brackets and strings.
 
     Raises:
         NotJson: it is not an array, or has more than :data:`MAX_ELEMENTS` elements, or more than :data:`MAX_VALUES` brackets in them.

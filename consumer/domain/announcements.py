@@ -1,4 +1,4 @@
-"""What a change announces: the types of its lifecycle events, in their documented order.
+"""Types of lifecycle events that a change announces, in their documented order.
 
 Pure functions over a :class:`ChangeView`, the change beside the states of its record before and after it.
 """
@@ -74,7 +74,10 @@ def _written_values(change: Change) -> dict[str, Any]:
 
 
 def _changed_values(change: Change, known: RecordState | None) -> dict[str, Any]:
-    """Values that a change wrote and that were not known to hold before; all of them where nothing was known."""
+    """Values that a change wrote and that were not known to hold before.
+
+    All of them where nothing was known.
+    """
     body, kind = change.body, change.header.kind
     if kind == "CREATE":
         return {name: value for name, value in body.items() if value is not None}
@@ -96,7 +99,10 @@ _FIRST_STEP_TYPES = {"CREATE": (v.STEP_CREATED,), "UNDELETE": (v.STEP_RESTORED,)
 
 
 def run_types(view: ChangeView) -> tuple[list[str], bool]:
-    """Types of the events of a change of a run, in order, and whether Salesforce merged transitions away."""
+    """Types of the events of a change of a run, in order.
+
+    The second value is whether Salesforce merged transitions away.
+    """
     after, values = view.after, view.values
     if after is None:
         return [v.RUN_DELETED], False
@@ -121,7 +127,10 @@ def run_types(view: ChangeView) -> tuple[list[str], bool]:
 def _schedule_types(
     view: ChangeView, after: Mapping[str, Any], *, transition: bool, advanced: bool
 ) -> tuple[str, ...]:
-    """Events of a changed resume time; a run that leaves a wait or a pause clears it as part of that."""
+    """Events of a changed resume time.
+
+    A run that leaves a wait or a pause clears it as part of that.
+    """
     state = after.get("State")
     if view.values["ScheduledResumeDateTime"] is None:
         changed = state == "Paused" and not transition and not advanced
@@ -133,7 +142,10 @@ def _schedule_types(
 
 
 def step_types(view: ChangeView) -> tuple[list[str], bool]:
-    """Types of the events of a change of a step, as :func:`run_types` derives those of a run."""
+    """Types of the events of a change of a step.
+
+    Derived as :func:`run_types` derives those of a run.
+    """
     after, values = view.after, view.values
     if after is None:
         return [v.STEP_DELETED], False

@@ -1,4 +1,7 @@
-"""Fields of single event types: endings with outcome and duration, errors, the step that a run advances to."""
+"""Fields of single event types.
+
+Endings with outcome and duration, errors, the step that a run advances to.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ __all__ = ["NOTHING_NEARBY", "STEP_CONTEXT", "Detail", "Nearby", "add_detail", "
 
 @dataclass(frozen=True, slots=True)
 class Nearby:
-    """What other records say about a change of a run.
+    """Facts that other records provide about a change of a run.
 
     Attributes:
         step: values of the step to which the run advances.

@@ -103,9 +103,9 @@ def events_for(
     late: bool,
     nearby: Nearby = NOTHING_NEARBY,
 ) -> list[dict[str, Any]]:
-    """Derive the events, in order, of a change that turned ``before`` into ``after``, and note the ending in ``after``.
+    """Derive the events, in order, of a change that turned ``before`` into ``after``.
 
-    ``identity`` is the prefix of their ids.
+    An ending is noted in ``after``. ``identity`` is the prefix of the events' ids.
     """
     view = ChangeView(change, before, after, late=late)
     is_run = change.header.entity == RUN

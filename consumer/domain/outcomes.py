@@ -1,4 +1,6 @@
-"""Outcome of a run: what its ending means for the business, by a table over disposition and reason.
+"""Outcome of a run, by a table over disposition and reason.
+
+The outcome is what the run's ending means for the business.
 
 Salesforce says why a run ended (``CompletionReason``) and what came of it (``CompletionDisposition``, to which an org adds values of its
 own). The disposition decides where the table lists it, else the reason, else the outcome is unknown.

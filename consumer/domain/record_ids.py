@@ -77,7 +77,9 @@ def parse_record_id(text: str) -> str:
 
 
 def canonical_id(record_id: str) -> str:
-    """Return the 18-character form of an id as Salesforce sends it; the checksum of 18 characters is not verified.
+    """Return the 18-character form of an id as Salesforce sends it.
+
+    The checksum of 18 characters is not verified.
 
     Raises:
         ValueError: it is not a record id.

@@ -32,31 +32,19 @@ FORMAT: Final = 3
 """Version of the stored form: 1 kept one due time per timer, 2 keeps several, 3 keeps a history."""
 
 IDENTITY_RETENTION_MS: Final = 96 * 3600 * 1000
-"""Retention of identities, counted from their commit time.
-
-The bus keeps events for 72 h and may purge late.
-"""
+"""Retention of identities, counted from their commit time: the bus keeps events for 72 h and may purge late."""
 
 TRANSITIONAL: Final = frozenset({"Processing"})
-"""States that yield no event.
-
-Documented: "Salesforce is working on changing the state".
-"""
+"""States that yield no event; documented: "Salesforce is working on changing the state"."""
 
 MAX_FIRED_TIMES: Final = 100
-"""Maximum number of fired due times kept per timer.
-
-A due time that moves more often is moved by a person, who knows about it.
-"""
+"""Maximum number of fired due times kept per timer; a due time that moves more often is moved by a person, who knows about it."""
 
 _ENRICHMENT_KEY: Final[OrderKey] = (-1, -1, -1)
 """Key of enrichment values, older than every change."""
 
 UNWRITTEN_KEY: Final[OrderKey] = (0, 0, 0)
-"""Key of a row for a record that no change has written.
-
-Newer than enrichment, older than any change.
-"""
+"""Key of a row for a record that no change has written: newer than enrichment, older than any change."""
 
 
 class RecordState:
@@ -123,7 +111,10 @@ class RecordState:
         return pair[0] if pair is not None else None
 
     def is_known_to_hold(self, name: str, value: Any) -> bool:
-        """Report whether a field is known to have this value; a field that no image and no change mentions is unknown."""
+        """Report whether a field is known to have this value.
+
+        A field that no image and no change mentions is unknown.
+        """
         pair = self.fields.get(name)
         return pair[0] == value if pair is not None else value is None and self.image is not None
 

@@ -59,7 +59,10 @@ class TargetRuns:
         return TargetRuns(self.target_id, remaining) if remaining else None
 
     def possible_predecessors(self, iteration: Any) -> list[str]:
-        """Find the runs with the number before ``iteration``; which of them led to the daisy chain's next is for their states to tell."""
+        """Find the runs with the number before ``iteration``.
+
+        Which of them led to the daisy chain's next is for their states to tell.
+        """
         if not isinstance(iteration, int | float) or iteration <= 1:
             return []
         return [run for run, number in self.runs if number == iteration - 1]

@@ -123,7 +123,10 @@ class Batch:
     def set_timers(
         self, timers_before: Mapping[str, int], after: RecordState, run: RecordState | None = None
     ) -> None:
-        """Set, move and remove the timers of a record according to its new state and, for a step, that of its run."""
+        """Set, move and remove the timers of a record according to its new state.
+
+        For a step, also according to the state of its run.
+        """
         timers_after = timers.timers_of(after, run)
         for name in timers_before.keys() - timers_after.keys():
             self.timers[timers.key_of(after.record_id, name)] = None
@@ -132,7 +135,10 @@ class Batch:
                 self.timers[timers.key_of(after.record_id, name)] = due_ms
 
     def set_step_timers(self, run_before: RecordState | None, run: RecordState) -> None:
-        """Remove the timers of a run's steps when the run ends or is deleted, and set them again when it is active again."""
+        """Remove the timers of a run's steps when the run ends or is deleted.
+
+        Set them again when it is active again.
+        """
         has_run_ended = has_ended(run)
         if run.history.due and has_run_ended != (run_before is not None and has_ended(run_before)):
             for step_id, due_ms in run.history.due.items():

@@ -102,7 +102,10 @@ def _interpret_change(
 
 
 def _first_gap_id(change: Change) -> str:
-    """First of the event's record ids that names no single record, or the first of a gap event."""
+    """First of the event's record ids that names no single record.
+
+    Of a gap event, the first.
+    """
     header = change.header
     return next(
         (one for one in header.record_ids if header.is_gap or one == EMPTY_ID or is_wildcard(one)),
@@ -213,7 +216,10 @@ def _fire_overdue_first(
 def _fire_steps_first(
     run_before: RecordState, run: RecordState, commit_ms: int, loaded: LoadedStates, batch: Batch
 ) -> RecordState:
-    """Fire the timers of steps that were due before their run ended, ahead of the ending, which cancels the others."""
+    """Fire the timers of steps that were due before their run ended.
+
+    They fire ahead of the ending, which cancels the others.
+    """
     for step_id, due_ms in sorted(run.history.due.items(), key=lambda entry: (entry[1], entry[0])):
         step = loaded.records.get(step_id)
         if due_ms >= commit_ms or step is None or timers.timers_of(step).get(v.STEP_OVERDUE) != due_ms:
@@ -226,7 +232,10 @@ def _fire_steps_first(
 
 
 def _nearby(index: int, run: RecordState | None, loaded: LoadedStates, batch: Batch) -> Nearby:
-    """Gather what steps say about a change of their run: known ones, and those that follow in the same transaction."""
+    """Gather what steps say about a change of their run.
+
+    The steps are known ones, and those that follow in the same transaction.
+    """
     part = batch.parts[index]
     change = part.change
     step: Mapping[str, Any] = {}

@@ -161,7 +161,10 @@ def _read_element(element: bytes) -> tuple[Any, tuple[str, ...]]:
 
 
 def _outline(element: bytes) -> Any:
-    """Extract channel, reply fields and position of a message that cannot be parsed as it is."""
+    """Extract channel, reply fields and position of a message.
+
+    The message cannot be parsed as it is.
+    """
     value = loads_lenient(prune(element)).value
     if not isinstance(value, dict):
         return None
@@ -312,7 +315,10 @@ def _unsolicited_end(stage: Stage, meta_messages: Sequence[Mapping[str, Any]]) -
 
 
 def http_date_ms(header: str | None) -> int | None:
-    """Convert an HTTP ``Date`` to milliseconds since the epoch; None if it is absent, malformed or out of range."""
+    """Convert an HTTP ``Date`` to milliseconds since the epoch.
+
+    None if it is absent, malformed or out of range.
+    """
     if header is None:
         return None
     try:

@@ -369,7 +369,10 @@ def _not_acknowledged(channels: Sequence[str]) -> EndReason:
 
 
 def _body_fault(stage: Stage, fault: HttpFault) -> SessionFault:
-    """Build the fault of an answer that cannot be read; one that would come again the same carries its beginning."""
+    """Build the fault of an answer that cannot be read.
+
+    The fault of an answer that would come again the same carries its beginning.
+    """
     if fault.code in ("answer_too_large", "bad_encoding"):
         return BadBody(stage, fault.detail, fault.body or b"", fault.code)
     return SessionFault(EndReason(fault.code, f"{stage}: {one_line(fault.detail)}"))

@@ -290,7 +290,10 @@ class _AnswerIterator:
 
 
 def _milliseconds(value: object, maximum: int) -> int:
-    """Convert a duration of the server's advice to milliseconds, up to a maximum; 0 if it is invalid."""
+    """Convert a duration of the server's advice to milliseconds, up to a maximum.
+
+    0 if it is invalid.
+    """
     if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
         return 0
     return int(min(value, maximum))

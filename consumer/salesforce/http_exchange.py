@@ -1,4 +1,6 @@
-"""HTTP exchange with Salesforce: the answer is read to its end within a budget, or the exchange fails.
+"""HTTP exchange with Salesforce.
+
+The answer is read to its end within a budget, or the exchange fails.
 
 No other module reads what Salesforce sends. Answers are decompressed here, piece by piece, because aiohttp decompresses a piece of the
 wire to any size; the event loop runs between the pieces. Redirects are never followed, because the token would follow them. Every
@@ -205,7 +207,10 @@ class _Decoder:
 
 
 async def parse_json(body: bytes) -> Any:
-    """Parse the JSON of an answer, a large one in a thread; None when it cannot be used."""
+    """Parse the JSON of an answer, a large one in a thread.
+
+    None when it cannot be used.
+    """
     if len(body) <= INLINE_BYTES:
         return parse(body)
     return await asyncio.to_thread(parse, body)

@@ -1,4 +1,6 @@
-"""Origins of Salesforce: where an access token may be sent, and how URLs from answers are joined to it.
+"""Origins of Salesforce.
+
+They determine where an access token may be sent, and how URLs from answers are joined to it.
 
 One type compares and joins all URLs, with a grammar of its own: anything that two URL parsers could read differently (user names,
 backslashes, control characters, letters beyond ASCII) is refused. No URL is concatenated elsewhere.
@@ -37,7 +39,9 @@ _PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]*")
 
 @dataclass(frozen=True, slots=True)
 class UrlOrigin:
-    """Scheme, host and port of a URL, which must be equal for a token to be sent there.
+    """Scheme, host and port of a URL.
+
+    They must be equal for a token to be sent there.
 
     Attributes:
         scheme: ``https`` or ``http``.

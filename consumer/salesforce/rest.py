@@ -165,7 +165,10 @@ class RestClient:
     async def _fetch_rows(
         self, entity: str, ids: Sequence[str], fields: Sequence[str]
     ) -> tuple[Any, int | None, list[str]]:
-        """Fetch rows; returns the answer, Salesforce's time, and the ids asked for, which are record ids."""
+        """Fetch rows.
+
+        Returns the answer, Salesforce's time, and the ids asked for, which are record ids.
+        """
         path = f"/services/data/v{self._api_version}/composite/sobjects/{entity}"
         batch = [record_id for record_id in ids if is_record_id(record_id)]
         payload = {"ids": batch, "fields": list(fields)}

@@ -1,4 +1,6 @@
-"""Validation of REST answers: an answer has the form that was asked for, or becomes a :class:`RestError`.
+"""Validation of REST answers.
+
+An answer has the form that was asked for, or becomes a :class:`RestError`.
 
 An unusable row is isolated where the answer is sound: one that is not an object becomes an empty row, which readers of rows report, and
 the others stay usable. Whatever ends a page, or assigns a row to a record, is never guessed.

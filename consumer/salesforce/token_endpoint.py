@@ -206,7 +206,10 @@ def parse_token(
 
 
 def is_header_value(value: object) -> TypeGuard[str]:
-    """Report whether a secret can be sent: visible ASCII of a length that headers allow."""
+    """Report whether a secret can be sent.
+
+    It must be visible ASCII of a length that headers allow.
+    """
     return isinstance(value, str) and _HEADER_VALUE.fullmatch(value) is not None
 
 

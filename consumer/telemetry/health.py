@@ -218,7 +218,10 @@ class Health:
         self._facts.halted.pop(handler, None)
 
     def reconcile_failing(self, now_ms: int, task: str, what: str) -> None:
-        """A reconcile task is set aside because it fails repeatedly; the stream is not affected."""
+        """A reconcile task is set aside because it fails repeatedly.
+
+        The stream is not affected.
+        """
         previous = self._facts.reconcile.get(task)
         self._facts.reconcile[task] = OngoingFailure(
             previous.since_ms if previous else now_ms, "reconcile", what

@@ -13,7 +13,6 @@ README_BYTES = 12 * 1024
 
 LONG_FILES = {
     "consumer/domain/lifecycle_events.py": "one model: every field that a handler sees, with what it means",
-    "consumer/domain/record_state.py": "one value: what is known of a record, how it changes and how it is stored",
     "consumer/plugin.py": "public handler API with its documentation, to be read in one piece",
 }
 """Files above the bound, each with its reason."""

@@ -100,7 +100,10 @@ def _set_timers(
     loaded: LoadedStates,
     batch: Batch,
 ) -> None:
-    """Set the timers of a record, and account for a step in its run, which owns the timers of its steps."""
+    """Set the timers of a record, and account for a step in its run.
+
+    The run owns the timers of its steps.
+    """
     timers_before = timers.timers_of(record, run) if record is not None else {}
     if row.entity == RUN:
         batch.set_step_timers(record, state)

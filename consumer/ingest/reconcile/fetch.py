@@ -202,7 +202,10 @@ def _deleted_rows(entity: str, record_ids: Iterable[str], seen_ms: int) -> tuple
 
 
 def _last_row(rows: Sequence[Row]) -> tuple[int, str] | None:
-    """Time and id of the last row that could be read, after which the next page begins."""
+    """Time and id of the last row that could be read.
+
+    The next page begins after it.
+    """
     return (rows[-1].at_ms, rows[-1].record_id) if rows else None
 
 

@@ -295,7 +295,10 @@ class StateRepository:
 
 
 def _possible_predecessors(numbered: Iterable[Mapping[str, Any]], loaded: LoadedStates) -> set[str]:
-    """Runs that may have led to one of these, given as fields, in a daisy chain, and whose states are to tell."""
+    """Runs that may have led to one of these in a daisy chain.
+
+    These are given as fields; the states of the runs are to tell.
+    """
     found: set[str] = set()
     for fields in numbered:
         target_id = fields.get("TargetId")
