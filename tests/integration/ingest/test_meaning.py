@@ -37,7 +37,7 @@ def backwards(request):
 def told(tmp_path, channels, backwards):
     """The events of a story, given as (kind, entity, record, fields): each a transaction, a second apart, unless it says otherwise."""
 
-    def tell(*story):
+    def announce(*story):
         messages = []
         for number, (kind, entity, record, fields, *where) in enumerate(story, 1):
             commit, sequence = where or (number, 1)
@@ -61,7 +61,7 @@ def told(tmp_path, channels, backwards):
 
         return asyncio.run(play())
 
-    return tell
+    return announce
 
 
 def types(events):

@@ -194,7 +194,7 @@ def alarms(world: World) -> set[tuple[str, int]]:
     steps: dict[str, dict[str, Any]] = {}
     runs: dict[str, dict[str, Any]] = {}
 
-    def is_over(run: str) -> bool:
+    def has_run_ended(run: str) -> bool:
         fields = runs.get(run, {})
         return bool(fields.get("gone")) or fields.get("announced") == "Complete"
 
@@ -202,7 +202,7 @@ def alarms(world: World) -> set[tuple[str, int]]:
         fields = steps.get(step, {})
         due = fields.get("DueDateTime")
         is_open = fields.get("announced") in {"Active", "InProgress", "Scheduled", "Queued", "Error"}
-        if is_over(STEPS[step]):
+        if has_run_ended(STEPS[step]):
             return
         if due is not None and is_open and not fields.get("ActionTakenDateTime") and not fields.get("gone"):
             due_ms = round(datetime.fromisoformat(due).timestamp() * 1000)
@@ -218,7 +218,7 @@ def alarms(world: World) -> set[tuple[str, int]]:
             state = body.get("State", kept.get("announced"))
             after = {"announced": kept.get("announced") if state == "Processing" else state}
             after["gone"] = header["changeType"] == "DELETE"
-            was_over = is_over(run)
+            was_over = has_run_ended(run)
             if not was_over and (after["gone"] or after["announced"] == "Complete"):
                 for step in [one for one in steps if STEPS[one] == run]:
                     look(header["commitTimestamp"], step)
