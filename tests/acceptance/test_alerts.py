@@ -100,15 +100,15 @@ async def test_a_used_up_allocation_and_a_store_without_room_are_told(tmp_path):
         ):
             link.live()
             await prom.until(quiet=True)
-            deliveries = link.sandbox.deliveries
-            deliveries.most -= deliveries.remaining - 20
+            quota = link.sandbox.delivery_quota
+            quota.limit -= quota.remaining - 20
             seen = await prom.until(firing={"CadenceQuotaExhausted"})
             assert "CadenceQuotaLow" not in seen, "limits are asked for every five minutes"
             link.rest()
             with redis.Redis(port=server.port) as client:
                 client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.85))
             # A new tenure measures at once what a standing one measures every minute, and every five.
-            deliveries.most += 20
+            quota.limit += 20
             link.service.signal(signal.SIGTERM)
             assert await link.service.ended() == 0
             await link.service.start()

@@ -268,7 +268,7 @@ async def test_what_the_allocation_does_not_bear_waits_until_the_rolling_day_has
         await link.service.ended()
         leap += 80 * 3_600_000
         world.advance(300)
-        link.sandbox.deliveries.count(allowed - 50)  # another subscriber of the org took the rest
+        link.sandbox.delivery_quota.count(allowed - 50)  # another subscriber of the org took the rest
         await link.service.start()
         body = await link.service.ready(wanted=False)
         async with asyncio.timeout(20):
