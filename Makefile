@@ -8,7 +8,7 @@ WORKERS ?= $(if $(CI),2,3)
 
 .PHONY: help demo test lint types contracts tests versions format lock clean check-python \
         chaos replicas storm soak snapshot replay reconcile-kills sink-kills bench image-check \
-        model worlds simulation fuzz mutation mutants promises
+        model simulation fuzz mutation mutants promises
 
 help: ## show this list
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,10 +110,6 @@ mutation: $(VENV)/.mutation ## mutation testing of the parts that keep the promi
 	$(BIN)/python -m tests.mutation
 
 # In the suite 5,000 schedules.
-WORLDS ?= 20000
-worlds: $(VENV)/.dev ## random histories in any arrival order beside the oracle; WORLDS=20000
-	WORLDS=$(WORLDS) $(BIN)/pytest -q -n 2 tests/properties/test_worlds.py
-
 model: $(VENV)/.dev ## 100,000 random schedules of the store protocol beside a model that predicts every answer
 	$(BIN)/python -m tests.model --rounds 50000 --jobs 2
 

@@ -34,7 +34,6 @@ from consumer.domain.lifecycle_events import (
     LifecycleEvent,
     Origin,
     Position,
-    SystemReport,
     Transaction,
 )
 from consumer.domain.objects import ActionCadenceStepTracker, ActionCadenceTracker
@@ -83,7 +82,6 @@ __all__ = [
     "Retry",
     "SelectTemplate",
     "SendEvent",
-    "SystemReport",
     "Template",
     "Transaction",
     "handler",

@@ -179,16 +179,16 @@ def _event_row(event: LifecycleEvent) -> tuple[Any, ...]:
 
 
 def _record_row(event: LifecycleEvent) -> tuple[Any, ...]:
-    is_deleted = event.type.endswith(".deleted")
-    record = event.before if is_deleted else event.after  # the last known state of a deleted record
-    record_fields = record.model_dump(mode="json", by_alias=True, exclude_unset=True) if record else {}
+    record_fields = (
+        event.after.model_dump(mode="json", by_alias=True, exclude_unset=True) if event.after else {}
+    )
     transaction = event.transaction
     return (
         event.record_id,
         event.entity or "",
         event.tracker_id,
         orjson.dumps(record_fields).decode(),
-        is_deleted,
+        event.type.endswith(".deleted"),
         event.time,
         transaction.commit_number if transaction is not None else 0,
         transaction.sequence_number if transaction is not None else 0,

@@ -32,9 +32,6 @@ RECONCILE = "tests/integration/ingest/test_reconcile.py"
 PAGES = "consumer/ingest/reconcile/fetch.py"
 REPOSITORY = "consumer/ingest/states/repository.py"
 SIMULATION = "tests/simulation/test_simulation.py"
-ANNOUNCEMENTS = "consumer/domain/announcements.py"
-DETAILS = "consumer/domain/event_details.py"
-MEANING = "tests/integration/ingest/test_meaning.py"
 OVERLAP = "tests/integration/ingest/test_overlap.py"
 
 
@@ -173,7 +170,7 @@ MUTANTS = (
     Mutant("identities are committed with the state", "consumer/domain/record_state.py", '"s": self.seen,', '"s": {},', STATE),
     Mutant("version <= stored is not a duplicate test", "consumer/ingest/interpret.py",
            "change.identity in record.seen",
-           "(change.identity in record.seen or (record.highest_key is not None and batch.parts[index].key <= record.highest_key))", PIPELINE),
+           "(change.identity in record.seen or (record.highest_key is not None and part.key <= record.highest_key))", PIPELINE),
     Mutant("an unknown change older than the memory is not journaled", "consumer/ingest/interpret.py",
            "if commit_ms < loaded.newest_commit_ms - IDENTITY_RETENTION_MS:", "if False:", PIPELINE),
     Mutant("identities are kept for 96 hours", "consumer/domain/record_state.py", "96 * 3600 * 1000", "48 * 3600 * 1000", PIPELINE),
@@ -218,40 +215,10 @@ MUTANTS = (
     Mutant("late is decided by the greatest key of the run", "consumer/ingest/interpret.py",
            "        and key < ordering_state.highest_key\n", "        and False\n", PIPELINE),
     Mutant("the greatest key of a run is stored with it", "consumer/domain/record_state.py", '"h": self.highest_key,', '"h": None,', PIPELINE),
-    Mutant("a late change is interpreted with before=None", ANNOUNCEMENTS,
-           "is_known = before.exists and not late", "is_known = before.exists", LIFECYCLE),
+    Mutant("a late change is interpreted with before=None", "consumer/domain/lifecycle.py",
+           "known = before is not None and before.exists and not late", "known = before is not None and before.exists", LIFECYCLE),
     Mutant("a late change writes only what nothing newer wrote", "consumer/domain/record_state.py",
            "            if version is None or version <= key:\n", "            if True:\n", STATE),
-    # ---- what a handler may believe
-    Mutant("a deleted record has no after", ANNOUNCEMENTS, 'if self.kind != "DELETE":', "if True:", MEANING),
-    Mutant("before is None across a deletion", ANNOUNCEMENTS, "and before.fields and not tombstone", "and before.fields", MEANING),
-    Mutant("the timers of a step end with its run", "consumer/domain/timers.py",
-           "state.is_deleted or (run is not None and state.entity != RUN and has_ended(run))", "state.is_deleted", MEANING),
-    Mutant("the end of a run cancels the timers of its steps", "consumer/ingest/batch.py", "None if is_over else due_ms", "due_ms", MEANING),
-    Mutant("a step that was overdue before its run ended is told", "consumer/ingest/interpret.py",
-           "if record is not None and not late and has_ended(state) and not has_ended(record):", "if False:", MEANING),
-    Mutant("a run that returns takes its steps along", "consumer/ingest/batch.py", "None if is_over else due_ms", "None", MEANING),
-    Mutant("a value that is sent again is no news", ANNOUNCEMENTS,
-           "and (known is None or not known.is_known_to_hold(name, body.get(name)))", "", MEANING),
-    Mutant("the end of a wait changes no schedule", ANNOUNCEMENTS,
-           'changed = state == "Paused" and not transition and not advanced', "changed = not transition", MEANING),
-    Mutant("an advance says which step was left", DETAILS,
-           'set_if_known(event, "from_step_tracker_id", (detail.view.before or {}).get("CurrentStepId"))', "pass", MEANING),
-    Mutant("an advance says to which step", DETAILS, "set_if_known(event, name, detail.nearby.step.get(source))", "pass", MEANING),
-    Mutant("another error is a failure again", ANNOUNCEMENTS, "transition = (v.STEP_FAILED,)", "pass", MEANING),
-    Mutant("a run fails for the reason of its last failed step", "consumer/domain/history.py",
-           "last_error = (error_code, key)", "pass", MEANING),
-    Mutant("a run fails for the reason of a step that follows", "consumer/ingest/interpret.py", "            error_code = code\n", "            pass\n", MEANING),
-    Mutant("a reason that arrives after the end corrects the ending", ANNOUNCEMENTS,
-           "if not types and view.is_reason_late:", "if False:", MEANING),
-    Mutant("a correction names what it corrects", DETAILS, 'set_if_known(event, "supersedes", history.ending)', "pass", MEANING),
-    Mutant("a restored record says every difference", ANNOUNCEMENTS,
-           "() if known is None else {**known.fields, **body}", "()", MEANING),
-    Mutant("a run that did not end into a chain is no previous run", "consumer/ingest/batch.py", "and _is_chained(state)", "", RECORDS),
-    Mutant("of two possible previous runs none is named", "consumer/ingest/batch.py", "if len(predecessors) != 1:", "if not predecessors:", RECORDS),
-    Mutant("a wildcard among named records is read as an overflow", "consumer/ingest/interpret.py",
-           "one == EMPTY_ID or is_wildcard(one) for one in header.record_ids\n    )", "False for one in header.record_ids\n    )",
-           "tests/unit/ingest/test_interpret.py"),
     Mutant("an epoch needs another instance name", "consumer/ingest/epochs.py",
            "            or instance is None\n            or last.instance in (None, instance)\n", "", PIPELINE),
     Mutant("an epoch needs a far fall", "consumer/ingest/epochs.py", "greatest_commit_number - commit_number < RESTART_DISTANCE\n            or instance is None", "instance is None", PIPELINE),
@@ -394,7 +361,7 @@ MUTANTS = (
     Mutant("a legal transition misses nothing", "consumer/domain/state_machines.py", "return legal_types, False", "return legal_types, True",
            "tests/integration/ingest/test_transitions.py"),
     Mutant("a merged gap is one event", "consumer/ingest/interpret.py",
-           "if change.record_id == _first_gap_id(change):", "if True:", RECORDS),
+           "if change.record_id == change.header.record_ids[0]:", "if True:", RECORDS),
     Mutant("a run that was looked up is listed with its target", REPOSITORY,
            "self._run_lookups[run_id] = fields", "pass", RECORDS),
     Mutant("ids of 15 characters are those of 18", "consumer/domain/change_events.py", "elif rule.is_id and len(value) == 15:", "elif False:", RECORDS),

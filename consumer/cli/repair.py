@@ -123,9 +123,5 @@ async def _reports(store: Store, task_ids: set[str], after: int) -> list[dict[st
             concerns_task = any(f"/{task_id}/" in entry.id for task_id in task_ids)
             if entry.type == v.SYSTEM_REPAIRED and concerns_task:
                 event = LifecycleEvent.from_journal(entry.data)
-                reports.append(
-                    event.report.model_dump(mode="json", exclude_unset=True)
-                    if event.report is not None
-                    else {}
-                )
+                reports.append(dict((event.after.model_extra if event.after is not None else None) or {}))
     return reports

@@ -79,9 +79,7 @@ def _print_run(run: str, entries: list[JournalEntry], *, json: bool) -> None:
                 shown_time(row["time"]),
                 row["type"],
                 row["step"] or "",
-                state_change(
-                    row["before"], row["after"] if not row["type"].endswith(".deleted") else row["before"]
-                ),
+                state_change(row["before"], row["after"]),
                 row["actor"] or "",
                 " ".join([row["detail"] or "", *(f"[{mark}]" for mark in row["marks"])]).strip(),
             )

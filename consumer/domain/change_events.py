@@ -35,16 +35,7 @@ from consumer.domain.record_ids import (
 from consumer.errors import BadEvent
 from consumer.safe_json import MAX_DEPTH, is_shallow
 
-__all__ = [
-    "Change",
-    "Header",
-    "OrderKey",
-    "UnknownValue",
-    "decode",
-    "decode_event",
-    "order_key",
-    "position_of",
-]
+__all__ = ["Change", "Header", "OrderKey", "UnknownValue", "decode", "decode_event", "position_of"]
 
 OrderKey = tuple[int, int, int]
 """Order of changes: ``(epoch, commitNumber, sequenceNumber)``.
@@ -202,11 +193,6 @@ class Change:
         self.identity = header.identity
         self.is_gap = header.is_gap or record_id == EMPTY_ID or record_id[-1:] == "*"
 
-    def writes(self, name: str, value: Any) -> bool:
-        """Report whether this change wrote ``value`` to a field."""
-        changed = self.header.changed
-        return self.body.get(name) == value and (changed is None or name in changed)
-
     def __repr__(self) -> str:
         header = self.header
         return f"<{header.kind} {header.entity} {self.record_id} {header.commit_number}.{header.sequence_number} at {self.position}>"
@@ -215,11 +201,6 @@ class Change:
 _CHANGE_TYPES = frozenset({
     "CREATE", "UPDATE", "DELETE", "UNDELETE", "GAP_CREATE", "GAP_UPDATE", "GAP_DELETE", "GAP_UNDELETE", "GAP_OVERFLOW",
 })  # fmt: skip
-
-
-def order_key(value: Sequence[int]) -> OrderKey:
-    """Read an order key from its JSON form."""
-    return (value[0], value[1], value[2])
 
 
 def position_of(data: Any) -> str | None:

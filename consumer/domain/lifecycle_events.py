@@ -31,12 +31,11 @@ from consumer.domain.objects import (
     ActionCadenceTracker,
     Record,
 )
-from consumer.domain.outcomes import Outcome
 from consumer.domain.record_ids import ORG_PREFIX
 from consumer.domain.step_error_codes import ErrorKind
 from consumer.domain.stored_json import VERSION_KEY, load_object
 
-__all__ = ["ErrorDetail", "LifecycleEvent", "Origin", "Position", "SystemReport", "Transaction"]
+__all__ = ["ErrorDetail", "LifecycleEvent", "Origin", "Position", "Transaction"]
 
 FORMAT = 1
 """Version of the journal's JSON; a reader refuses a greater one."""
@@ -86,7 +85,7 @@ class ErrorDetail(_Frozen):
     """Error with which a run or a step failed.
 
     Attributes:
-        code: ``ErrorCode`` of the step; for a run, that of its step that failed in the same transaction, or else last before.
+        code: ``ErrorCode`` of a step; None for runs.
         message: ``ErrorMessage`` of a run; None for steps.
         kind: area to check first.
     """
@@ -94,38 +93,6 @@ class ErrorDetail(_Frozen):
     code: str | None = None
     message: str | None = None
     kind: ErrorKind = "unknown"
-
-
-class SystemReport(_Frozen):
-    """Facts of a ``system.*`` event.
-
-    Attributes:
-        entity: API name of the object; None where the event is about a channel.
-        kind: of a gap, its change type, ``EXPIRED`` for a change that is too old to be recognised, or ``EXPIRED_POSITION``.
-        record_ids: of a gap, ids of the records that it names.
-        reason: of a reconcile task, its cause.
-        since: begin of the window that was read, or since when changes may be missing; None for everything.
-        until: end of the window that was read.
-        resumed: of a refused position, replay option with which the channel was subscribed again.
-        deletions_known_since: time since which the delete log reached; earlier deletions cannot be known.
-        fetched: number of rows that were read.
-        changed: number of rows that differed from what was known.
-        deleted: number of records that were found deleted.
-        events: number of lifecycle events that were emitted.
-    """
-
-    entity: str | None = None
-    kind: str | None = None
-    record_ids: tuple[str, ...] = ()
-    reason: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    resumed: str | None = None
-    deletions_known_since: datetime | None = None
-    fetched: int | None = None
-    changed: int | None = None
-    deleted: int | None = None
-    events: int | None = None
 
 
 class LifecycleEvent(_Frozen):
@@ -136,7 +103,7 @@ class LifecycleEvent(_Frozen):
         type: one of ``consumer.event_types.ALL_TYPES``.
         time: when Salesforce committed the change (resolution one second); for timers, the due time.
         tracker_id: id of the run; all events of one run are delivered in order. None for system events.
-        entity: API name of the changed record's object; None for system events.
+        entity: API name of the changed record's object.
         record_id: id of the changed record.
         url: URL of the record in Salesforce.
         cadence_id: ``ActionCadenceId``.
@@ -146,33 +113,24 @@ class LifecycleEvent(_Frozen):
         actor_id: user who made the change (``ChangeEventHeader.commitUser``).
         change_origin: API and client that made the change (``ChangeEventHeader.changeOrigin``), as in
             ``com/salesforce/api/rest/66.0;client=cadence-consumer.close_bounced``; None where Salesforce names none.
-        step_tracker_id: the step's record, for ``step.*``; for ``run.advanced`` that of the step to which the run advanced.
-        from_step_tracker_id: for ``run.advanced``, the step that the run left, where known.
+        step_tracker_id: the step's record, for ``step.*`` and ``run.advanced``.
         cadence_step_id: ``ActionCadenceStepId``.
         step_type: as in ``SendAnEmail``.
         step_title: as in ``First Touch``.
         iteration: of a run, its number in a daisy chain; of a step, how often it was created for the same step.
-        previous_tracker_id: the run before this one in a daisy chain, where it is certain.
-        before: the record before the change, sparse where unknown; None where it cannot be known, and for a restored record.
-        after: the record after the change; None for ``*.deleted``, whose ``before`` is the last known record.
-        changed: API names of the fields whose value changed.
+        previous_tracker_id: the run before this one in a daisy chain, where it can be determined.
+        before: the record before the change, sparse where unknown; None where it cannot be known.
+        after: the record after the change.
+        changed: API names of the fields that changed.
         reason: ``CompletionReason``, for endings.
         disposition: ``CompletionDisposition``.
         exit_rule_id: ``ExitGlobalRuleId``.
-        outcome: for ``run.ended.*``, what the end means for the business, by the table in the settings.
-        duration: for endings, seconds from the record's creation to its end, where known.
-        steps_completed: for ``run.ended.*``, number of steps completed; None where the run's creation was not received.
-        steps_skipped: for ``run.ended.*``, number of steps skipped.
-        steps_failed: for ``run.ended.*``, number of steps that failed at least once.
-        was_overdue: for ``step.ended.*``, whether ``step.overdue`` was emitted for the step.
-        supersedes: id of the ending that this event corrects: its reason arrived after the end.
         error: cause of a failure, for ``*.failed``.
         late: whether the change arrived after something newer of the same run had been committed.
         missed_transitions: whether Salesforce merged away states between ``before`` and ``after``.
         origin: source from which the service learned of the change.
         position: position in the stream; None unless ``origin`` is ``stream``.
         transaction: Salesforce transaction that made the change; None unless ``origin`` is ``stream``.
-        report: facts of a ``system.*`` event; None for the others.
     """
 
     id: str
@@ -189,7 +147,6 @@ class LifecycleEvent(_Frozen):
     actor_id: str | None = None
     change_origin: str | None = None
     step_tracker_id: str | None = None
-    from_step_tracker_id: str | None = None
     cadence_step_id: str | None = None
     step_type: str | None = None
     step_title: str | None = None
@@ -201,20 +158,12 @@ class LifecycleEvent(_Frozen):
     reason: str | None = None
     disposition: str | None = None
     exit_rule_id: str | None = None
-    outcome: Outcome | None = None
-    duration: int | None = None
-    steps_completed: int | None = None
-    steps_skipped: int | None = None
-    steps_failed: int | None = None
-    was_overdue: bool | None = None
-    supersedes: str | None = None
     error: ErrorDetail | None = None
     late: bool = False
     missed_transitions: bool = False
     origin: Origin = Origin.STREAM
     position: Position | None = None
     transaction: Transaction | None = None
-    report: SystemReport | None = None
 
     _untyped: dict[str, Any] | None = PrivateAttr(None)
     """Raw journal values by field, to be converted on first access."""
@@ -386,10 +335,6 @@ def _fields(data: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"not a lifecycle event of a format this version reads: {error}") from error
     value.pop(VERSION_KEY, None)
-    if "after" in value and str(value.get("type")).startswith("system."):
-        # 0.1 had the report in place of a record.
-        facts = value.pop("after")
-        value["report"] = {"entity": value.pop("entity", None), **(facts if isinstance(facts, dict) else {})}
     return value
 
 
@@ -407,7 +352,6 @@ _LAZY_FIELDS: Final[dict[str, Callable[[str | None, Any], Any]]] = {
     "error": lambda _, raw: ErrorDetail.model_validate(raw),
     "position": lambda _, raw: Position.model_validate(raw),
     "transaction": lambda _, raw: Transaction.model_validate(raw),
-    "report": lambda _, raw: SystemReport.model_validate(raw),
 }
 _DEFAULTS: Final = {name: field.get_default() for name, field in LifecycleEvent.model_fields.items()}
 """Field to the value it has when the journal's JSON lacks it."""

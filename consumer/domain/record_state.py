@@ -20,31 +20,42 @@ from typing import Any, Final
 import orjson
 
 from consumer.clock import to_ms
-from consumer.domain.change_events import Change, OrderKey, order_key
-from consumer.domain.history import EMPTY, History
+from consumer.domain.change_events import Change, OrderKey
 from consumer.domain.objects import IMMUTABLE_FIELDS, RUN
 from consumer.domain.state_machines import NEW
 from consumer.domain.stored_json import decode_stored, load_object
 
 __all__ = ["IDENTITY_RETENTION_MS", "IMMUTABLE_FIELDS", "TRANSITIONAL", "RecordState"]
 
-FORMAT: Final = 3
-"""Version of the stored form: 1 kept one due time per timer, 2 keeps several, 3 keeps a history."""
+FORMAT: Final = 2
+"""Version of the stored form: 1 kept one due time per timer, 2 keeps several."""
 
 IDENTITY_RETENTION_MS: Final = 96 * 3600 * 1000
-"""Retention of identities, counted from their commit time: the bus keeps events for 72 h and may purge late."""
+"""Retention of identities, counted from their commit time.
+
+The bus keeps events for 72 h and may purge late.
+"""
 
 TRANSITIONAL: Final = frozenset({"Processing"})
-"""States that yield no event; documented: "Salesforce is working on changing the state"."""
+"""States that yield no event.
+
+Documented: "Salesforce is working on changing the state".
+"""
 
 MAX_FIRED_TIMES: Final = 100
-"""Maximum number of fired due times kept per timer; a due time that moves more often is moved by a person, who knows about it."""
+"""Maximum number of fired due times kept per timer.
+
+A due time that moves more often is moved by a person, who knows about it.
+"""
 
 _ENRICHMENT_KEY: Final[OrderKey] = (-1, -1, -1)
 """Key of enrichment values, older than every change."""
 
 UNWRITTEN_KEY: Final[OrderKey] = (0, 0, 0)
-"""Key of a row for a record that no change has written: newer than enrichment, older than any change."""
+"""Key of a row for a record that no change has written.
+
+Newer than enrichment, older than any change.
+"""
 
 
 class RecordState:
@@ -65,11 +76,10 @@ class RecordState:
             to then, so a change from before it that arrives later writes nothing.
         last_activity_ms: time of the last known activity, in milliseconds of Salesforce time: the newest commit time or stamp of the record
             and, for a run, of its steps; 0 where an older release wrote the state.
-        history: facts of earlier changes that later events repeat.
     """
 
     __slots__ = (
-        "announced", "deleted", "entity", "fields", "fired", "highest_key", "history", "image",
+        "announced", "deleted", "entity", "fields", "fired", "highest_key", "image",
         "last_activity_ms", "previous", "record_id", "row_ms", "seen",
     )  # fmt: skip
 
@@ -87,7 +97,6 @@ class RecordState:
         previous: str | None = None,
         row_ms: int | None = None,
         last_activity_ms: int = 0,
-        history: History = EMPTY,
     ) -> None:
         self.entity = entity
         self.record_id = record_id
@@ -101,7 +110,6 @@ class RecordState:
         self.previous = previous
         self.row_ms = row_ms
         self.last_activity_ms = last_activity_ms
-        self.history = history
 
     # ------------------------------------------------------------ reading
 
@@ -109,14 +117,6 @@ class RecordState:
         """Value of a field; None when empty or unknown."""
         pair = self.fields.get(name)
         return pair[0] if pair is not None else None
-
-    def is_known_to_hold(self, name: str, value: Any) -> bool:
-        """Report whether a field is known to have this value.
-
-        A field that no image and no change mentions is unknown.
-        """
-        pair = self.fields.get(name)
-        return pair[0] == value if pair is not None else value is None and self.image is not None
 
     def values(self) -> dict[str, Any]:
         """Values of all known fields by API name."""
@@ -180,7 +180,6 @@ class RecordState:
         state = values.get("State")
         if state not in TRANSITIONAL:
             after.announced = (state, key)
-        after.history = self.history.with_state(self.entity, state)
         return after
 
     def with_older_row(self, values: Mapping[str, Any], row_ms: int) -> RecordState:
@@ -203,10 +202,11 @@ class RecordState:
     def with_change(self, change: Change, key: OrderKey) -> RecordState:
         """Apply a change and return the new state; changes may be applied in any order."""
         header = change.header
+        fields = dict(self.fields)
         after = RecordState(
             self.entity,
             self.record_id,
-            dict(self.fields),
+            fields,
             self.image,
             self.deleted,
             self.announced,
@@ -216,7 +216,6 @@ class RecordState:
             self.previous,
             self.row_ms,
             max(self.last_activity_ms, header.commit_ms),
-            self.history.with_change(change),
         )
         kind = header.kind
         if self.is_reflected_in_row(change):
@@ -264,12 +263,6 @@ class RecordState:
         after.previous = tracker_id
         return after
 
-    def with_history(self, history: History) -> RecordState:
-        """Copy with another history."""
-        after = self._copy()
-        after.history = history
-        return after
-
     def with_immutable_fields(self, values: Mapping[str, Any]) -> RecordState:
         """Copy with immutable fields from a lookup; known values are kept."""
         after = self._copy()
@@ -294,7 +287,6 @@ class RecordState:
             self.previous,
             self.row_ms,
             self.last_activity_ms,
-            self.history,
         )
 
     def forget_identities(self, before_ms: int) -> None:
@@ -361,7 +353,6 @@ class RecordState:
                 "p": self.previous,
                 "w": self.row_ms,
                 "m": self.last_activity_ms,
-                "y": self.history.to_json(),
             }
         )
 
@@ -382,18 +373,21 @@ class RecordState:
             value["e"],
             value["r"],
             {name: (pair[0], tuple(pair[1])) for name, pair in value["f"].items()},
-            None if value["i"] is None else order_key(value["i"]),
+            _decode_key(value["i"]),
             _decode_versioned(value["d"]),
             _decode_versioned(value["a"]),
-            None if value["h"] is None else order_key(value["h"]),
+            _decode_key(value["h"]),
             value["s"],
             {name: (due,) if value["v"] == 1 else tuple(due) for name, due in value["t"].items()},
             value["p"],
             value.get("w"),
             value.get("m", 0),
-            History.from_json(value.get("y")),
         )
 
 
+def _decode_key(value: list[int] | None) -> OrderKey | None:
+    return None if value is None else (value[0], value[1], value[2])
+
+
 def _decode_versioned(value: list[Any] | None) -> tuple[Any, OrderKey] | None:
-    return None if value is None else (value[0], order_key(value[1]))
+    return None if value is None else (value[0], (value[1][0], value[1][1], value[1][2]))

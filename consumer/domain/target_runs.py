@@ -58,14 +58,11 @@ class TargetRuns:
         remaining = tuple(entry for entry in self.runs if entry[0] not in tracker_ids)
         return TargetRuns(self.target_id, remaining) if remaining else None
 
-    def possible_predecessors(self, iteration: Any) -> list[str]:
-        """Find the runs with the number before ``iteration``.
-
-        Which of them led to the daisy chain's next is for their states to tell.
-        """
+    def previous_run(self, iteration: Any) -> str | None:
+        """Find the predecessor in a daisy chain: the newest run with the number before."""
         if not isinstance(iteration, int | float) or iteration <= 1:
-            return []
-        return [run for run, number in self.runs if number == iteration - 1]
+            return None
+        return next((run for run, number in reversed(self.runs) if number == iteration - 1), None)
 
     def encode(self) -> bytes:
         """Encode as stored."""

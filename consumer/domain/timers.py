@@ -3,8 +3,7 @@
 ``SecondsOverdue`` and ``IsActionTaken`` are calculated fields that change events do not carry, so a clock has to detect that a step is
 overdue. A timer is a function of a record's state: any change of the state cancels, moves or sets it in the same commit. A fired timer is
 recorded in the state, so that it fires once per due time, however often the state is written afterwards. It fires when Salesforce's time
-is past the due time and every change up to then is committed, or when a later change of its own record, or the end of its run, proves
-both. The timers of a step end with its run, whether or not the step's own end was received.
+is past the due time and every change up to then is committed, or when a later change of its own record proves both.
 
 Pure functions.
 """
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from consumer import event_types as v
 from consumer.clock import parse_iso_ms
 from consumer.domain.objects import RUN
-from consumer.domain.state_retention import has_ended
 
 if TYPE_CHECKING:
     from consumer.domain.record_state import RecordState
@@ -36,14 +34,9 @@ Documented: while a run is paused or on a wait step.
 """
 
 
-def timers_of(state: RecordState, run: RecordState | None = None) -> dict[str, int]:
-    """Compute a record's pending timers: event type to due time in epoch milliseconds.
-
-    Args:
-        state: state of the record.
-        run: for a step, the state of its run, which ends the step's timers with itself; None looks at the step alone.
-    """
-    if state.is_deleted or (run is not None and state.entity != RUN and has_ended(run)):
+def timers_of(state: RecordState) -> dict[str, int]:
+    """Compute a record's pending timers: event type to due time in epoch milliseconds."""
+    if state.is_deleted:
         return {}
     announced = state.announced[0] if state.announced is not None else None
     due: str | None = None

@@ -16,20 +16,17 @@ from typing import Any
 
 import orjson
 
-from consumer import event_types as v
 from consumer.domain import timers
 from consumer.domain.change_events import Change, OrderKey
-from consumer.domain.history import Counts
 from consumer.domain.lifecycle import OrgInfo
 from consumer.domain.objects import RUN
 from consumer.domain.reconcile_task import ReconcileTask
 from consumer.domain.record_state import IDENTITY_RETENTION_MS, RecordState
-from consumer.domain.state_retention import has_ended
 from consumer.domain.target_runs import TargetRuns
 from consumer.ingest.positions import PositionEntry
 from consumer.ports.commit import JournalRecord
 
-__all__ = ["Batch", "LoadedStates", "Part", "with_step"]
+__all__ = ["Batch", "LoadedStates", "Part"]
 
 
 @dataclass(slots=True)
@@ -120,29 +117,14 @@ class Batch:
         self.events[name] += 1
         self.journal.append(JournalRecord(event["id"], name, event.get("tracker_id"), orjson.dumps(event)))
 
-    def set_timers(
-        self, timers_before: Mapping[str, int], after: RecordState, run: RecordState | None = None
-    ) -> None:
-        """Set, move and remove the timers of a record according to its new state.
-
-        For a step, also according to the state of its run.
-        """
-        timers_after = timers.timers_of(after, run)
+    def set_timers(self, timers_before: Mapping[str, int], after: RecordState) -> None:
+        """Set, move and remove the timers of a record according to its new state."""
+        timers_after = timers.timers_of(after)
         for name in timers_before.keys() - timers_after.keys():
             self.timers[timers.key_of(after.record_id, name)] = None
         for name, due_ms in timers_after.items():
             if timers_before.get(name) != due_ms:
                 self.timers[timers.key_of(after.record_id, name)] = due_ms
-
-    def set_step_timers(self, run_before: RecordState | None, run: RecordState) -> None:
-        """Remove the timers of a run's steps when the run ends or is deleted.
-
-        Set them again when it is active again.
-        """
-        has_run_ended = has_ended(run)
-        if run.history.due and has_run_ended != (run_before is not None and has_ended(run_before)):
-            for step_id, due_ms in run.history.due.items():
-                self.timers[timers.key_of(step_id, v.STEP_OVERDUE)] = None if has_run_ended else due_ms
 
     def link_target(
         self, run_id: str, fields: Mapping[str, Any], run: RecordState | None, loaded: LoadedStates
@@ -163,43 +145,9 @@ class Batch:
         if runs is None or run_id in runs:
             return run
         iteration = fields.get("DaisyChainIteration")
-        predecessors = [
-            one
-            for one in runs.possible_predecessors(iteration)
-            if (state := loaded.records.get(one)) is not None and _is_chained(state)
-        ]
+        previous = runs.previous_run(iteration)
         runs = runs.with_run(run_id, iteration)
         loaded.targets[runs.target_id] = self.targets[runs.target_id] = runs
-        if len(predecessors) != 1:
-            return run  # unknown, or it could be one or another
-        return (run or RecordState(RUN, run_id)).with_previous(predecessors[0])
-
-
-def _is_chained(run: RecordState) -> bool:
-    """Report whether a run ended by leading into the next one of a daisy chain."""
-    return has_ended(run) and not run.is_deleted and run.get("CompletionReason") == "DaisyChained"
-
-
-def with_step(
-    run: RecordState, before: RecordState | None, step: RecordState, error_code: Any, key: OrderKey
-) -> RecordState:
-    """Account for a change of a step in the history of its run.
-
-    Args:
-        run: state of the run.
-        before: state of the step before the change.
-        step: state of the step after it.
-        error_code: ``ErrorCode`` that the change wrote, or None.
-        key: the change's order key.
-    """
-    history = run.history.with_step(_counts(before), _counts(step), error_code, key)
-    history = history.with_due(step.record_id, timers.timers_of(step).get(v.STEP_OVERDUE))
-    return run if history is run.history else run.with_history(history)
-
-
-def _counts(step: RecordState | None) -> Counts:
-    if step is None:
-        return (0, 0, 0)
-    return step.history.as_step(
-        step.announced[0] if step.announced is not None else None, step.get("CompletionReason")
-    )
+        if previous is None:
+            return run
+        return (run or RecordState(RUN, run_id)).with_previous(previous)

@@ -30,12 +30,10 @@ def fire_timers(due_timers: Sequence[tuple[str, int]], loaded: LoadedStates, org
         record_id, name = timers.parts_of(key)
         batch.timers[key] = None
         record = loaded.records.get(record_id)
-        run_id = record.tracker_id if record is not None else None
+        if record is None or timers.timers_of(record).get(name) != due_ms:
+            continue  # a change committed since the timer was read has cancelled it
+        run_id = record.tracker_id
         run = loaded.records.get(run_id) if run_id is not None else None
-        if record is None or timers.timers_of(record, run).get(name) != due_ms:
-            continue  # a change committed since the timer was read has cancelled it, or the run has ended
         batch.add_event(timer_event(name, due_ms, record, run, batch.org))
         batch.put(record.with_fired(name, due_ms), loaded)
-        if run is not None and record_id in run.history.due:
-            batch.put(run.with_history(run.history.with_due(record_id, None)), loaded)
     return batch

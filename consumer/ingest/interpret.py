@@ -13,18 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from consumer import event_types as v
 from consumer.domain import reconcile_task, timers
 from consumer.domain.change_events import Change
-from consumer.domain.event_details import NOTHING_NEARBY, Nearby
 from consumer.domain.lifecycle import OrgInfo, interpret, system_event, timer_event
 from consumer.domain.objects import RUN
 from consumer.domain.record_ids import EMPTY_ID, is_wildcard
 from consumer.domain.record_state import IDENTITY_RETENTION_MS, RecordState
-from consumer.domain.state_retention import GAP_NOTE, has_ended
-from consumer.ingest.batch import Batch, LoadedStates, Part, with_step
+from consumer.domain.state_retention import GAP_NOTE
+from consumer.ingest.batch import Batch, LoadedStates, Part
 from consumer.ports.commit import ChannelState
 
 __all__ = ["gap_key", "interpret_changes", "run_id_of_step"]
@@ -45,8 +44,8 @@ def interpret_changes(
         org: for ids and links.
     """
     batch = Batch(replace(org, cadence_names=loaded.cadence_names), parts)
-    for index in range(len(parts)):
-        _interpret_change(index, loaded, channels, batch)
+    for part in parts:
+        _interpret_change(part, loaded, channels, batch)
     return batch
 
 
@@ -69,9 +68,9 @@ def run_id_of_step(change: Change, step: RecordState | None) -> str | None:
 
 
 def _interpret_change(
-    index: int, loaded: LoadedStates, channels: Mapping[str, ChannelState], batch: Batch
+    part: Part, loaded: LoadedStates, channels: Mapping[str, ChannelState], batch: Batch
 ) -> None:
-    change = batch.parts[index].change
+    change = part.change
     commit_ms = change.header.commit_ms
     if batch.newest_commit_ms is None or commit_ms > batch.newest_commit_ms:
         batch.newest_commit_ms = commit_ms
@@ -81,7 +80,7 @@ def _interpret_change(
         batch.ignored += 1
         return
     if change.is_gap:
-        if change.record_id == _first_gap_id(change):  # one event, however many records it is about
+        if change.record_id == change.header.record_ids[0]:  # one event, however many records it is about
             _record_gap(change, loaded, batch)
         return
     record = loaded.records.get(change.record_id)
@@ -98,19 +97,7 @@ def _interpret_change(
         )
         batch.reconcile_tasks[task.id] = task
         return
-    _apply(index, record, loaded, batch)
-
-
-def _first_gap_id(change: Change) -> str:
-    """First of the event's record ids that names no single record.
-
-    Of a gap event, the first.
-    """
-    header = change.header
-    return next(
-        (one for one in header.record_ids if header.is_gap or one == EMPTY_ID or is_wildcard(one)),
-        change.record_id,
-    )
+    _apply(part, record, loaded, batch)
 
 
 def _record_gap(change: Change, loaded: LoadedStates, batch: Batch) -> None:
@@ -137,10 +124,7 @@ def _add_reconcile_task(change: Change, batch: Batch) -> None:
     Where it names none, the task is for everything stamped at that time.
     """
     header = change.header
-    names_all = header.kind == "GAP_OVERFLOW" or any(
-        one == EMPTY_ID or is_wildcard(one) for one in header.record_ids
-    )
-    if names_all:
+    if change.record_id == EMPTY_ID or is_wildcard(change.record_id) or header.kind == "GAP_OVERFLOW":
         cause = f"{change.channel}/{change.position}"
         task = reconcile_task.window_task(
             "overflow", cause, header.entity, header.commit_ms, header.commit_ms
@@ -152,9 +136,9 @@ def _add_reconcile_task(change: Change, batch: Batch) -> None:
     batch.reconcile_tasks[task.id] = task
 
 
-def _apply(index: int, record: RecordState | None, loaded: LoadedStates, batch: Batch) -> None:
+def _apply(part: Part, record: RecordState | None, loaded: LoadedStates, batch: Batch) -> None:
     """Write the states and events of a change that is neither a gap nor a duplicate."""
-    change, key = batch.parts[index].change, batch.parts[index].key
+    change, key = part.change, part.key
     commit_ms = change.header.commit_ms
     is_run = change.header.entity == RUN
     run_id = change.record_id if is_run else run_id_of_step(change, record)
@@ -171,23 +155,16 @@ def _apply(index: int, record: RecordState | None, loaded: LoadedStates, batch: 
     elif run_id is not None and (fields := loaded.run_lookups.pop(run_id, None)) is not None:
         run = batch.link_target(run_id, fields, run, loaded)
         record = run if is_run else record
-    timers_before = timers.timers_of(record, run) if record is not None else {}
+    timers_before = timers.timers_of(record) if record is not None else {}
     if timers_before and record is not None and not late:
         record = _fire_overdue_first(record, run, timers_before, commit_ms, batch)
         run = record if is_run else run
-    nearby = _nearby(index, record, loaded, batch) if is_run else NOTHING_NEARBY
-    state, events = interpret(change, key, record, run, batch.org, late=late, nearby=nearby)
+    state, events = interpret(change, key, record, run, batch.org, late=late)
     if is_run or run_id is None:
         state = state.with_highest_key(key, commit_ms)
     else:
-        run = with_step(run or RecordState(RUN, run_id), record, state, _written(change, "ErrorCode"), key)
-        run = run.with_highest_key(key, commit_ms)
-        batch.put(run, loaded)
-    if is_run:
-        if record is not None and not late and has_ended(state) and not has_ended(record):
-            state = _fire_steps_first(record, state, commit_ms, loaded, batch)
-        batch.set_step_timers(record, state)
-    batch.set_timers(timers_before, state, run)
+        batch.put((run or RecordState(RUN, run_id)).with_highest_key(key, commit_ms), loaded)
+    batch.set_timers(timers_before, state)
     batch.put(state, loaded)
     batch.late += late
     for event in events:
@@ -211,59 +188,3 @@ def _fire_overdue_first(
             batch.add_event(timer_event(name, due_ms, record, run, batch.org))
             record = record.with_fired(name, due_ms)
     return record
-
-
-def _fire_steps_first(
-    run_before: RecordState, run: RecordState, commit_ms: int, loaded: LoadedStates, batch: Batch
-) -> RecordState:
-    """Fire the timers of steps that were due before their run ended.
-
-    They fire ahead of the ending, which cancels the others.
-    """
-    for step_id, due_ms in sorted(run.history.due.items(), key=lambda entry: (entry[1], entry[0])):
-        step = loaded.records.get(step_id)
-        if due_ms >= commit_ms or step is None or timers.timers_of(step).get(v.STEP_OVERDUE) != due_ms:
-            continue
-        batch.add_event(timer_event(v.STEP_OVERDUE, due_ms, step, run_before, batch.org))
-        batch.put(step.with_fired(v.STEP_OVERDUE, due_ms), loaded)
-        batch.timers[timers.key_of(step_id, v.STEP_OVERDUE)] = None
-        run = run.with_history(run.history.with_due(step_id, None))
-    return run
-
-
-def _nearby(index: int, run: RecordState | None, loaded: LoadedStates, batch: Batch) -> Nearby:
-    """Gather what steps say about a change of their run.
-
-    The steps are known ones, and those that follow in the same transaction.
-    """
-    part = batch.parts[index]
-    change = part.change
-    step: Mapping[str, Any] = {}
-    step_id = _written(change, "CurrentStepId")
-    if isinstance(step_id, str):
-        known = loaded.records.get(step_id)
-        step = known.values() if known is not None else {}
-    fails = change.writes("State", "Error")
-    last_error = run.history.last_error if fails and run is not None else None
-    error_code = last_error[0] if last_error is not None and last_error[1] <= part.key else None
-    if not fails and (step or step_id is None):
-        return Nearby(step, error_code)
-    for following in batch.parts[index + 1 :]:
-        other = following.change
-        if other.header.transaction != change.header.transaction:
-            break
-        if other.record_id == step_id and not step:
-            step = other.body
-        code = _written(other, "ErrorCode")
-        if (
-            code is not None
-            and run_id_of_step(other, loaded.records.get(other.record_id)) == change.record_id
-        ):
-            error_code = code
-            break
-    return Nearby(step, error_code if fails else None)
-
-
-def _written(change: Change, name: str) -> Any:
-    """Value that a change wrote to a field; None where it wrote none."""
-    return change.body.get(name) if change.header.changed is None or name in change.header.changed else None

@@ -174,7 +174,7 @@ class ResumePlan:
             "id": event_id,
             "type": v.SYSTEM_GAP,
             "time": iso(now_ms),
-            "report": {"kind": "EXPIRED_POSITION", "since": since, "resumed": option},
+            "after": {"kind": "EXPIRED_POSITION", "since": since, "resumed": option},
             "position": {"channel": channel, "replay_id": position},
         }
         return JournalRecord(event_id, v.SYSTEM_GAP, None, orjson.dumps(event))

@@ -12,13 +12,11 @@ import orjson
 
 from consumer.clock import iso
 from consumer.domain.change_events import decode
-from consumer.domain.event_details import Nearby
 from consumer.domain.lifecycle import OrgInfo, interpret
 from consumer.domain.lifecycle_events import LifecycleEvent
 from consumer.domain.objects import RUN, STEP
 from consumer.domain.record_ids import to_18
 from consumer.domain.record_state import RecordState
-from consumer.ingest.batch import with_step
 
 __all__ = ["ScriptedRun"]
 
@@ -185,26 +183,14 @@ class ScriptedRun:
                 "payload": {**stamped, "ChangeEventHeader": header},
             },
         }
-        run = self._states.get(self.tracker_id)
-        step = self._states.get(fields.get("CurrentStepId") or "")
-        last_error = run.history.last_error if run is not None else None
-        nearby = Nearby(
-            step.values() if step is not None else {}, last_error[0] if last_error is not None else None
-        )
         [change] = decode(message, f"/data/{entity}ChangeEvent", str(replay_id))
         state, events = interpret(
             change,
             (0, self._commit_number, sequence),
             self._states.get(record_id),
-            run,
+            self._states.get(self.tracker_id),
             self._org,
             late=False,
-            nearby=nearby,
         )
-        if run is not None and entity == STEP:
-            key = (0, self._commit_number, sequence)
-            self._states[self.tracker_id] = with_step(
-                run, self._states.get(record_id), state, fields.get("ErrorCode"), key
-            )
         self._states[record_id] = state
         self.events += [LifecycleEvent.from_json(orjson.dumps(event)) for event in events]

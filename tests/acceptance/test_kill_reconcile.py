@@ -110,9 +110,7 @@ async def test_a_task_that_is_killed_in_the_middle_goes_on_at_its_page(tmp_path:
     paused = sorted(event["record_id"] for event in journal if event["type"] == "run.paused")
     assert paused == sorted(runs), "every run was paused once"
     # What is read twice because a kill came between the page and its commit is counted once.
-    reports = [
-        event["report"] for event in journal if event["type"] in {"system.repaired", "system.snapshot"}
-    ]
+    reports = [event["after"] for event in journal if event["type"] in {"system.repaired", "system.snapshot"}]
     told = {
         event["record_id"]
         for event in journal

@@ -153,7 +153,7 @@ async def test_a_change_that_salesforce_never_published_is_found_by_the_next_swe
             ("run.paused", known),
             ("run.enrolled", unknown),
         }
-        reports = [event["report"] for event in journal if event["type"] == "system.repaired"]
+        reports = [event["after"] for event in journal if event["type"] == "system.repaired"]
         assert sum(report["changed"] for report in reports) == len({event["record_id"] for event in found})
 
 
@@ -225,10 +225,10 @@ async def test_what_happened_while_the_service_was_down_for_four_days_is_reconci
         await agree(link, 60)
         await all_reconciled(link)
         journal = (await ends_well(link))[seen:]
-    gaps = [event["report"] for event in journal if event["type"] == "system.gap"]
+    gaps = [event["after"] for event in journal if event["type"] == "system.gap"]
     assert {gap["kind"] for gap in gaps} == {"EXPIRED_POSITION"}
     assert len(gaps) == 2, "one for each channel"
-    reports = [event["report"] for event in journal if event["type"] == "system.repaired"]
+    reports = [event["after"] for event in journal if event["type"] == "system.repaired"]
     assert {report["entity"] for report in reports} == {TRACKER, STEP_TRACKER}
     # What was never heard of and is gone again is nobody's news, and so is what was changed and changed back.
     changed = {

@@ -39,11 +39,7 @@ async def judge(real: Any, world: World, model: Model) -> Counter[str]:
     assert found == [], found[:3]
     deleted = {record for record, state in states.items() if state.is_deleted}
     assert deleted == expectation.deleted, "what is deleted is not what was deleted"
-    due = {
-        record: pending
-        for record, state in states.items()
-        if (pending := timers_of(state, states.get(state.tracker_id or "")))
-    }
+    due = {record: timers_of(state) for record, state in states.items() if timers_of(state)}
     assert due == {}, f"past due and never fired: {due}"
     assert await real.timers(FAR_MS, 10) == []
     for channel, bus in world.bus.items():

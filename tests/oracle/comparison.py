@@ -267,8 +267,6 @@ class _Comparison:
         wanted = self._wanted.get(id_)
         if wanted is not None and change.record_id not in self._loose:
             yield "missed_transitions", wanted.missed, bool(event.get("missed_transitions"))
-            yield "supersedes", wanted.supersedes, event.get("supersedes")
-            yield "before", *_befores(wanted, event.get("before"))
             yield from self._shared_facts(wanted, event)
 
     def _shared_facts(self, wanted: ExpectedEvent, event: JournalEvent) -> Iterable[tuple[str, Any, Any]]:
@@ -279,19 +277,6 @@ class _Comparison:
         for name in names:
             if getattr(wanted, name) is not None and event.get(name) is not None:
                 yield name, getattr(wanted, name), event[name]
-
-
-def _befores(wanted: ExpectedEvent, found: Mapping[str, Any] | None) -> tuple[Any, Any]:
-    """The record before, as it must be and as it is: null is the same as absent, dates are instants.
-
-    A record that was not told from its beginning may have been looked up: what else is known of it is not compared.
-    """
-    names = (wanted.before or {}).keys() | ((found or {}).keys() if wanted.is_complete else set())
-    sides = [
-        None if side is None else {name: _instant(side[name]) for name in names if side.get(name) is not None}
-        for side in (wanted.before, found)
-    ]
-    return (sides[0], sides[1]) if wanted.before is not None or wanted.is_complete else (None, None)
 
 
 def _first_gaps(expectation: Expectation) -> dict[str, Key]:

@@ -6,7 +6,7 @@ the ledger that is first told; a step that was never told its run is its own.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +31,6 @@ class ExpectedEvent:
         owner_id: the run's owner as of this event, None where never told.
         cadence_id: ``ActionCadenceId`` of the record as of this event.
         target_id: ``TargetId`` of the record as of this event.
-        before: the record after its previous change; None before the first, and across a deletion.
-        is_complete: whether ``before`` knows every field.
-        supersedes: the ending that this one corrects.
     """
 
     id: str
@@ -47,9 +44,6 @@ class ExpectedEvent:
     owner_id: str | None
     cadence_id: str | None
     target_id: str | None
-    before: Mapping[str, Any] | None = None
-    is_complete: bool = False
-    supersedes: str | None = None
 
     @property
     def change_id(self) -> str:
@@ -125,35 +119,26 @@ def expected(ledger: Iterable[Any], org_id: str) -> Expectation:
     known: defaultdict[str, Known] = defaultdict(Known)
     runs: defaultdict[str, list[ExpectedEvent]] = defaultdict(list)
     changes: dict[str, ExpectedChange] = {}
-    unheard = _said_once(reading.changes)
     for change in reading.changes:
         record_id, tracker_id, change_id = change.record_id, run_of[change.record_id], change.id(org_id)
-        story = known[record_id]
-        before, is_complete = story.as_before(), story.complete
-        announcement = announce(change, story)
-        supersedes = story.ending if announcement.corrects else None
-        record = story.fields
+        types, missed = announce(change, known[record_id])
+        record = known[record_id].fields
         # A look-up that leaves no trace: a run that nothing was told about has no state.
         owner_id = known[tracker_id].fields.get("OwnerId") if tracker_id in known else None
-        for type_ in announcement.types:
-            if ".ended." in type_:
-                story.ending = f"{change_id}/{type_}"
+        for type_ in types:
             runs[tracker_id].append(
                 ExpectedEvent(
                     id=f"{change_id}/{type_}",
                     type=type_,
                     tracker_id=tracker_id,
                     record_id=record_id,
-                    missed=announcement.missed,
+                    missed=missed,
                     commit_number=change.commit_number,
                     sequence_number=change.sequence_number,
                     commit_ms=change.commit_ms,
                     owner_id=owner_id,
                     cadence_id=record.get("ActionCadenceId"),
                     target_id=record.get("TargetId"),
-                    before=before,
-                    is_complete=is_complete,
-                    supersedes=supersedes if ".ended." in type_ else None,
                 )
             )
         changes[change_id] = ExpectedChange(
@@ -163,7 +148,7 @@ def expected(ledger: Iterable[Any], org_id: str) -> Expectation:
             tracker_id,
             change.key,
             change.commit_ms,
-            always_speaks(change, unheard[change.identity]),
+            always_speaks(change),
             never_speaks(change),
         )
     return Expectation(
@@ -174,22 +159,6 @@ def expected(ledger: Iterable[Any], org_id: str) -> Expectation:
         gaps=reading.gaps,
         changes=changes,
     )
-
-
-def _said_once(changes: Sequence[LedgerChange]) -> dict[Any, set[str]]:
-    """Names of the fields, by change, to which no other change of the record gives the same value."""
-    told: Counter[tuple[str, str, str]] = Counter()
-    for change in changes:
-        values = {**change.enrichment, **change.written}
-        told.update((change.record_id, name, repr(value)) for name, value in values.items())
-    return {
-        change.identity: {
-            name
-            for name, value in change.written.items()
-            if value is not None and told[change.record_id, name, repr(value)] == 1
-        }
-        for change in changes
-    }
 
 
 def _runs(changes: Sequence[LedgerChange]) -> dict[str, str]:

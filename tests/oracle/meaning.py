@@ -7,11 +7,11 @@ that was created and has announced no state since, and None for a record that wa
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.oracle.wire import RUN, LedgerChange
+from tests.oracle.wire import RUN, STEP, LedgerChange
 
 NEW: Final = "(new)"
 TRANSITIONAL: Final = "Processing"
@@ -77,50 +77,17 @@ STEP_LEGAL: Final = {
 
 @dataclass(slots=True)
 class Known:
-    """What has been told about one record so far.
-
-    Attributes:
-        fields: the values told.
-        announced: the last state other than `Processing`.
-        deleted: whether it is deleted.
-        complete: whether a field that was not told is known to be empty.
-        ending: id of the event that last told its end.
-    """
+    """What has been told about one record so far."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     announced: str | None = None
     deleted: bool = False
-    complete: bool = False
-    ending: str | None = None
-
-    def as_before(self) -> dict[str, Any] | None:
-        """The record before its next change; there is none before a creation or across a deletion."""
-        return dict(self.fields) if self.fields and not self.deleted else None
-
-
-def news(change: LedgerChange, known: Known) -> dict[str, Any]:
-    """What the change says that was not known to be so: a value that is sent again is no news."""
-    if change.kind == "CREATE":
-        return {name: value for name, value in change.written.items() if value is not None}
-    if change.kind == "UNDELETE":
-        told = {**known.fields, **change.written}
-        return {
-            name: change.written.get(name)
-            for name in (told if known.fields else ())
-            if known.fields.get(name) != change.written.get(name)
-        }
-    return {
-        name: value
-        for name, value in change.written.items()
-        if (known.fields[name] != value if name in known.fields else value is not None or not known.complete)
-    }
 
 
 def apply(change: LedgerChange, known: Known) -> None:
     """Make of `known` what the change makes of its record."""
     if change.kind in {"CREATE", "UNDELETE"}:
         known.fields = {}
-        known.complete = True
     known.fields.update(change.written)
     for name in FILLED_BY_ENRICHMENT:
         if known.fields.get(name) is None and change.enrichment.get(name) is not None:
@@ -134,122 +101,93 @@ def apply(change: LedgerChange, known: Known) -> None:
         known.deleted = change.kind == "DELETE"
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """What a change announces.
-
-    Attributes:
-        types: types of its events, in order.
-        missed: whether transitions were merged away.
-        corrects: whether it is the end told again, with the reason.
-    """
-
-    types: list[str]
-    missed: bool = False
-    corrects: bool = False
-
-
-def announce(change: LedgerChange, known: Known) -> Announcement:
-    """What a change announces; applies the change to `known`."""
-    announced = NEW if change.kind == "CREATE" else known.announced
-    said = news(change, known)
+def announce(change: LedgerChange, known: Known) -> tuple[list[str], bool]:
+    """The types of the events that a change is, in order, and whether transitions were missed; applies the change to `known`."""
+    announced = known.announced
     apply(change, known)
     noun = "run" if change.entity == RUN else "step"
-    if change.kind == "DELETE":
-        return Announcement([f"{noun}.deleted"])
-    transition = _transition(change.entity, said.get("State"), announced, known.fields)
+    match change.kind:
+        case "DELETE":
+            return [f"{noun}.deleted"], False
+        case "UNDELETE":
+            return [f"{noun}.restored"], False
+        case "CREATE":
+            announced = NEW
+    transition = _transition(change, announced, known.fields)
     missed = bool(transition) and announced is not None and not _is_legal(change, announced)
-    last = "Complete" if noun == "run" else "Completed"
-    corrects = (
-        not transition
-        and change.kind != "CREATE"
-        and said.get("CompletionReason") is not None
-        and known.announced == last
+    if change.kind == "CREATE":
+        return _created(change, transition, known.fields), missed
+    types = (
+        _run_updated(change, transition, known.fields) if noun == "run" else _step_updated(change, transition)
     )
-    if corrects:
-        transition = _transition(change.entity, last, None, known.fields)
-    if noun == "run":
-        types = _run_types(change.kind, said, transition, known.fields)
-    else:
-        types = _step_types(change.kind, said, transition, known.fields)
-    if not types and _is_worth_a_word(said, announced):
+    if not types and _is_worth_a_word(change, announced):
         types = [f"{noun}.updated"]
-    return Announcement(types, missed, corrects)
+    return types, missed
 
 
-def always_speaks(change: LedgerChange, unheard: Container[str]) -> bool:
-    """Whether the change is an event whatever was known of its record before.
-
-    `unheard` names the fields to which no other change of the record gives the same value.
-    """
-    names = change.written.keys() - BOOKKEEPING - {"State", *FILLED_BY_ENRICHMENT}
-    return change.kind != "UPDATE" or any(name in unheard for name in names)
+def always_speaks(change: LedgerChange) -> bool:
+    """Whether the change is an event whatever was known of its record before."""
+    return change.kind != "UPDATE" or bool(change.written.keys() - BOOKKEEPING - {"State"})
 
 
 def never_speaks(change: LedgerChange) -> bool:
     """Whether the change is no event whatever was known of its record before."""
-    said = change.written.keys() - BOOKKEEPING - {"State"}
-    return change.kind == "UPDATE" and not said and change.written.get("State", TRANSITIONAL) == TRANSITIONAL
+    return not always_speaks(change) and change.written.get("State", TRANSITIONAL) == TRANSITIONAL
 
 
-def _run_types(
-    kind: str, said: Mapping[str, Any], transition: list[str], after: Mapping[str, Any]
-) -> list[str]:
-    first = {"CREATE": ["run.enrolled"], "UNDELETE": ["run.restored"]}.get(kind, [])
+def _created(change: LedgerChange, transition: list[str], after: Mapping[str, Any]) -> list[str]:
+    if change.entity == STEP:
+        return ["step.created", *transition]
+    waits = after.get("ScheduledResumeDateTime") is not None and after.get("State") == "Running"
+    return ["run.enrolled", *transition, *(["run.waiting"] if waits else [])]
+
+
+def _run_updated(change: LedgerChange, transition: list[str], after: Mapping[str, Any]) -> list[str]:
+    written = change.written
     ends = any(each.startswith("run.ended.") for each in transition)
-    born = kind == "CREATE"
-    advances = not born and not ends and said.get("CurrentStepId") is not None
-    types = [*first, *transition, *(["run.advanced"] if advances else [])]
-    if "ScheduledResumeDateTime" in said:
-        state = after.get("State")
-        if said["ScheduledResumeDateTime"] is None:
-            # A wait or a pause that is left clears it; only a pause without an end is worth a word.
-            told = "run.resume_changed" if state == "Paused" and not transition and not advances else None
-        elif state == "Running":
-            told = "run.waiting"
-        else:
-            told = None if born or transition or state == "Complete" else "run.resume_changed"
-        types += [told] if told else []
-    if "OwnerId" in said and not born:
+    types = [*transition]
+    if written.get("CurrentStepId") is not None and not ends:
+        types.append("run.advanced")
+    if "ScheduledResumeDateTime" in written:
+        if written["ScheduledResumeDateTime"] is not None and after.get("State") == "Running":
+            types.append("run.waiting")
+        elif not transition and after.get("State") != "Complete":
+            types.append("run.resume_changed")
+    if "OwnerId" in written:
         types.append("run.reassigned")
-    if "RelatedToId" in said or "RelatedToAttributionType" in said:
+    if "RelatedToId" in written or "RelatedToAttributionType" in written:
         types.append("run.attributed")
-    if "CompletionDisposition" in said and not born and not ends:
+    if "CompletionDisposition" in written and not ends:
         types.append("run.disposition_set")
     return types
 
 
-def _step_types(
-    kind: str, said: Mapping[str, Any], transition: list[str], after: Mapping[str, Any]
-) -> list[str]:
-    types = {"CREATE": ["step.created"], "UNDELETE": ["step.restored"]}.get(kind, [])[:]
-    if said.get("ActionTakenDateTime") is not None:
+def _step_updated(change: LedgerChange, transition: list[str]) -> list[str]:
+    types: list[str] = []
+    if change.written.get("ActionTakenDateTime") is not None:
         types.append("step.action_taken")
     types += transition
-    if kind == "CREATE":
-        return types
-    if not transition and said.get("ErrorCode") is not None and after.get("State") == "Error":
-        types.append("step.failed")
-    if "DueDateTime" in said:
+    if "DueDateTime" in change.written:
         types.append("step.due_changed")
-    if "ScheduledStartDateTime" in said:
+    if "ScheduledStartDateTime" in change.written:
         types.append("step.start_changed")
     return types
 
 
-def _is_worth_a_word(said: Mapping[str, Any], announced: str | None) -> bool:
-    fields = said.keys() - BOOKKEEPING
+def _is_worth_a_word(change: LedgerChange, announced: str | None) -> bool:
+    fields = change.written.keys() - BOOKKEEPING
     if fields != {"State"}:
         return bool(fields)
-    state = said["State"]
+    state = change.written["State"]
     return state is None or state not in (TRANSITIONAL, announced)
 
 
-def _transition(entity: str, state: Any, announced: str | None, after: Mapping[str, Any]) -> list[str]:
+def _transition(change: LedgerChange, announced: str | None, after: Mapping[str, Any]) -> list[str]:
+    state = change.written.get("State")
     if not isinstance(state, str) or state in {TRANSITIONAL, announced}:
         return []
     reason = str(after.get("CompletionReason"))
-    if entity == RUN:
+    if change.entity == RUN:
         return _run_transition(announced, state, reason)
     return _step_transition(announced, state, reason)
 

@@ -1,7 +1,6 @@
 """Any world, however it arrives: what the journal and the states of a real store then hold."""
 
 import asyncio
-import os
 import tempfile
 from collections import defaultdict
 from datetime import datetime
@@ -27,7 +26,7 @@ from tests.support.builders.worlds import (
     worlds,
 )
 
-EXAMPLES = settings(max_examples=int(os.environ.get("WORLDS", "120")), deadline=None)
+EXAMPLES = settings(max_examples=120, deadline=None)
 
 
 @pytest.fixture(scope="module")

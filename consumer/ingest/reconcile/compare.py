@@ -16,7 +16,7 @@ from consumer.domain.lifecycle import OrgInfo
 from consumer.domain.objects import RUN
 from consumer.domain.record_state import RecordState
 from consumer.domain.row_diff import Row, interpret_row
-from consumer.ingest.batch import Batch, LoadedStates, with_step
+from consumer.ingest.batch import Batch, LoadedStates
 
 __all__ = ["EMIT", "UnknownRecordPolicy", "compare_rows"]
 
@@ -83,32 +83,11 @@ def compare_rows(
             for name, due_ms in timers.timers_of(state).items():
                 if due_ms <= server_ms:
                     state = state.with_fired(name, due_ms)
-        _set_timers(row, record, state, run, loaded, batch)
+        timers_before = timers.timers_of(record) if record is not None else {}
+        batch.set_timers(timers_before, state)
         batch.put(state, loaded)
         batch.changed_rows += bool(events)
         batch.deleted += bool(events) and row.is_deleted
         for event in events:
             batch.add_event(event)
     return batch
-
-
-def _set_timers(
-    row: Row,
-    record: RecordState | None,
-    state: RecordState,
-    run: RecordState | None,
-    loaded: LoadedStates,
-    batch: Batch,
-) -> None:
-    """Set the timers of a record, and account for a step in its run.
-
-    The run owns the timers of its steps.
-    """
-    timers_before = timers.timers_of(record, run) if record is not None else {}
-    if row.entity == RUN:
-        batch.set_step_timers(record, state)
-    elif run is not None:
-        run_after = with_step(run, record, state, row.values.get("ErrorCode"), state.newest_key)
-        if run_after is not run:
-            batch.put(run_after, loaded)
-    batch.set_timers(timers_before, state, run)

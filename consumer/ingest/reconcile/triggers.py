@@ -106,7 +106,8 @@ def report_of(task: ReconcileTask, org_id: str, at_ms: int) -> JournalRecord | N
         "id": event_id,
         "type": name,
         "time": iso(at_ms),
+        "entity": task.entity,
         "origin": "snapshot" if task.is_snapshot else "repair",
-        "report": task.report(),
+        "after": task.report(),
     }
     return JournalRecord(event_id, name, None, orjson.dumps(event))

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from consumer.domain import target_runs, timers
-from consumer.domain.change_events import Change
 from consumer.domain.objects import RUN, STEP
 from consumer.domain.record_state import RecordState
 from consumer.domain.row_diff import Row
@@ -111,7 +110,6 @@ class StateRepository:
         await self._peek_targets(
             (row.values["TargetId"] for row in rows if row.entity == RUN and "TargetId" in row.values), loaded
         )
-        await self._peek(_possible_predecessors((row.values for row in rows), loaded), loaded)
         await self._lookup.load_cadence_names(
             row.values["ActionCadenceId"] for row in rows if "ActionCadenceId" in row.values
         )
@@ -171,20 +169,16 @@ class StateRepository:
             wanted.add(part.change.record_id)
             if part.change.is_gap:
                 wanted.add(gap_key(part.change))
-            for name in ("ActionCadenceTrackerId", "CurrentStepId"):
-                related_id = part.change.body.get(name)
-                if isinstance(related_id, str):
-                    wanted.add(related_id)
+            run_id = part.change.body.get("ActionCadenceTrackerId")
+            if isinstance(run_id, str):
+                wanted.add(run_id)
         await self._load(wanted, loaded)
-        others: set[str] = set()
+        runs = set()
         for part in parts:
             record = loaded.records[part.change.record_id]
             if record is not None and record.entity != RUN and record.tracker_id is not None:
-                others.add(record.tracker_id)
-            if record is not None and record.entity == RUN and _may_end(part.change):
-                # Its end fires or cancels the timers of its steps.
-                others.update(record.history.due)
-        await self._load(others - wanted, loaded)
+                runs.add(record.tracker_id)
+        await self._load(runs - wanted, loaded)
 
     async def _hydrate(self, parts: Sequence[Part], loaded: LoadedStates) -> None:
         """Look up the run of steps, and the target of runs, that were never seen."""
@@ -238,8 +232,6 @@ class StateRepository:
                     wanted.add(target_id)
         self._targets |= await self._stored_targets(wanted)
         loaded.targets = {target_id: self._targets[target_id] for target_id in wanted}
-        numbered = [*self._run_lookups.values(), *(part.change.body for part in parts)]
-        await self._load(_possible_predecessors(numbered, loaded), loaded)
 
     # ------------------------------------------------------------ the store and the cache
 
@@ -292,25 +284,6 @@ class StateRepository:
             else TargetRuns.decode(data)
             for target_id in missing
         }
-
-
-def _possible_predecessors(numbered: Iterable[Mapping[str, Any]], loaded: LoadedStates) -> set[str]:
-    """Runs that may have led to one of these in a daisy chain.
-
-    These are given as fields; the states of the runs are to tell.
-    """
-    found: set[str] = set()
-    for fields in numbered:
-        target_id = fields.get("TargetId")
-        runs = loaded.targets.get(target_id) if isinstance(target_id, str) else None
-        if runs is not None:
-            found.update(runs.possible_predecessors(fields.get("DaisyChainIteration")))
-    return found - loaded.records.keys()
-
-
-def _may_end(change: Change) -> bool:
-    """Report whether a change may end or delete its run."""
-    return change.header.kind == "DELETE" or "State" in change.body
 
 
 def _is_hydrated(run: RecordState | None) -> bool:

@@ -188,9 +188,9 @@ async def test_a_gap_is_announced_and_never_silent(path):
         await rig.answer(message("GAP_UPDATE", RUN, RUN_1, commit=2))
         await rig.pass_time(2_000)
         (event,) = await rig.journal()
-        assert (event["type"], event["report"]) == (
+        assert (event["type"], event["after"]) == (
             "system.gap",
-            {"entity": RUN, "kind": "GAP_UPDATE", "record_ids": [RUN_1]},
+            {"kind": "GAP_UPDATE", "record_ids": [RUN_1]},
         )
 
 
@@ -217,7 +217,7 @@ async def test_a_refused_position_is_announced_once_and_replaced(path, policy, o
         await rig.open(ActionCadenceTrackerChangeEvent=option, ActionCadenceStepTrackerChangeEvent="-2")
         await rig.pass_time(2_000)
         gaps = [event for event in await rig.journal() if event["type"] == "system.gap"]
-        assert [gap["report"]["kind"] for gap in gaps] == ["EXPIRED_POSITION"]
+        assert [gap["after"]["kind"] for gap in gaps] == ["EXPIRED_POSITION"]
         assert rig.witness.refusals == [(RUN_CHANNEL, "21", policy, True)]
     async with tenure(path, on_expired=policy) as rig:
         assert (await rig.ingest.plan.resume())[RUN_CHANNEL] == "-2", (
@@ -449,9 +449,5 @@ async def test_an_unknown_change_older_than_the_memory_of_identities_is_reported
         await rig.answer(old, known)
         await rig.pass_time(2_000)
         last = (await rig.journal())[-1]
-        assert (last["type"], last["report"]["kind"], last["report"]["record_ids"]) == (
-            "system.gap",
-            "EXPIRED",
-            [RUN_2],
-        )
+        assert (last["type"], last["after"]) == ("system.gap", {"kind": "EXPIRED", "record_ids": [RUN_2]})
         assert rig.witness.total("duplicates") == 1, "what is younger than 96 hours is still recognised"

@@ -127,7 +127,7 @@ async def test_a_gap_is_fetched_and_what_differs_is_told(path):
         ]
         journal = await rig.journal()
         assert journal[3]["origin"] == "gap"
-        assert journal[4]["report"] == {
+        assert journal[4]["after"] == {
             "reason": "gap",
             "entity": RUN,
             "fetched": 1,
@@ -235,7 +235,7 @@ async def test_a_window_is_read_page_by_page_and_each_page_is_committed_with_the
         types = await rig.types()
         assert types.count("run.enrolled") == len(ids)
         assert types[-1] == "system.repaired"
-        (report,) = [event["report"] for event in await rig.journal() if event["type"] == "system.repaired"]
+        (report,) = [event["after"] for event in await rig.journal() if event["type"] == "system.repaired"]
         assert (report["fetched"], report["changed"]) == (len(ids), len(ids))
 
 
@@ -339,7 +339,7 @@ async def test_what_has_left_the_recycle_bin_is_told_by_the_delete_log(path):
         await reconciled(rig)
         types = await rig.types()
         assert types.count("run.deleted") == len(ids)
-        report = (await rig.journal())[-1]["report"]
+        report = (await rig.journal())[-1]["after"]
         assert (report["changed"], report["deleted"]) == (len(ids), len(ids))
         assert "deletions_known_since" not in report
         assert await state_of(rig, "0qBWP000000UNKNOWN") is None, "what nobody knew is not told as gone"
@@ -354,7 +354,7 @@ async def test_a_window_says_since_when_deletions_can_be_known(path):
         await rig.store.add_reconcile_task(task.id, task.encode())
         await rig.answer(server_ms=org.server_ms)
         await reconciled(rig)
-        report = (await rig.journal())[-1]["report"]
+        report = (await rig.journal())[-1]["after"]
         assert report["deletions_known_since"][:10] > iso(COMMIT_MS + 24 * 86_400_000)[:10]
         ((_, _, since_ms, _),) = [one for one in org.asked if one[0] == "deleted"]
         assert org.server_ms - since_ms < 15 * 86_400_000
@@ -537,7 +537,7 @@ async def test_after_a_downtime_longer_than_any_log_remembers_everything_is_read
         events = await rig.journal()
         told = [(event["type"], event["record_id"]) for event in events if event.get("origin") == "repair"]
         assert sorted(told) == [("run.deleted", RUN_2), ("run.paused", RUN_1)]
-        assert events[-1]["report"] == {
+        assert events[-1]["after"] == {
             "reason": "snapshot",
             "entity": RUN,
             "fetched": 2,

@@ -122,18 +122,18 @@ async def test_an_enriched_group_is_one_position_and_each_message_one_change(pat
 
 async def test_a_wildcard_names_no_record_and_is_a_gap(path):
     (event,) = await journal_of(path, message("UPDATE", RUN, "0qB*", {"Custom__c": None}, commit=1))
-    assert (event["type"], event["report"]["record_ids"]) == ("system.gap", ["0qB*"])
+    assert (event["type"], event["after"]["record_ids"]) == ("system.gap", ["0qB*"])
     assert "tracker_id" not in event
 
 
 async def test_the_empty_id_is_an_overflow(path):
     (event,) = await journal_of(path, message("GAP_OVERFLOW", RUN, "000000000000000AAA", commit=1))
-    assert (event["type"], event["report"]["entity"]) == ("system.overflow", RUN)
+    assert (event["type"], event["entity"]) == ("system.overflow", RUN)
 
 
 async def test_a_merged_gap_is_one_event_that_names_every_record(path):
     journal = await journal_of(path, message("GAP_UPDATE", RUN, [RUN_1, RUN_2], commit=1))
-    assert [(event["type"], event["report"]["record_ids"]) for event in journal] == [
+    assert [(event["type"], event["after"]["record_ids"]) for event in journal] == [
         ("system.gap", [RUN_1, RUN_2])
     ]
 
@@ -272,51 +272,14 @@ async def test_runs_that_began_before_the_service_are_found_under_their_target_t
         assert (await rig.journal())[-1]["previous_tracker_id"] == RUN_1
 
 
-def chained(run, commit):
-    ended = {"State": "Complete", "CompletionReason": "DaisyChained"}
-    return message("UPDATE", RUN, run, ended, commit=commit)
-
-
-def chain_link(run, iteration, commit):
-    return message("CREATE", RUN, run, {**RUNNING, "DaisyChainIteration": iteration}, commit=commit)
-
-
-async def previous_of(path, *messages):
-    journal = await journal_of(path, *messages)
-    return {event["record_id"]: event.get("previous_tracker_id") for event in journal}
-
-
-CHAIN = [f"0qBWP000000{number:04d}AAA" for number in range(4)]
-
-
-async def test_a_chain_goes_on_from_the_run_that_ended_into_it(path):
-    previous = await previous_of(
+async def test_a_chain_goes_on_from_the_newest_enrolment(path):
+    runs = [f"0qBWP000000{number:04d}AAA" for number in range(4)]
+    journal = await journal_of(
         path,
-        chain_link(CHAIN[0], 1, 1),
-        chain_link(CHAIN[1], 1, 2),  # runs in another cadence
-        chained(CHAIN[0], 3),
-        chain_link(CHAIN[2], 2, 4),
+        *(
+            message("CREATE", RUN, run, {**RUNNING, "DaisyChainIteration": iteration}, commit=commit)
+            for commit, (run, iteration) in enumerate(zip(runs, (1, 2, 1, 2), strict=True), 1)
+        ),
     )
-    assert previous == {CHAIN[0]: None, CHAIN[1]: None, CHAIN[2]: CHAIN[0]}
-
-
-@pytest.mark.parametrize(
-    "end",
-    [
-        {"State": "Complete", "CompletionReason": "ManuallyRemoved"},
-        {"State": "Paused", "CompletionReason": "DaisyChained"},
-    ],
-)
-async def test_a_run_that_did_not_end_into_a_chain_is_nobodys_previous_run(path, end):
-    ended = message("UPDATE", RUN, CHAIN[0], end, commit=2)
-    previous = await previous_of(path, chain_link(CHAIN[0], 1, 1), ended, chain_link(CHAIN[1], 2, 3))
-    assert previous[CHAIN[1]] is None
-
-
-async def test_of_two_runs_that_could_have_led_to_it_none_is_named(path):
-    previous = await previous_of(
-        path,
-        chain_link(CHAIN[0], 1, 1), chained(CHAIN[0], 2), chain_link(CHAIN[1], 1, 3), chained(CHAIN[1], 4),
-        chain_link(CHAIN[2], 2, 5),
-    )  # fmt: skip
-    assert previous[CHAIN[2]] is None
+    previous = {event["record_id"]: event.get("previous_tracker_id") for event in journal}
+    assert previous == {runs[0]: None, runs[1]: runs[0], runs[2]: None, runs[3]: runs[2]}

@@ -186,24 +186,14 @@ def undisturbed(world: World) -> Arrival:
 
 
 def alarms(world: World) -> set[tuple[str, int]]:
-    """Step and due time of every step that was open, and nothing done, when its due time had come; by hand, event by event.
-
-    A step whose run has ended or is deleted is not overdue, whatever is known of the step itself.
-    """
+    """Step and due time of every step that was open, and nothing done, when its due time had come; by hand, event by event."""
     told: set[tuple[str, int]] = set()
     steps: dict[str, dict[str, Any]] = {}
-    runs: dict[str, dict[str, Any]] = {}
-
-    def has_run_ended(run: str) -> bool:
-        fields = runs.get(run, {})
-        return bool(fields.get("gone")) or fields.get("announced") == "Complete"
 
     def look(before_ms: int, step: str) -> None:
         fields = steps.get(step, {})
         due = fields.get("DueDateTime")
         is_open = fields.get("announced") in {"Active", "InProgress", "Scheduled", "Queued", "Error"}
-        if has_run_ended(STEPS[step]):
-            return
         if due is not None and is_open and not fields.get("ActionTakenDateTime") and not fields.get("gone"):
             due_ms = round(datetime.fromisoformat(due).timestamp() * 1000)
             if due_ms < before_ms:
@@ -213,16 +203,6 @@ def alarms(world: World) -> set[tuple[str, int]]:
         payload = event["data"]["payload"]
         header = payload["ChangeEventHeader"]
         body = {name: one for name, one in payload.items() if name != "ChangeEventHeader"}
-        for run in header["recordIds"] if header["entityName"] == RUN else ():
-            kept = runs.get(run, {}) if header["changeType"] in {"UPDATE", "DELETE"} else {}
-            state = body.get("State", kept.get("announced"))
-            after = {"announced": kept.get("announced") if state == "Processing" else state}
-            after["gone"] = header["changeType"] == "DELETE"
-            was_over = has_run_ended(run)
-            if not was_over and (after["gone"] or after["announced"] == "Complete"):
-                for step in [one for one in steps if STEPS[one] == run]:
-                    look(header["commitTimestamp"], step)
-            runs[run] = after
         for step in header["recordIds"]:
             if header["entityName"] != STEP:
                 continue

@@ -80,7 +80,7 @@ async def test_a_refused_position_is_forgotten_in_the_commit_with_its_gap_and_it
     commit = rig.seal()
     assert commit.channels[RUN_CHANNEL].position is None
     (gap,) = commit.journal
-    assert json.loads(gap.data)["report"] == {
+    assert json.loads(gap.data)["after"] == {
         "kind": "EXPIRED_POSITION",
         "since": "2025-12-29T10:00:00.000Z",
         "resumed": "-2",
