@@ -228,6 +228,8 @@ def split_array(body: bytes) -> list[tuple[int, int]]:
                     raise NotJson(f"the array has more than {MAX_ELEMENTS} elements")
                 spans.append((begin, at))
                 begin, after_container = at, True
+    if body[at - 1 : at] != b"]":
+        raise NotJson("the array ends with a brace")
     _add_scalars(spans, body, begin, at - 1, after=after_container, before=False)
     if body[at:].strip(_SPACE):
         raise NotJson("data after the array")

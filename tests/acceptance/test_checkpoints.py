@@ -86,7 +86,7 @@ async def test_a_checkpoint_that_does_not_exist_is_named(tmp_path):
             service.signal(signal.SIGTERM)
             await service.ended()
         _, told = await command(environment, tmp_path, "checkpoint", "set", "--name", "x", "--yes", code=1)
-        assert told == "there is no checkpoint x; there are none\n"
+        assert told == "there is no checkpoint x; saved checkpoints: none\n"
         _, told = await command(
             environment, tmp_path, "checkpoint", "set", "--position", "7", "--yes", code=2
         )

@@ -34,7 +34,7 @@ from consumer.sandbox import Sandbox, SandboxOptions
 from consumer.stores.redis.redis_store import RedisStore
 from consumer.stores.sqlite.sqlite_store import SqliteStore
 from tests.oracle import compare, expected
-from tests.rounds.chaos_scenarios import LATENESS, WEATHER
+from tests.rounds.chaos_scenarios import FAULTS, LATENESS
 from tests.rounds.replica_faults import LEASE_S, RENEW_S, Round
 from tests.support.processes.fleet import Replica, overlaps
 from tests.support.processes.lease_watch import (
@@ -89,7 +89,7 @@ def _replica(name: str, sandbox: Sandbox, url: str, folder: Path) -> Replica:
 
 async def play(folder: Path, seconds: float, seed: int, kind: str = "redis") -> Round:
     """A round on an org and a store of its own."""
-    options = SandboxOptions(seed=seed, faults=WEATHER)
+    options = SandboxOptions(seed=seed, faults=FAULTS)
     async with _stored(kind, folder) as (url, store, lease), Sandbox(options) as sandbox:
         replicas = [_replica(name, sandbox, url, folder) for name in ("one", "two", "three")]
         file = folder / "cadence.db"

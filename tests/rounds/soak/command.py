@@ -20,6 +20,6 @@ if __name__ == "__main__":
     often = json.loads(os.environ["OFTEN"])
     state_expiry.FIRST_DELAY_MS = state_expiry.INTERVAL_MS = often["expire_ms"]
     state_expiry.PAUSE_MS = often["page_ms"]
-    journal_retention.CHECK_INTERVAL_MS = often["trim_ms"]
+    journal_retention.INTERVAL_MS = often["trim_ms"]
     settings = load_settings(None, os.environ, connects=True)
     sys.exit(asyncio.run(serve(settings, SupervisorOptions(**often["backoff"]))))
