@@ -339,8 +339,7 @@ def _fields(data: bytes) -> dict[str, Any]:
 
 
 def _record(entity: str | None, raw: Any) -> Record:
-    if any(isinstance(value, dict | list) for value in raw.values()):
-        # A record keeps the value of a field that it does not know, and its owner may change it.
+    if isinstance(raw, dict) and any(isinstance(value, dict | list) for value in raw.values()):
         # A record keeps the value of a field that it does not know, and its owner may change it.
         raw = deepcopy(raw)
     return ENTITIES.get(entity or "", Record).model_validate(raw)
