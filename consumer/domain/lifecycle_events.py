@@ -168,7 +168,7 @@ class LifecycleEvent(_Frozen):
     _untyped: dict[str, Any] | None = PrivateAttr(None)
     """Raw journal values by field, to be converted on first access."""
     _is_typed: bool = PrivateAttr(default=True)
-    """Whether all fields have been converted."""
+    """True once all fields have been converted."""
 
     @field_validator("before", "after", mode="plain")
     @classmethod

@@ -14,10 +14,10 @@ class Verdict(StrEnum):
 
     PASSED = "fine"
     WARNING = "warning"
-    """It works, and the operator should know."""
+    """Working, with something that the operator should know."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """It was not checked, because another check failed."""
+    """Not checked, because another check failed."""
 
 
 class FailureKind(StrEnum):

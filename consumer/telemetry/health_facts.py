@@ -54,7 +54,7 @@ class CommitFacts:
     """When the oldest change arrived that waits for a commit; None if there is none."""
     held: int = 0
     catching_up: bool = False
-    """Whether what is held waits for a channel to catch up."""
+    """True while held changes wait for a channel to catch up."""
     released_early: int = 0
     released_early_ms: int | None = None
 
